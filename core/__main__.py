@@ -1,0 +1,63 @@
+"""`python -m core COMMAND …`: everything the page can do, from a terminal.
+
+Exit status: 0 success, 1 a run failed, 2 bad config or input, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from core.cli.output import fail
+from core.errors import GalenError
+
+COMMANDS = ("stage", "jobs", "data", "model", "chat", "serve")  # modules of core.cli, in the order of the help
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line. `--workspace` and `--json` may stand before or after the command."""
+    parser = argparse.ArgumentParser(prog="python -m core", description="Train a domain language model in stages.")
+    everywhere = argparse.ArgumentParser(add_help=False)
+    for place, default in ((parser, None), (everywhere, argparse.SUPPRESS)):
+        place.add_argument(
+            "--workspace", metavar="DIR", default=default, help="default: $GALEN_WORKSPACE or ./workspace"
+        )
+        place.add_argument(
+            "--json",
+            action="store_true",
+            default=default or False if place is parser else default,
+            help="print one JSON object as the last line",
+        )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_command_class(everywhere))
+    for name in COMMANDS:
+        importlib.import_module(f"core.cli.{name}").add(commands)
+    return parser
+
+
+def _command_class(everywhere: argparse.ArgumentParser) -> type[argparse.ArgumentParser]:
+    """Sub-parsers (and theirs) that all know the global options."""
+
+    class Command(argparse.ArgumentParser):
+        def __init__(self, **options: object) -> None:
+            super().__init__(parents=[everywhere], **options)  # type: ignore[arg-type]  # passed on as argparse gave it
+
+    return Command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.handler(args))
+    except GalenError as error:
+        return fail(error, json=args.json)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone (`… | head`): nothing left to say
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

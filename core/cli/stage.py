@@ -1,0 +1,48 @@
+"""`python -m core STAGE [--preset P] [--config F] [key=value …]`: submit a run of a stage and follow it.
+
+There is no second way to run a stage: this starts the same supervisor as the page does, and may be closed at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from core.cli.follow import follow
+from core.cli.output import print_json
+from core.configs.files import dump_yaml, list_presets, resolve
+from core.configs.stages import STAGES
+from core.jobs import store
+from core.workspace import Workspace
+
+
+def add(subparsers: Any) -> None:
+    for stage in STAGES.values():
+        about = (stage.config.__doc__ or stage.name).strip().splitlines()[0]
+        presets = ", ".join(preset.name for preset in list_presets(stage.name)) or "none"
+        parser = subparsers.add_parser(stage.name, help=about, description=f"{about} Presets: {presets}.")
+        parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, as in optim.learning_rate=2e-5")
+        parser.add_argument("--preset", metavar="NAME", help="start from a preset")
+        parser.add_argument("--config", metavar="FILE", type=Path, help="start from a YAML file, laid on the preset")
+        parser.add_argument("--detach", action="store_true", help="print the run's id and return")
+        parser.add_argument("--dry-run", action="store_true", help="print the resolved config and start nothing")
+        parser.set_defaults(handler=start, stage=stage.name)
+
+
+def start(args: argparse.Namespace) -> int:
+    """Resolve, submit, follow. Raises what `resolve` and `submit` raise; the caller prints it."""
+    workspace = Workspace(args.workspace)
+    config = resolve(
+        args.stage, preset=args.preset, config_file=args.config, overrides=args.settings, workspace=workspace
+    )
+    if args.dry_run:
+        data = config.model_dump(mode="json")
+        print_json(data) if args.json else print(dump_yaml(data), end="")
+        return 0
+    run = store.submit(workspace, args.stage, config)
+    if args.detach:
+        print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
+        return 0
+    print(f"{run.id}  {run.config()['run']['name']}", flush=True)
+    return follow(run, json=args.json)

@@ -1,0 +1,329 @@
+"""From files and `key=value` words to a stage config, and back: YAML, presets, overrides, all errors at once.
+
+YAML is read by its 1.2 rules (`2e-5` is a number, `no` is a word, `012` is twelve). Later sources win: the stage's
+defaults, then the preset, then the file, then `values` (the page's form), then the overrides, in the order given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from core.configs.sections import Section
+from core.configs.stages import STAGES, Stage, StageConfig
+from core.errors import ConfigError, InputError, Problem
+from core.rundir import write_text
+from core.workspace import Workspace, check_name
+
+S = TypeVar("S", bound=Section)
+SHIPPED = Path(__file__).resolve().parents[2] / "presets"
+
+
+# -- YAML -------------------------------------------------------------------------------------------------------------
+def parse_yaml(text: str) -> Any:
+    """One YAML 1.2 document as plain Python values. Raises `ruamel.yaml.error.YAMLError`."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def dump_yaml(data: Any) -> str:
+    """`data` as YAML, keys in the order given, characters unescaped."""
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.allow_unicode = True
+    writer.width = 4096
+    writer.representer.sort_base_mapping_type_on_output = False
+    stream = io.StringIO()
+    writer.dump(data, stream)
+    return stream.getvalue()
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The nested mapping in a YAML file. Raises InputError with the line where the file is not YAML."""
+    try:
+        data = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("config.no_file", path=str(path)) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        detail = getattr(error, "problem", None) or str(error)
+        raise InputError("config.not_yaml", path=str(path), line=line, detail=detail) from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise InputError("config.not_mapping", path=str(path), found=type(data).__name__)
+    return data
+
+
+# -- the declared fields ----------------------------------------------------------------------------------------------
+def sections_of(config: type[StageConfig]) -> dict[str, type[BaseModel]]:
+    """Section name → its model, in declaration order."""
+    annotations = {name: field.annotation for name, field in config.model_fields.items()}
+    return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+
+
+def fields_of(config: type[StageConfig]) -> dict[str, FieldInfo]:
+    """Dotted key → declaration, for every setting of a stage."""
+    return {
+        f"{section}.{name}": field
+        for section, model in sections_of(config).items()
+        for name, field in model.model_fields.items()
+    }
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Whether a bare word is already a value of this type (`str`, `str | None`, a Literal of words)."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(_takes_text(part) for part in get_args(annotation))
+    return annotation is str
+
+
+def stage_of(name: str) -> Stage:
+    """The stage called `name`. Raises InputError with the nearest name."""
+    if name not in STAGES:
+        raise InputError("config.unknown_stage", stage=name, known=", ".join(STAGES), nearest=_nearest(name, STAGES))
+    return STAGES[name]
+
+
+# -- overrides --------------------------------------------------------------------------------------------------------
+def parse_override(word: str, known: Mapping[str, FieldInfo]) -> tuple[str, Any]:
+    """`optim.learning_rate=2e-5` → its key and value. A text field keeps what was typed, any other is read as YAML."""
+    key, equals, text = word.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ValueError(word)
+    field = known.get(key)
+    if field is not None and _takes_text(field.annotation):
+        optional = text in ("null", "") and not field.is_required() and field.default is None
+        return key, None if optional else text
+    try:
+        return key, parse_yaml(text)
+    except YAMLError:
+        return key, text
+
+
+def _nest(flat: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat:
+        *parents, leaf = key.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                break
+        else:
+            place[leaf] = value
+    return nested
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, mapping by mapping; lists and scalars are replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = merge(below, value)
+        else:
+            result[key] = value
+    return result
+
+
+# -- resolving --------------------------------------------------------------------------------------------------------
+def resolve(
+    stage: str,
+    *,
+    preset: str | None = None,
+    config_file: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+    overrides: Iterable[str] = (),
+    workspace: Workspace | None = None,
+) -> StageConfig:
+    """The config of `stage` from all its sources.
+
+    `values` maps dotted keys to values as a form gives them. Raises ConfigError with every problem at once (bad
+    words, unknown keys with the nearest right name, wrong values with what is allowed), and InputError for a preset
+    or file that cannot be read.
+    """
+    config = stage_of(stage).config
+    known = fields_of(config)
+    problems: list[Problem] = []
+    flat: list[tuple[str, Any]] = list((values or {}).items())
+    for word in overrides:
+        try:
+            flat.append(parse_override(word, known))
+        except ValueError:
+            problems.append(Problem("config.not_key_value", {"word": word}))
+    data: dict[str, Any] = {}
+    if preset is not None:
+        data = merge(data, find_preset(stage, preset, workspace).read())
+    if config_file is not None:
+        data = merge(data, read_config_file(config_file))
+    data = merge(data, _nest(flat))
+    try:
+        resolved = config.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+        raise ConfigError([*problems, *(_problem(detail, known) for detail in details)]) from error
+    if problems:
+        raise ConfigError(problems)
+    return resolved
+
+
+def read_settings(kind: type[S], words: Iterable[str]) -> S:
+    """A flat group of settings from `key=value` words (chat, serve). Raises ConfigError with every problem at once."""
+    known = dict(kind.model_fields)
+    problems: list[Problem] = []
+    data: dict[str, Any] = {}
+    for word in words:
+        try:
+            key, value = parse_override(word, known)
+        except ValueError:
+            problems.append(Problem("config.not_key_value", {"word": word}))
+            continue
+        data[key] = value
+        if key not in known:
+            del data[key]
+            nearest = {"nearest": _nearest(key, known), "known": ", ".join(known)}
+            problems.append(Problem("config.unknown_name", nearest, key=key))
+    try:
+        settings = kind.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+        raise ConfigError([*problems, *(_problem(detail, known) for detail in details)]) from error
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _problem(detail: ErrorDetails, known: Mapping[str, FieldInfo]) -> Problem:
+    """A pydantic error as a Problem with the dotted key of the setting, and what would be allowed."""
+    path = [str(part) for part in detail["loc"] if not isinstance(part, int)]
+    key = ".".join(path[:2])
+    params: dict[str, Any] = {
+        "value": _shown(detail.get("input")),
+        "allowed": allowed_text(known[key]) if key in known else "a group of settings",
+    }
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        sections = sorted({name.split(".")[0] for name in known})
+        nearest = _nearest(key, [*known, *sections])
+        return Problem("config.unknown_key", {"nearest": nearest, "sections": ", ".join(sections)}, key=key)
+    if kind == "missing":
+        missing = [name for name, field in known.items() if name.startswith(f"{key}.") and field.is_required()]
+        return Problem("config.missing", {}, key=missing[0] if missing else key)
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return Problem("config.out_of_bounds", params, key=key)
+    if kind == "string_too_short":
+        return Problem("config.missing", {}, key=key)
+    if kind in ("string_too_long", "too_long"):
+        return Problem("config.too_long", {"limit": detail["ctx"].get("max_length", "")}, key=key)
+    if kind == "value_error":
+        return Problem("config.wrong", {**params, "detail": str(detail["ctx"].get("error", ""))}, key=key)
+    return Problem("config.wrong_type", params, key=key)
+
+
+def allowed_text(field: FieldInfo) -> str:
+    """What a setting takes, in words: its type, its bounds or its choices."""
+    parts = (
+        get_args(field.annotation) if get_origin(field.annotation) in (Union, types.UnionType) else (field.annotation,)
+    )
+    words = []
+    for part in parts:
+        if get_origin(part) is not None and get_args(part) and all(isinstance(arg, str) for arg in get_args(part)):
+            words.append("one of " + ", ".join(get_args(part)))
+        elif get_origin(part) is list:
+            words.append("a list such as [a, b]")
+        else:
+            names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "empty"}
+            words.append(names.get(part, str(part)))
+    return " or ".join(words) + bounds_text(field)
+
+
+def bounds_text(field: FieldInfo) -> str:
+    """` ≥ 1, ≤ 1024`, from the field's own bounds; empty without any."""
+    signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+    found = [f"{sign} {getattr(m, name)}" for m in field.metadata for name, sign in signs if hasattr(m, name)]
+    return f" {', '.join(found)}" if found else ""
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The known name that is most like `word`: the whole key first, then its last part; empty when none is."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, 1, 0.6)
+    if not close:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
+        close = [leaves[leaf] for leaf in difflib.get_close_matches(word.rsplit(".", 1)[-1], leaves, 1, 0.6)]
+    return close[0] if close else ""
+
+
+# -- presets ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Preset:
+    """A YAML file of differences from the defaults. `own`: the user saved it; `about`: its leading comment."""
+
+    name: str
+    path: Path
+    own: bool
+
+    @property
+    def about(self) -> str:
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        comment = [line[1:].strip() for line in lines if line.startswith("#")]
+        return "\n".join(comment)
+
+    def read(self) -> dict[str, Any]:
+        return read_config_file(self.path)
+
+
+def list_presets(stage: str, workspace: Workspace | None = None) -> list[Preset]:
+    """Shipped presets first, then the user's own; an own one of the same name hides the shipped one."""
+    found = {path.stem: Preset(path.stem, path, own=False) for path in sorted((SHIPPED / stage).glob("*.yaml"))}
+    if workspace is not None:
+        own = sorted((workspace.presets_dir / stage).glob("*.yaml"))
+        found.update({path.stem: Preset(path.stem, path, own=True) for path in own})
+    return list(found.values())
+
+
+def find_preset(stage: str, name: str, workspace: Workspace | None = None) -> Preset:
+    presets = {preset.name: preset for preset in list_presets(stage, workspace)}
+    if name not in presets:
+        known = ", ".join(presets) or "none"
+        raise InputError("config.no_preset", stage=stage, preset=name, known=known, nearest=_nearest(name, presets))
+    return presets[name]
+
+
+def save_preset(stage: str, name: str, values: Mapping[str, Any], workspace: Workspace) -> Preset:
+    """Save a form's settings (dotted keys) as the user's preset; only what differs from the defaults is written.
+
+    Raises ConfigError where a value is wrong; a value that a preset may leave open (a required one) may be missing.
+    """
+    known = fields_of(stage_of(stage).config)
+    filled = {key: value for key, value in values.items() if value not in (None, "") or not known[key].is_required()}
+    placeholders = {key: "-" for key, field in known.items() if field.is_required() and key not in filled}
+    resolved = resolve(stage, values={**filled, **placeholders}).model_dump(mode="json")
+    kept = []
+    for key, field in known.items():
+        section, leaf = key.split(".", 1)
+        value = resolved[section][leaf]
+        if key in filled and (field.is_required() or value != field.get_default(call_default_factory=True)):
+            kept.append((key, value))
+    path = workspace.presets_dir / stage / f"{check_name(name)}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, dump_yaml(_nest(kept)))
+    return Preset(name, path, own=True)

@@ -1,0 +1,84 @@
+"""What a user wrote becomes what a run keeps: exact dataset versions, an existing model, named devices.
+
+Everything is looked at before anything is created, and all that is wrong is told at once, each with its setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.configs.stages import Stage, StageConfig
+from core.data.library import resolve
+from core.errors import ConfigError, GalenError, Problem
+from core.hardware import expand
+from core.models.library import resolve_base
+from core.workspace import Workspace
+
+NAME_LENGTH = 80
+
+
+class Pins:
+    """Collects the pinned values and the problems, by dotted key."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.problems: list[Problem] = []
+
+    def pin(self, key: str, look: Callable[[], Any]) -> None:
+        """Note what `look` finds as the value of `key`, or what it complains about."""
+        try:
+            self.values[key] = look()
+        except GalenError as error:
+            whole = Problem(error.code, error.params, key=key)
+            self.problems.extend([whole, *(replace(problem, key=problem.key or key) for problem in error.problems)])
+
+
+def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
+    """`config` with its data, model, devices and name resolved. Raises ConfigError with every problem."""
+    pins = Pins()
+    model, data = getattr(config, "model", None), getattr(config, "data", None)
+    base = getattr(model, "base", None)
+    if isinstance(base, str):
+        pins.pin("model.base", partial(_model_name, workspace, base))
+    for field in ("train", "validation"):
+        text = getattr(data, field, None)
+        if isinstance(text, str) and text:
+            bad_rows = getattr(data, "bad_rows", "stop")
+            pins.pin(f"data.{field}", partial(_dataset_ref, workspace, text, bad_rows))
+    if stage.uses_devices:
+        pins.pin("devices.use", partial(expand, config.devices.use))
+    if pins.problems:
+        raise ConfigError(pins.problems)
+    if not config.run.name:
+        pins.values["run.name"] = _default_name(stage.name, pins.values, config)
+    return _with(config, pins.values)
+
+
+def _dataset_ref(workspace: Workspace, text: str, bad_rows: Any) -> str:
+    return resolve(workspace, text, bad_rows=bad_rows).ref
+
+
+def _model_name(workspace: Workspace, text: str) -> str:
+    """The model's name where it lies in the workspace, else its absolute path."""
+    folder = resolve_base(workspace, text)
+    return folder.name if folder.parent == workspace.models_dir else str(folder)
+
+
+def _default_name(stage: str, values: dict[str, Any], config: StageConfig) -> str:
+    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`."""
+    model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
+    dataset = values.get("data.train", "").split("@")[0]
+    return " ".join(part for part in (Path(model).name, stage, dataset) if part)[:NAME_LENGTH].strip()
+
+
+def _with(config: StageConfig, values: dict[str, Any]) -> StageConfig:
+    """A copy of `config` with these dotted keys set, validated again."""
+    data = config.model_dump()
+    for key, value in values.items():
+        section, field = key.split(".")
+        data[section][field] = value
+    return type(config).model_validate(data)

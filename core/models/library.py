@@ -1,0 +1,210 @@
+"""The base models of a workspace: cards, names, and how a text that a user typed becomes a model folder. Torch-free.
+
+    models/<name>/galen.json   the card, written last: a folder without one is not a model of the workspace
+    models/<name>/…            safetensors, tokenizer, config; absent when the card points to a folder elsewhere
+
+Bringing a model in is the stage `fetch` (`core.recipes.fetch`). The weights themselves are never touched here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import ModelError
+from core.models import families
+from core.models.weights import check_folder, inspect
+from core.rundir import Record, WeightFile, read_json, read_record, state_of, write_record
+from core.workspace import Workspace, check_name
+
+CARD = "galen.json"
+STARTER = "starter"
+STARTER_NAME = "SmolLM2-135M-Instruct"
+
+
+class ModelCard(Record):
+    """`galen.json`. `points_to` is the folder of a model that was registered where it lies; sizes are bytes."""
+
+    name: str
+    kind: Literal["starter", "hub", "folder", "gguf"]
+    source: str
+    revision: str | None = None
+    licence: str | None = None
+    architecture: str
+    model_type: str
+    parameters: int
+    context: int | None = None
+    dtype: str
+    size: int
+    weights: list[WeightFile] = []
+    origin: str | None = None
+    source_sha256: str | None = None
+    points_to: str | None = None
+    created: float
+
+    def folder(self, workspace: Workspace) -> Path:
+        """Where the model's files are."""
+        return Path(self.points_to) if self.points_to else workspace.models_dir / self.name
+
+
+def list_models(workspace: Workspace) -> list[ModelCard]:
+    """Every model of the workspace, newest first."""
+    cards = (
+        read_card(workspace, path.name) for path in workspace.models_dir.iterdir() if not path.name.startswith(".")
+    )
+    return sorted((card for card in cards if card is not None), key=lambda card: -card.created)
+
+
+def read_card(workspace: Workspace, name: str) -> ModelCard | None:
+    card = read_record(workspace.models_dir / name / CARD, ModelCard)
+    # The folder's name is the truth: a user may have renamed or copied it.
+    return None if card is None else card.model_copy(update={"name": name})
+
+
+def find_model(workspace: Workspace, name: str) -> ModelCard:
+    """The card called `name`. Raises ModelError `model.not_in_workspace` with the nearest name."""
+    card = read_card(workspace, name) if Path(name).name == name else None
+    if card is None:
+        raise ModelError("model.not_in_workspace", model=name, **_known(workspace, name))
+    return card
+
+
+def describe(
+    folder: Path,
+    name: str,
+    kind: Literal["starter", "hub", "folder", "gguf"],
+    source: str,
+    *,
+    weights: list[WeightFile],
+    licence: str | None = None,
+    revision: str | None = None,
+    origin: str | None = None,
+    source_sha256: str | None = None,
+    points_to: str | None = None,
+) -> ModelCard:
+    """A card for the model in `folder`, read from its config and weight files. Raises as `check_folder`."""
+    check_folder(folder)
+    config, facts = families.read_config(folder), inspect(folder)
+    return ModelCard(
+        name=name,
+        kind=kind,
+        source=source,
+        revision=revision,
+        licence=licence,
+        architecture=families.architecture(config),
+        model_type=str(config.get("model_type", "")),
+        parameters=facts.parameters,
+        context=families.context_length(config),
+        dtype=facts.dtype,
+        size=facts.size,
+        weights=weights,
+        origin=origin,
+        source_sha256=source_sha256,
+        points_to=points_to,
+        created=time.time(),
+    )
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    write_record(folder / CARD, card)
+
+
+# -- what a user typed ------------------------------------------------------------------------------------------------
+def resolve_base(workspace: Workspace, text: str) -> Path:
+    """The model folder that `text` names: a model of the workspace, `starter`, a finished run with a whole model, a
+    hub id that was fetched, or a local folder.
+
+    Raises ModelError: each thing that cannot be used says what it is and, where there is one, the command that helps.
+    """
+    text = text.strip()
+    card = _card_of(workspace, text)
+    if card is not None:
+        return _checked(card.folder(workspace))
+    if text == STARTER:
+        raise ModelError("model.no_starter")
+    run_model = _run_model(workspace, text)
+    if run_model is not None:
+        return _checked(run_model)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _checked(path.resolve())
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        raise ModelError("model.gguf_not_fetched", model=str(path))
+    if looks_like_hub_id(text):
+        raise ModelError("model.not_fetched", model=text)
+    raise ModelError("model.unknown", model=text, **_known(workspace, text))
+
+
+def looks_like_hub_id(text: str) -> bool:
+    """`owner/name`, or `owner/name/FILE.gguf`: what a hub would understand and no path of this machine."""
+    parts = text.split("/")
+    if text.startswith((".", "~", "/")) or not all(part and part[0].isalnum() for part in parts):
+        return False
+    return len(parts) == 2 or (len(parts) == 3 and parts[2].lower().endswith(".gguf"))
+
+
+def _card_of(workspace: Workspace, text: str) -> ModelCard | None:
+    """By name first, then by what it was made from (`starter`, a hub id, a path)."""
+    card = read_card(workspace, text) if text and Path(text).name == text else None
+    if card is not None:
+        return card
+    return next((card for card in list_models(workspace) if text in (card.source, card.origin)), None)
+
+
+def _run_model(workspace: Workspace, text: str) -> Path | None:
+    if not text or Path(text).name != text:
+        return None
+    manifest = read_json(workspace.runs_dir / text / "output" / "manifest.json")
+    if not isinstance(manifest, dict):
+        return None
+    folder = manifest.get("model_folder")
+    if isinstance(folder, str):
+        return workspace.runs_dir / text / "output" / folder
+    base = (manifest.get("root_base") or {}).get("source") or "its base"
+    raise ModelError("model.is_adapter", path=text, base=base)
+
+
+def _checked(folder: Path) -> Path:
+    check_folder(folder)
+    config = families.read_config(folder)
+    if not families.writes_text(config):
+        raise ModelError("model.not_causal", path=str(folder), architecture=families.architecture(config))
+    return folder
+
+
+def _known(workspace: Workspace, text: str) -> dict[str, Any]:
+    names = [card.name for card in list_models(workspace)]
+    lowered = {name.lower(): name for name in [*names, STARTER]}
+    close = difflib.get_close_matches(text.lower(), lowered, 1, 0.5)
+    return {"known": ", ".join(names) or "none", "nearest": lowered[close[0]] if close else ""}
+
+
+# -- removing ---------------------------------------------------------------------------------------------------------
+def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> list[str]:
+    """The ids of runs that start from this model. Finished ones keep their adapters but need the model to use them."""
+    folder = str(workspace.models_dir / name)
+    found = []
+    for run in workspace.runs():
+        base = (run.config().get("model") or {}).get("base")
+        if base in (name, folder) and (not live_only or state_of(run).live):
+            found.append(run.id)
+    return found
+
+
+def delete_model(workspace: Workspace, name: str) -> None:
+    """Remove a model of the workspace; a folder that a card only points to stays untouched.
+
+    Raises ModelError `model.not_in_workspace`, or `model.in_use` while a run that needs it is queued or working.
+    """
+    find_model(workspace, name)
+    live = dependents(workspace, name, live_only=True)
+    if live:
+        raise ModelError("model.in_use", name=name, runs=", ".join(live))
+    # Renamed first: a model that is half deleted must not look like one.
+    going = workspace.models_dir / f".deleted-{uuid.uuid4().hex[:8]}"
+    (workspace.models_dir / check_name(name)).rename(going)
+    shutil.rmtree(going, ignore_errors=True)

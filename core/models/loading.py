@@ -1,0 +1,92 @@
+"""From a model folder to a Transformers model on a device. Imports torch; everything before that is `library`.
+
+Safetensors only: `.bin` weights are read with `weights_only=True` and rewritten first (`convert`). A folder that lacks
+weights is refused, where Transformers would fill the gaps with random numbers and carry on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from core.errors import GalenError, ModelError
+from core.hardware import devices
+from core.models import families
+from core.models.convert import rewrite_bin
+from core.models.weights import bin_files, weight_files
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def resolve_dtype(name: str, device: str) -> torch.dtype:
+    """The number format that `auto`, `bf16`, `fp16` or `fp32` means on `device` (`cpu`, `cuda:0`).
+
+    auto is bf16 where the hardware computes in it, else fp32. Raises ModelError `model.fp16_cpu`, `model.bf16_device`.
+    """
+    on_cpu = device.split(":")[0] == "cpu"
+    if name == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    if name == "fp16" and on_cpu:
+        raise ModelError("model.fp16_cpu")
+    if name == "bf16" and not has_bf16(device):
+        raise ModelError("model.bf16_device", device=device)
+    return DTYPES[name]
+
+
+def has_bf16(device: str) -> bool:
+    """Whether the hardware multiplies in bf16 (on a CPU: AVX512-BF16, AMX or the ARM instructions)."""
+    wanted = "cpu:0" if device.startswith("cpu") else device
+    return any(found.bf16 for found in devices() if found.id == wanted)
+
+
+def load_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    attention: str = "auto",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The causal language model in `folder`, in eval mode on `device`. Raises ModelError with the reason."""
+    config = families.read_config(folder)
+    if not families.writes_text(config):
+        raise ModelError("model.not_causal", path=str(folder), architecture=families.architecture(config))
+    if not weight_files(folder) and bin_files(folder):
+        rewrite_bin(folder, folder)
+    transformers_logging.disable_progress_bar()
+    options: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    except GalenError:
+        raise
+    except Exception as error:
+        raise _explained(error, folder, config) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError("model.missing_weights", path=str(folder), count=len(missing), example=missing[0])
+    return model.to("cpu" if device.startswith("cpu") else device).eval()
+
+
+def _explained(error: Exception, folder: Path, config: dict[str, Any]) -> GalenError:
+    """What Transformers raised, as one of ours; running out of memory stays what it is."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        raise error
+    text = str(error)
+    if "trust_remote_code" in text:
+        return ModelError("model.needs_code", path=str(folder))
+    if "does not recognize this architecture" in text or "Unrecognized configuration class" in text:
+        return ModelError("model.unknown_architecture", path=str(folder), kind=config.get("model_type", "?"))
+    detail = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return ModelError("model.load_failed", path=str(folder), detail=detail)

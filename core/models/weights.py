@@ -1,0 +1,132 @@
+"""What lies in a model folder, read without loading it: which files hold weights, whether they are whole, and how many.
+
+Torch-free. A safetensors file begins with its own table of contents, so a folder of many gigabytes is checked in
+milliseconds and a torn download is found before anything starts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core.errors import ModelError
+from core.rundir import read_json
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+BIN_SINGLE, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "I8": "int8", "U8": "uint8"}
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """Sums over a folder's weight files: number of weights, their usual number format, bytes on disk."""
+
+    parameters: int
+    dtype: str
+    size: int
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model (or of an adapter folder), in order. Empty where there are none.
+
+    Raises ModelError `model.torn_weights` where the index names a file that is missing.
+    """
+    for single in (SINGLE, ADAPTER):
+        if (folder / single).is_file():
+            return [folder / single]
+    return _sharded(folder, INDEX)
+
+
+def bin_files(folder: Path) -> list[Path]:
+    """The same for PyTorch's older `.bin` form."""
+    return [folder / BIN_SINGLE] if (folder / BIN_SINGLE).is_file() else _sharded(folder, BIN_INDEX)
+
+
+def _sharded(folder: Path, index: str) -> list[Path]:
+    content = read_json(folder / index)
+    if not isinstance(content, dict):
+        return []
+    # Names come from a file of unknown origin: only names inside the folder count.
+    names = sorted({Path(str(name)).name for name in content.get("weight_map", {}).values()})
+    for name in names:
+        if not (folder / name).is_file():
+            raise ModelError("model.torn_weights", path=str(folder), detail=f"{name} is missing")
+    return [folder / name for name in names]
+
+
+def read_header(path: Path) -> dict[str, dict[str, Any]]:
+    """Tensor name → {dtype, shape, data_offsets} of a safetensors file.
+
+    Raises ModelError `model.torn_weights` where the file is shorter than its table says, or is no safetensors file.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER
+        if length >= min(MAX_HEADER, size):
+            raise ModelError("model.torn_weights", path=str(path), detail="its table of contents is cut off")
+        try:
+            header = orjson.loads(file.read(length))
+        except orjson.JSONDecodeError as error:
+            raise ModelError("model.torn_weights", path=str(path), detail="its table of contents is damaged") from error
+    header.pop("__metadata__", None)
+    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if size < end:
+        raise ModelError("model.torn_weights", path=str(path), detail=f"it has {size} bytes of {end}")
+    return dict(header)
+
+
+def inspect(folder: Path) -> WeightFacts:
+    """Counts over all weight files of `folder`; each is checked to be whole. Raises as `read_header`."""
+    formats: Counter[str] = Counter()
+    total = 0
+    for path in weight_files(folder):
+        total += path.stat().st_size
+        for entry in read_header(path).values():
+            formats[entry["dtype"]] += math.prod(entry["shape"])
+    usual = formats.most_common(1)[0][0] if formats else ""
+    return WeightFacts(sum(formats.values()), DTYPES.get(usual, usual.lower()), total)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise the ModelError that says why `folder` cannot be a base model; return where it can."""
+    if not (folder / "config.json").is_file():
+        if (folder / ADAPTER_CONFIG).is_file():
+            named = (read_json(folder / ADAPTER_CONFIG) or {}).get(
+                "base_model_name_or_path"
+            ) or "which it does not name"
+            raise ModelError("model.is_adapter", path=str(folder), base=named)
+        raise ModelError("model.not_a_model", path=str(folder))
+    files = weight_files(folder)
+    if not files:
+        raise ModelError("model.bin_only" if bin_files(folder) else "model.no_weights", path=str(folder))
+    for path in files:
+        read_header(path)
+    if not has_tokenizer(folder):
+        raise ModelError("model.no_tokenizer_files", path=str(folder))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of every file below `folder`; files that vanish meanwhile count nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total

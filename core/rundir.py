@@ -1,0 +1,446 @@
+"""A run is a directory. This file names every file in it, its typed record, and who writes it.
+
+    config.yaml      supervisor's caller, once     the resolved config; config.json beside it is the same, quick to read
+    status.json      the supervisor                attempt, pid, devices, times, how each rank ended
+    result.json      rank 0, when it ends          outcome, one-line reason, remedy
+    stop_requested   anybody                       its existence asks the run to stop
+    progress.json    rank 0                        phase, step, total, ETA; from the first second
+    metrics.jsonl    rank 0                        one object per logged step
+    samples.jsonl    rank 0                        the fixed prompts, answered at every evaluation
+    log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
+    checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
+    attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
+    output/          rank 0                        what the run made; manifest.json, written last, says it is whole
+    lock             the supervisor                held (flock) by it and by every process it started, while any lives
+
+One writer per file. Readers never lock and tolerate a torn last line. The state of a run is never stored: `state_of`
+derives it, so it stays true when the supervisor was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import InputError
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def live(self) -> bool:
+        return self in (State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING)
+
+
+class Record(BaseModel):
+    """A JSON file of a run. Unknown keys are ignored, so an older Galen can list a newer one's runs."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class RankEnd(Record):
+    """How the process of one rank ended: `code` when it exited, `signal` when it was killed."""
+
+    rank: int
+    code: int | None = None
+    signal: int | None = None
+
+
+class Status(Record):
+    """`status.json`. `started_at` is None while the run waits for its devices (`waiting_for` names their holders)."""
+
+    attempt: int = 1
+    supervisor_pid: int
+    supervisor_started: float = Field(description="start time of the supervisor process, seconds since the epoch")
+    host: str = ""
+    submitted_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    devices: list[str] = []
+    waiting_for: list[str] = []
+    rank_pids: list[int] = []
+    ranks_ended: list[RankEnd] = []
+    killed: bool = Field(default=False, description="the supervisor killed the ranks because a stop took too long")
+
+
+class Result(Record):
+    """`result.json`: what rank 0 says of its own end. Sentences keep their code, so a page can translate them."""
+
+    outcome: Literal["succeeded", "failed", "stopped"]
+    code: str = ""
+    params: dict[str, Any] = {}
+    reason: str = ""
+    remedy: str = ""
+    problems: list[dict[str, Any]] = []
+    ended_at: float
+
+
+class Progress(Record):
+    """`progress.json`. `total` is None when unknown; `unit` is what `step` counts."""
+
+    phase: str
+    step: int = 0
+    total: int | None = None
+    unit: Literal["step", "byte", "row"] = "step"
+    epoch: float | None = None
+    tokens: int = 0
+    eta_seconds: float | None = None
+    step_seconds: float | None = None
+    save_seconds: float | None = None
+    updated_at: float
+
+
+class WeightFile(Record):
+    name: str
+    sha256: str
+
+
+class RootBase(Record):
+    """The untouched model at the bottom of a chain. `source` is what the user named, `path` where it lay."""
+
+    source: str
+    path: str
+    weights: list[WeightFile] = []
+
+
+class ChainLink(Record):
+    run: str
+    adapter_sha256: str
+    scaling: float
+
+
+class DataUsed(Record):
+    dataset: str
+    sha256: str
+    rows_used: int
+    rows_dropped: int = 0
+    dropped_lines: list[int] = []
+
+
+class Manifest(Record):
+    """`output/manifest.json`, schema 1: what a finished run is, and what later stages may do with it."""
+
+    schema_version: int = 1
+    run: str
+    name: str
+    stage: str
+    kind: Literal["adapter", "model", "reward", "merged", "evaluation"]
+    root_base: RootBase
+    chain: list[ChainLink] = []
+    backbone_id: str
+    adapter_root: str | None = None
+    adapter_stage: str | None = None
+    model_folder: str | None = None
+    method: str
+    dtype: str
+    quantisation: str | None = None
+    head: dict[str, Any] | None = None
+    tokenizer: dict[str, Any] = {}
+    template: dict[str, Any] = {}
+    data: list[DataUsed] = []
+    seed: int = 0
+    packages: dict[str, str] = {}
+    device: str = ""
+    trust_remote_code: bool = False
+    final_metrics: dict[str, float] = {}
+
+
+R = TypeVar("R", bound=Record)
+
+
+class RunDir:
+    """The files of one run. Constructing it touches nothing; `RunDir.create` makes a new one."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, runs: Path, stage: str) -> RunDir:
+        """Make `runs/<stage>-<yyyymmdd-hhmmss>-<4 hex>/` and its folders."""
+        while True:
+            path = runs / f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            break
+        run = cls(path)
+        run.log_dir.mkdir()
+        run.checkpoints.mkdir()
+        run.attempts.mkdir()
+        return run
+
+    def __repr__(self) -> str:
+        return f"RunDir({self.id!r})"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def stage(self) -> str:
+        """The stage it belongs to, as its name says (`sft-20260101-120000-ab12` → `sft`)."""
+        return self.id.rsplit("-", 3)[0]
+
+    # -- files --------------------------------------------------------------------------------------------------------
+    @property
+    def config_yaml(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def config_json(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path / "stop_requested"
+
+    @property
+    def progress_file(self) -> Path:
+        return self.path / "progress.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples_file(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.path / "log"
+
+    def log_file(self, rank: int) -> Path:
+        return self.log_dir / f"rank-{rank}.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.log_dir / "supervisor.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts"
+
+    @property
+    def output(self) -> Path:
+        return self.path / "output"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.output / "manifest.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+    def exists(self) -> bool:
+        return self.config_json.is_file()
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config as written at submission; {} where it is missing or torn."""
+        return read_json(self.config_json) or {}
+
+    def status(self) -> Status | None:
+        return read_record(self.status_file, Status)
+
+    def result(self) -> Result | None:
+        return read_record(self.result_file, Result)
+
+    def progress(self) -> Progress | None:
+        return read_record(self.progress_file, Progress)
+
+    def manifest(self) -> Manifest | None:
+        return read_record(self.manifest_file, Manifest)
+
+    def complete_checkpoints(self) -> list[Checkpoint]:
+        """The whole checkpoints, by ascending step."""
+        found = []
+        for folder in self.checkpoints.glob("step-*"):
+            mark = read_json(folder / "COMPLETE")
+            if mark is not None:
+                found.append(Checkpoint(path=folder, **mark))
+        return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+    def stop_requested_at(self) -> float | None:
+        """When the stop was asked for, seconds since the epoch; None when it was not."""
+        try:
+            return self.stop_file.stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+
+class Checkpoint(Record):
+    """A folder that holds a `COMPLETE` file, whose JSON gives the rest."""
+
+    path: Path
+    step: int
+    saved_at: float
+    eval_loss: float | None = None
+
+
+def best_checkpoint(checkpoints: list[Checkpoint]) -> Checkpoint | None:
+    """The one with the lowest evaluation loss; the earliest of equals; None when none was evaluated."""
+    scored = [checkpoint for checkpoint in checkpoints if checkpoint.eval_loss is not None]
+    return min(scored, key=lambda c: (c.eval_loss, c.step)) if scored else None
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+def lock_held(path: Path) -> bool:
+    """Whether some process holds `path` exclusively. Asks with a shared lock, so readers never disturb each other."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def state_of(run: RunDir) -> State:
+    """The state of a run, derived from its lock and its files (the table of DESIGN §4).
+
+    A run whose lock is free and that left neither manifest nor result was `stopped` if somebody had asked for it,
+    `failed` if a rank ended by itself with an exit code, and `interrupted` otherwise (killed, or the machine died).
+    """
+    status = run.status()
+    if lock_held(run.lock_file):
+        if run.stop_file.exists():
+            return State.STOPPING
+        if status is None or status.started_at is None:
+            return State.QUEUED
+        progress = run.progress()
+        fresh = progress is not None and progress.updated_at >= status.started_at
+        return State.RUNNING if fresh and progress is not None and progress.step > 0 else State.STARTING
+    if run.manifest_file.exists():
+        return State.SUCCEEDED
+    result = run.result()
+    if result is not None:
+        return State(result.outcome)
+    if run.stop_file.exists():
+        return State.STOPPED
+    if status is not None and any(end.code for end in status.ranks_ended):
+        return State.FAILED
+    return State.INTERRUPTED
+
+
+# -- reading and writing ----------------------------------------------------------------------------------------------
+def read_json(path: Path) -> Any | None:
+    """The JSON in `path`; None where the file is missing, empty or torn."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
+        return None
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    data = read_json(path)
+    try:
+        return None if data is None else kind.model_validate(data)
+    except ValueError:
+        return None
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write whole or not at all: a temporary file beside `path`, renamed over it; `durable` flushes it first."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_record(path: Path, record: Record) -> None:
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    """Append one object in a single write, so that a reader sees a whole line or a torn last one."""
+    with open(path, "ab", buffering=0) as file:
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines of `path` from byte `offset`, and the offset after the last of them.
+
+    A torn last line is left for the next call; a file that has become shorter than `offset` is read anew.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            offset = 0 if size < offset else offset
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], 0
+    end = data.rfind(b"\n") + 1
+    return list(_objects(data[:end])), offset + end
+
+
+def _objects(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.splitlines():
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+# -- references -------------------------------------------------------------------------------------------------------
+class RunRef(BaseModel):
+    """`RUN`, `RUN:best`, `RUN:last` or `RUN:step-40`: which weights of which run. Plain `RUN` is what it delivered."""
+
+    run: str
+    which: str = "output"
+
+    @classmethod
+    def parse(cls, text: str) -> RunRef:
+        run, _, which = text.partition(":")
+        which = which or "output"
+        if which not in ("output", "best", "last") and not which.removeprefix("step-").isdigit():
+            raise InputError("run.bad_reference", reference=text)
+        return cls(run=run, which=which)
+
+    def __str__(self) -> str:
+        return self.run if self.which == "output" else f"{self.run}:{self.which}"

@@ -1,0 +1,51 @@
+"""The settings of `python -m core chat` and `python -m core serve`, and of the page's chat panes. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from core.configs.sections import Section, setting
+
+
+class Weights(Section):
+    """Which model answers, and where."""
+
+    base_model: str = setting("", "The base: a model of the workspace, a folder, or empty for the base of lora_model.")
+    lora_model: list[str] = setting(
+        [], "Runs (RUN, RUN:best, RUN:last, RUN:step-40, or a run's name) or adapter folders."
+    )
+    device: str = setting("auto", "cpu, cuda:0, …; auto: the first free GPU, else the CPU.")
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting("auto", "Number format of the weights.", advanced=True)
+    trust_remote_code: bool = setting(False, "Run Python code that came with the model.", advanced=True)
+
+    @field_validator("lora_model", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if value is None:
+            return []
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Sampling(Section):
+    """How an answer is drawn. The page's sliders and the terminal chat share these defaults."""
+
+    temperature: float = setting(0.7, "0 takes the likeliest token every time; higher is more varied.", ge=0, le=2)
+    top_p: float = setting(0.9, "Draw from the likeliest tokens that make up this share.", gt=0, le=1)
+    repetition_penalty: float = setting(1.0, "Above 1: tokens that were already said become less likely.", ge=0.5, le=2)
+    max_new_tokens: int = setting(512, "Length limit of an answer, in tokens.", ge=1, le=32768)
+    seed: int = setting(42, "The same seed and the same weights give the same answer.", ge=0, le=2**31 - 1)
+
+
+class ChatOptions(Weights, Sampling):
+    """`python -m core chat`."""
+
+    system: str = setting("", "System message at the head of the conversation.")
+
+
+class ServeOptions(Weights):
+    """`python -m core serve`."""
+
+    host: str = setting("127.0.0.1", "Address to serve on. Any but this machine's own needs GALEN_API_KEY.")
+    port: int = setting(8000, "Port; 0 takes a free one.", ge=0, le=65535)

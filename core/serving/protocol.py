@@ -1,0 +1,140 @@
+"""What goes over the wire: OpenAI's chat completions, with an object of our own, `galen`, in the last chunk.
+
+Fields that would change the answer and are not supported are refused, never ignored; the rest of OpenAI's many fields
+(user, metadata, …) have no effect here and may be sent. Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import GalenError, InputError
+
+UNSUPPORTED = (
+    "tools",
+    "functions",
+    "response_format",
+    "logprobs",
+    "logit_bias",
+    "audio",
+    "presence_penalty",
+    "frequency_penalty",
+)
+DEFAULT_MAX_TOKENS = 1024
+
+
+class Message(BaseModel):
+    """One turn. Content is text, or OpenAI's list of parts as long as all of them are text."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+    @classmethod
+    def read(cls, raw: Any) -> dict[str, str]:
+        if isinstance(raw, dict) and raw.get("role") == "developer":
+            raw = {**raw, "role": "system"}
+        if isinstance(raw, dict) and isinstance(raw.get("content"), list):
+            parts = raw["content"]
+            if any(not isinstance(part, dict) or part.get("type") != "text" for part in parts):
+                raise InputError("serve.unsupported", field="a message part that is not text")
+            raw = {**raw, "content": "".join(str(part.get("text", "")) for part in parts)}
+        return cls.model_validate(raw).model_dump()
+
+
+class ChatRequest(BaseModel):
+    """The body of POST /v1/chat/completions. By default the plain distribution is drawn from, with a random seed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = "base"
+    messages: list[dict[str, str]] = Field(min_length=1)
+    temperature: float = Field(1.0, ge=0, le=10)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    repetition_penalty: float = Field(1.0, gt=0, le=10)
+    max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1)
+    seed: int = Field(default_factory=lambda: secrets.randbelow(2**31), ge=0, lt=2**63)
+    stop: list[str] = Field([], max_length=16)
+    stream: bool = False
+    include_usage: bool = False
+
+    @classmethod
+    def read(cls, body: bytes) -> ChatRequest:
+        """Raises InputError `serve.bad_request` or `serve.unsupported`."""
+        try:
+            raw = json.loads(body)
+        except ValueError as error:
+            raise InputError("serve.bad_request", detail="it is not JSON") from error
+        if not isinstance(raw, dict):
+            raise InputError("serve.bad_request", detail="it is not a JSON object")
+        for name in UNSUPPORTED:
+            if raw.get(name):
+                raise InputError("serve.unsupported", field=name)
+        if raw.get("n") not in (None, 1):
+            raise InputError("serve.unsupported", field="n")
+        data = {key: value for key, value in raw.items() if value is not None}
+        data.setdefault("max_tokens", data.get("max_completion_tokens", DEFAULT_MAX_TOKENS))
+        data["stop"] = [data["stop"]] if isinstance(data.get("stop"), str) else data.get("stop", [])
+        data["include_usage"] = bool((data.get("stream_options") or {}).get("include_usage"))
+        try:
+            if isinstance(data.get("messages"), list):
+                data["messages"] = [Message.read(message) for message in data["messages"]]
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "message"
+            raise InputError("serve.bad_request", detail=f"{place}: {first['msg']}") from error
+
+
+def new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"
+
+
+def chunk(answer_id: str, model: str, text: str = "", *, first: bool = False) -> dict[str, Any]:
+    """One streamed piece of text."""
+    delta: dict[str, Any] = {"role": "assistant"} if first else {}
+    delta["content"] = text
+    return _envelope(answer_id, model, "chat.completion.chunk", {"index": 0, "delta": delta, "finish_reason": None})
+
+
+def last_chunk(answer_id: str, model: str, facts: dict[str, Any], *, usage: bool) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {}, "finish_reason": facts["finish_reason"]}
+    envelope = _envelope(answer_id, model, "chat.completion.chunk", choice)
+    return {**envelope, "galen": facts, **({"usage": _usage(facts)} if usage else {})}
+
+
+def completion(answer_id: str, model: str, text: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """The whole answer in one object."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": facts["finish_reason"]}
+    return {**_envelope(answer_id, model, "chat.completion", choice), "usage": _usage(facts), "galen": facts}
+
+
+def _envelope(answer_id: str, model: str, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+    return {"id": answer_id, "object": kind, "created": int(time.time()), "model": model, "choices": [choice]}
+
+
+def _usage(facts: dict[str, Any]) -> dict[str, int]:
+    prompt, answer = facts["prompt_tokens"], facts["tokens"]
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+def error_body(error: GalenError) -> dict[str, Any]:
+    """OpenAI's error object; `galen` holds what a page needs to say it in another language."""
+    kind = "invalid_request_error" if isinstance(error, InputError) else "server_error"
+    message = " ".join(part for part in (error.message, error.remedy) if part)
+    inner = {"message": message, "type": kind, "param": None, "code": error.code, "galen": {"params": error.params}}
+    return {"error": inner}
+
+
+def error_status(error: GalenError) -> int:
+    """The HTTP status of an error."""
+    special = {"serve.unknown_model": 404, "serve.unauthorised": 401}
+    return special.get(error.code, 400 if isinstance(error, InputError) else 500)

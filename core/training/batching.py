@@ -1,0 +1,154 @@
+"""What a batch is: which rows make an optimizer step, in which order, and how they are laid out for the model.
+
+    1  The rows of a step (batch size × accumulation × ranks) come from a permutation that depends on (seed, epoch)
+       alone, so a resumed run sees the order an uninterrupted one would have seen.
+    2  Each rank takes its share of them, of even length in tokens.
+    3  A rank lays its share end to end, without padding, in packs of at most batch size × max_length tokens: the
+       memory the user granted, in as few passes as fit.
+
+The loss of a step is normalised by the labels of all its rows, so neither the packs nor the number of ranks changes it.
+Labels are shifted here: `label_positions` are the positions whose hidden state predicts `labels`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+IGNORED = -100
+
+
+class Rows(Protocol):
+    """Encoded rows: `rows[i]` is (input_ids, labels), two int32 arrays of one length.
+
+    `lengths` [rows] are their numbers of tokens, `label_counts` [rows] of tokens to be predicted.
+    """
+
+    @property
+    def lengths(self) -> np.ndarray: ...
+    @property
+    def label_counts(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Rows laid end to end: input_ids and position_ids [1, n]; row_lengths sum to n; label_positions, labels [m]."""
+
+    input_ids: Tensor
+    position_ids: Tensor
+    row_lengths: tuple[int, ...]
+    label_positions: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Pack:
+        ids = np.concatenate([ids for ids, _ in rows]).astype(np.int64)
+        # A row's first token is predicted by nothing, and nothing is predicted across a border.
+        following = np.concatenate([np.append(labels[1:], IGNORED) for _, labels in rows]).astype(np.int64)
+        positions = np.concatenate([np.arange(len(ids)) for ids, _ in rows])
+        labelled = np.flatnonzero(following != IGNORED)
+        return cls(
+            input_ids=torch.from_numpy(ids)[None],
+            position_ids=torch.from_numpy(positions)[None],
+            row_lengths=tuple(len(ids) for ids, _ in rows),
+            label_positions=torch.from_numpy(labelled),
+            labels=torch.from_numpy(following[labelled]),
+        )
+
+    def to(self, device: torch.device) -> Pack:
+        tensors = (self.input_ids, self.position_ids, self.label_positions, self.labels)
+        ids, positions, label_positions, labels = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return Pack(ids, positions, self.row_lengths, label_positions, labels)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of one rank: its rows; the labels and tokens of the step over all ranks; a spare row."""
+
+    rows: list[int]
+    labels: int
+    tokens: int
+    any_row: int
+
+
+class StepSampler(Sampler[list[Step]]):
+    """Yields every optimizer step of an epoch, as a batch of one Step.
+
+    All ranks draw the same permutation; the rows of a step are dealt out longest first, each to the rank with the
+    fewest tokens so far. The last step of an epoch may have fewer rows.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        label_counts: np.ndarray,
+        *,
+        rows_per_step: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths, self.label_counts = lengths, label_counts
+        self.rows_per_step, self.seed = rows_per_step, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.rows_per_step)
+
+    @property
+    def batch_sampler(self) -> StepSampler:
+        """The Trainer looks for `set_epoch` one level down, where Accelerate would have put the sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[Step]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.lengths))
+        for start in range(0, len(order), self.rows_per_step):
+            rows = order[start : start + self.rows_per_step]
+            hand = deal(rows, self.lengths, self.world_size)[self.rank]
+            yield [Step(hand, int(self.label_counts[rows].sum()), int(self.lengths[rows].sum()), int(rows[0]))]
+
+
+def deal(rows: np.ndarray, lengths: np.ndarray, hands: int) -> list[list[int]]:
+    """`rows` in `hands` lists of about equal numbers of tokens. With fewer rows than hands, some lists stay empty."""
+    dealt: list[list[int]] = [[] for _ in range(hands)]
+    tokens = [0] * hands
+    for row in sorted(rows.tolist(), key=lambda row: (-int(lengths[row]), row)):
+        hand = min(range(hands), key=lambda hand: (tokens[hand], hand))
+        dealt[hand].append(row)
+        tokens[hand] += int(lengths[row])
+    return dealt
+
+
+def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Indices of `lengths` in bins of at most `capacity` tokens, first fit by falling length; longer rows go alone."""
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        for bin_, left in enumerate(room):
+            if lengths[index] <= left:
+                bins[bin_].append(index)
+                room[bin_] -= lengths[index]
+                break
+        else:
+            bins.append([index])
+            room.append(capacity - lengths[index])
+    return bins
+
+
+def packs_of(rows: Sequence[tuple[np.ndarray, np.ndarray]], capacity: int) -> list[Pack]:
+    """The rows of a step on one rank, in packs of at most `capacity` tokens."""
+    return [Pack.of([rows[i] for i in indices]) for indices in pack([len(ids) for ids, _ in rows], capacity)]

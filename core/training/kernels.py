@@ -1,0 +1,93 @@
+"""The differentiable operations of the fast path, as small autograd functions on tensors.
+
+What they share: weights that do not learn get no gradient and nothing is kept for one, and whatever the backward pass
+can rebuild cheaply is not stored. Each has a plain twin in PyTorch that the tests compare it with. No Triton, no C++:
+they run wherever PyTorch runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+
+class LoraLinear(Function):
+    """y = x Wᵀ + b + s (x Aᵀ) Bᵀ with W and b frozen (LoRA, arXiv 2106.09685, equation 3).
+
+    x [..., in] and W [out, in] share a dtype; A [r, in] and B [out, r] may be fp32 master weights: they are cast here,
+    per step, because they are small and x is not. Gradients of A and B come back in their own dtype.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        a_cast, b_cast = a.to(x.dtype), b.to(x.dtype)
+        low = rows @ a_cast.t()  # [n, r]
+        out = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
+        out.addmm_(low, b_cast.t(), alpha=scale)
+        ctx.save_for_backward(rows, low, weight, a_cast, b_cast)
+        ctx.scale, ctx.shape, ctx.dtypes = scale, x.shape, (a.dtype, b.dtype)
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None, None]:
+        rows, low, weight, a, b = ctx.saved_tensors
+        grad = grad.reshape(-1, grad.shape[-1])
+        grad_low = (grad @ b).mul_(ctx.scale)  # [n, r]
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ weight).addmm_(grad_low, a).view(ctx.shape)
+        grad_a = (grad_low.t() @ rows).to(ctx.dtypes[0]) if ctx.needs_input_grad[3] else None
+        grad_b = (grad.t() @ low).mul_(ctx.scale).to(ctx.dtypes[1]) if ctx.needs_input_grad[4] else None
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+class CausalAttention(Function):
+    """Causal softmax attention of one row, with grouped key/value heads and without repeating them.
+
+    q [h, n, d], k and v [g, n, d] with h a multiple of g. PyTorch's CPU flash kernel takes 2 to 6 times as long for
+    rows up to 512 tokens in bf16 (docs/lab.md). The probabilities are kept for the backward pass: for short rows only.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        heads, length, width = q.shape
+        groups = k.shape[0]
+        folded = q.reshape(groups, -1, width)  # [g, (h/g)·n, d]: the query heads of one group, below each other
+        mask = causal_mask(length, heads // groups, q.dtype, q.device)
+        scores = torch.baddbmm(mask.expand(groups, -1, -1), folded, k.transpose(1, 2), alpha=scale)
+        probs = torch.softmax(scores, -1)
+        ctx.save_for_backward(folded, k, v, probs)
+        ctx.scale, ctx.shape = scale, q.shape
+        return torch.bmm(probs, v).view(heads, length, width)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        folded, k, v, probs = ctx.saved_tensors
+        grad = grad.reshape(folded.shape)
+        grad_v = torch.bmm(probs.transpose(1, 2), grad)
+        grad_probs = torch.bmm(grad, v.transpose(1, 2))
+        grad_scores = torch._softmax_backward_data(grad_probs, probs, -1, probs.dtype).mul_(ctx.scale)
+        grad_q = torch.bmm(grad_scores, k).view(ctx.shape)
+        grad_k = torch.bmm(grad_scores.transpose(1, 2), folded)
+        return grad_q, grad_k, grad_v, None
+
+
+_masks: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
+
+
+def causal_mask(length: int, repeats: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[1, repeats·length, length] of 0 and -inf; the last few are kept, because layers share them."""
+    key = (length, repeats, dtype, device)
+    if key not in _masks:
+        while len(_masks) >= 16:
+            _masks.pop(next(iter(_masks)))
+        mask = torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu_(1)
+        _masks[key] = mask.repeat(1, repeats, 1)
+    return _masks[key]

@@ -1,0 +1,43 @@
+"""One rank of an SFT run that leaves its gradients and parameters: `python -m tests.rank_probe RUN_DIR FOLDER`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from core.configs.stages import SFTConfig
+from core.recipes import sft
+from core.report import Report, RunContext
+from core.rundir import RunDir
+from core.training.trainer import StageTrainer
+from core.workspace import Workspace
+
+
+def main(run: RunDir, folder: Path) -> None:
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+    class Probe(StageTrainer):
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            if self.state.global_step == 0:
+                torch.save([p.grad.clone() for p in self.learning()], folder / f"gradients-{rank}.pt")
+            return loss
+
+        def learning(self):
+            return [p for p in self.model.parameters() if p.requires_grad]
+
+        def continue_or_start(self) -> None:
+            super().continue_or_start()
+            torch.save([p.detach() for p in self.learning()], folder / f"parameters-{rank}.pt")
+
+    sft.StageTrainer = Probe
+    config = SFTConfig.model_validate(run.config())
+    workspace = Workspace(run.path.parent.parent)
+    sft.main(RunContext(run, workspace, config, Report(run, rank), rank, world_size))
+
+
+if __name__ == "__main__":
+    main(RunDir(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,110 @@
+"""The arrows of the house: who may import whom, and what never loads torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EVERYBODY = ("core.errors", "core.messages", "core.hardware", "core.rundir", "core.workspace", "core.report")
+
+# From each package, the project's own modules that it may import; its own are always allowed.
+MAY_IMPORT = {
+    "core.configs": EVERYBODY,
+    "core.data": EVERYBODY,
+    "core.models": (*EVERYBODY, "core.data", "core.configs"),
+    "core.jobs": (*EVERYBODY, "core.configs", "core.data", "core.models.library"),
+    "core.training": (*EVERYBODY, "core.configs", "core.data", "core.models"),
+    "core.recipes": (*EVERYBODY, "core.configs", "core.data", "core.models", "core.training"),
+    "core.serving": (*EVERYBODY, "core.configs", "core.data", "core.models", "core.jobs"),
+    "core.cli": ("core",),
+    "webui": (
+        *EVERYBODY,
+        "core.configs",
+        "core.data",
+        "core.jobs",
+        "core.models.library",
+        "core.models.sources",
+        "core.models.families",
+        "core.models.lineage",
+        "core.serving.client",
+        "core.serving.session",
+        "core.serving.options",
+    ),
+}
+LEAVES = {  # the few that everybody imports may import each other, and the configs' table
+    "core.errors": ("core.messages",),
+    "core.report": ("core.configs.stages", *EVERYBODY),
+    "core.workspace": EVERYBODY,
+    "core.rundir": EVERYBODY,
+    "core.hardware": EVERYBODY,
+    "core.messages": (),
+}
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(file: Path) -> set[str]:
+    """The project's modules that `file` imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("core", "webui")}
+
+
+def within(name: str, allowed: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in allowed)
+
+
+def test_imports_follow_the_arrows() -> None:
+    wrong = []
+    for file in sorted([*ROOT.glob("core/**/*.py"), *ROOT.glob("webui/**/*.py")]):
+        module = module_of(file)
+        if module in ("core", "core.__main__"):
+            continue
+        package = next((name for name in MAY_IMPORT if within(module, (name,))), None)
+        allowed = LEAVES[module] if package is None else (package, *MAY_IMPORT[package])
+        wrong += [f"{module} imports {name}" for name in sorted(imports(file)) if not within(name, allowed)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("folder", ["core/recipes", "webui/pages"])
+def test_siblings_do_not_import_each_other(folder: str) -> None:
+    own = folder.replace("/", ".")
+    for file in (ROOT / folder).glob("*.py"):
+        siblings = {name for name in imports(file) if name.startswith(own + ".")}
+        assert not siblings, f"{file.name} imports {siblings}"
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "core.configs.files, core.data.library, core.data.encoding, core.data.doctor, core.jobs.store, core.report",
+        "core.models.library, core.models.lineage, core.serving.client, core.serving.session, core.__main__",
+        "webui.app",
+    ],
+)
+def test_these_load_no_torch(modules: str) -> None:
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_core_does_not_know_the_page() -> None:
+    for file in ROOT.glob("core/**/*.py"):
+        assert not {name for name in imports(file) if name.startswith("webui")}, file
+
+
+def test_no_shell_is_ever_started() -> None:
+    for file in [*ROOT.glob("core/**/*.py"), *ROOT.glob("webui/**/*.py"), ROOT / "run_webui.py"]:
+        text = file.read_text(encoding="utf-8")
+        assert "shell=True" not in text, file
+        assert "os.system(" not in text, file

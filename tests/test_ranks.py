@@ -1,0 +1,64 @@
+"""Two gloo ranks on the CPU: their parameters stay bit-equal, and their gradients are those of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.configs.files import resolve
+from core.data.library import resolve as resolve_data
+from core.rundir import RunDir
+from core.workspace import Workspace
+
+
+def train(workspace: Workspace, model: Path, data: Path, folder: Path, ranks: int, *words: str) -> Path:
+    folder.mkdir()
+    dataset = resolve_data(workspace, str(data))
+    config = resolve(
+        "sft",
+        overrides=[f"model.base={model}", f"data.train={dataset.ref}", "model.dtype=fp32", "schedule.max_steps=3",
+                   "schedule.batch_size=2", f"schedule.gradient_accumulation={4 // ranks}", "evaluation.prompts=[]",
+                   "data.validation_split=0.2", "optim.learning_rate=1e-2", *words],
+    )  # fmt: skip
+    run = RunDir.create(workspace.runs_dir, "sft")
+    run.config_json.write_text(json.dumps(config.model_dump(mode="json")))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = []
+    for rank in range(ranks):
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if ranks > 1:
+            env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, "-m", "tests.rank_probe", str(run.path), str(folder)]
+        started.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_two_ranks_equal_each_other_and_one_process(
+    workspace: Workspace, tiny_model: Path, chat_file: Path, tmp_path: Path, method: str
+) -> None:
+    words = (f"tuning.method={method}",)
+    one = train(workspace, tiny_model, chat_file, tmp_path / "one", 1, *words)
+    two = train(workspace, tiny_model, chat_file, tmp_path / "two", 2, *words)
+    for mine, other in zip(*(torch.load(two / f"parameters-{rank}.pt") for rank in (0, 1)), strict=True):
+        assert torch.equal(mine, other)
+    alone, together = (torch.load(folder / "gradients-0.pt") for folder in (one, two))
+    assert len(alone) > 0
+    for expected, found in zip(alone, together, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    ended = (torch.load(folder / "parameters-0.pt") for folder in (one, two))
+    for expected, found in zip(*ended, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

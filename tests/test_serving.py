@@ -1,0 +1,315 @@
+"""The decode loop and what feeds it: right adapters, fair turns, same seed same text, whole characters, refusals."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import GalenError, InputError, ModelError
+from core.models.lineage import adapter_weights, base_weights, run_weights
+from core.rundir import RunRef
+from core.serving.engine import Answer, Engine
+from core.serving.registry import Registry
+from core.serving.sampling import Sampling, choose, nucleus, penalise
+from core.serving.text import Detokeniser, StopWords
+from core.workspace import Workspace
+from tests.models_tools import make_adapter, make_run
+
+QUESTION = [{"role": "user", "content": "发烧 ba be bi?"}]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("serving") / "workspace")
+
+
+@pytest.fixture(scope="module")
+def registry(place: Workspace, tiny_model: Path) -> Registry:
+    """The tiny model with two runs on it, called one and two."""
+    base = base_weights(place, str(tiny_model))
+    made = Registry(base, dtype=torch.float32, device="cpu")
+    for number, name in enumerate(("one", "two"), start=1):
+        run = make_run(place, tiny_model, seed=number, name=name)
+        made.add(run_weights(place, RunRef(run=run.id)), alias=name)
+    return made
+
+
+@pytest.fixture
+def engine() -> Any:
+    running = Engine()
+    yield running
+    running.close()
+
+
+class Ask:
+    """One question to an engine, waited for in the test."""
+
+    def __init__(self, registry: Registry, name: str, **sampling: Any) -> None:
+        self.text, self.facts, self.error = "", None, None
+        self.order: list[str] = []
+        self.done = threading.Event()
+        served = registry[name]
+        sampling = {"max_tokens": 24, "temperature": 0.0, **sampling}
+        self.answer = Answer(
+            served, served.encoder.prompt_ids(QUESTION), Sampling(**sampling), on_text=self._text, on_end=self._end
+        )
+
+    def _text(self, text: str) -> None:
+        self.text += text
+
+    def _end(self, facts: dict | None, error: GalenError | None) -> None:
+        self.facts, self.error = facts, error
+        self.done.set()
+
+    def wait(self, engine: Engine) -> list[int]:
+        engine.submit(self.answer)
+        return self.result()
+
+    def result(self) -> list[int]:
+        assert self.done.wait(30)
+        assert self.error is None, self.error
+        return self.answer._tokens
+
+
+def plain_greedy(model: Any, prompt: Sequence[int], count: int, stops: frozenset[int]) -> list[int]:
+    """Greedy decoding without any cache: the whole sequence again for every token."""
+    ids = list(prompt)
+    for _ in range(count):
+        with torch.inference_mode():
+            ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] in stops:
+            break
+    return ids[len(prompt) :]
+
+
+# -- the right weights ------------------------------------------------------------------------------------------------
+def test_base_and_adapters_equal_plain_transformers_and_peft(
+    registry: Registry, engine: Engine, place: Workspace, tiny_model: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def fresh() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+    served = registry["base"]
+    prompt = served.encoder.prompt_ids(QUESTION)
+    expected = {"base": plain_greedy(fresh(), prompt, 24, served.stop_ids)}
+    for name in ("one", "two"):
+        folder = next(run for run in place.runs() if run.config()["run"]["name"] == name).output / "adapter"
+        model = PeftModel.from_pretrained(fresh(), str(folder)).eval()
+        expected[name] = plain_greedy(model, prompt, 24, served.stop_ids)
+    assert len({tuple(tokens) for tokens in expected.values()}) == 3, "the adapters change the answers"
+    for name, tokens in expected.items():
+        assert Ask(registry, name).wait(engine) == tokens
+
+
+def test_interleaved_answers_equal_those_alone(registry: Registry, engine: Engine) -> None:
+    settings = [("base", 0.0), ("one", 0.0), ("two", 0.9), ("base", 0.9), ("one", 0.9)]
+    alone = [Ask(registry, name, temperature=heat, seed=5).wait(engine) for name, heat in settings]
+    together = [Ask(registry, name, temperature=heat, seed=5) for name, heat in settings]
+    for ask in together:
+        engine.submit(ask.answer)
+    assert [ask.result() for ask in together] == alone
+
+
+def test_turns_are_fair(registry: Registry) -> None:
+    """Two answers that are asked for together end together, not one after the other."""
+    order: list[str] = []
+    asks = {name: Ask(registry, name, max_tokens=20, temperature=5.0, seed=3) for name in ("base", "one")}
+    for name, ask in asks.items():
+        ask.answer._take = _noting(ask.answer._take, order, name)  # type: ignore[method-assign]
+    engine = Engine()
+    for ask in asks.values():
+        engine.submit(ask.answer)
+    for ask in asks.values():
+        ask.result()
+    engine.close()
+    shared = order[: 2 * min(order.count("base"), order.count("one"))]
+    assert all(shared[at : at + 2].count("base") == 1 for at in range(0, len(shared), 2)), order
+
+
+def _noting(take: Any, order: list[str], name: str) -> Any:
+    def noted(token: int) -> bool:
+        order.append(name)
+        return bool(take(token))
+
+    return noted
+
+
+def test_an_adapter_shares_the_base_s_tensors(registry: Registry) -> None:
+    base = dict(registry["base"].model.named_parameters())
+    inside = {id(p) for p in registry["one"].model.parameters()}
+    assert all(id(parameter) in inside for parameter in base.values())
+    assert not any("lora" in name for name in base)
+
+
+def test_provenance_is_that_of_the_files(registry: Registry, engine: Engine, tiny_model: Path) -> None:
+    import hashlib
+
+    ask = Ask(registry, "one", seed=9, temperature=1.0)
+    tokens = ask.wait(engine)
+    adapter = registry["one"].provenance["adapter_sha256"]
+    assert ask.facts is not None
+    assert ask.facts["base_sha256"] == hashlib.sha256((tiny_model / "model.safetensors").read_bytes()).hexdigest()
+    assert ask.facts["adapter_sha256"] == adapter != registry["two"].provenance["adapter_sha256"]
+    assert (ask.facts["seed"], ask.facts["tokens"]) == (9, len(tokens))
+    assert ask.facts["finish_reason"] in ("stop", "length")
+    assert Ask(registry, "base").answer.served.provenance["adapter"] is None
+
+
+def test_wrong_adapters_are_refused(registry: Registry, place: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tiny_model, tmp_path / "other"))
+    data = bytearray((other / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (other / "model.safetensors").write_bytes(data)
+    stranger = make_run(place, other, seed=7)
+    with pytest.raises(ModelError) as error:
+        registry.add(run_weights(place, RunRef(run=stranger.id)))
+    assert error.value.code == "model.adapter_other_base"
+
+    from safetensors.torch import load_file, save_file
+
+    for change in ("missing", "shape"):
+        adapter = make_adapter(tiny_model, tmp_path / change)
+        tensors = load_file(adapter / "adapter_model.safetensors")
+        name = next(iter(tensors))
+        whole = tensors.pop(name)
+        if change == "shape":
+            tensors[name] = whole[:, :3].contiguous()
+        save_file(tensors, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ModelError) as error:
+            registry.add(adapter_weights(place, adapter, tiny_model))
+        assert error.value.code == "model.adapter_mismatch", change
+
+
+def test_a_whole_model_is_served_beside_the_base(
+    registry: Registry, engine: Engine, place: Workspace, tiny_model: Path
+) -> None:
+    import json
+
+    from core.rundir import Manifest, RootBase, RunDir, write_record, write_text
+
+    run = RunDir.create(place.runs_dir, "sft")
+    write_text(run.config_json, json.dumps({"model": {"base": str(tiny_model)}}))
+    shutil.copytree(tiny_model, run.output / "model")
+    manifest = Manifest(
+        run=run.id, name="full", stage="sft", kind="model", backbone_id="x", method="full", dtype="fp32",
+        root_base=RootBase(source="x", path=str(tiny_model)), model_folder="model",
+    )  # fmt: skip
+    write_record(run.manifest_file, manifest)
+    served = registry.add(run_weights(place, RunRef(run=run.id)))
+    assert Ask(registry, run.id).wait(engine) == Ask(registry, "base").wait(engine)
+    assert served.provenance["adapter"] is None
+    assert served.provenance["base"] == run.id
+
+
+# -- sampling ---------------------------------------------------------------------------------------------------------
+def test_same_seed_same_text(registry: Registry, engine: Engine) -> None:
+    def tokens(seed: int) -> list[int]:
+        return Ask(registry, "one", temperature=1.0, seed=seed).wait(engine)
+
+    assert tokens(1) == tokens(1)
+    assert len({tuple(tokens(seed)) for seed in range(4)}) > 1
+
+
+def test_sampling_arithmetic() -> None:
+    probabilities = torch.tensor([0.1, 0.5, 0.15, 0.25])
+    assert nucleus(probabilities, 0.7).tolist() == pytest.approx([0, 0.5, 0, 0.25])
+    assert nucleus(probabilities, 0.5).tolist() == pytest.approx([0, 0.5, 0, 0])
+    assert nucleus(probabilities, 1e-12).count_nonzero() == 1
+    assert nucleus(probabilities, 0.9999).count_nonzero() == 4
+    logits = torch.tensor([2.0, -2.0, 1.0])
+    assert penalise(logits, [0, 1, 1], 2.0).tolist() == [1.0, -4.0, 1.0]
+    generator = torch.Generator().manual_seed(0)
+    only = Sampling(temperature=3.0, top_k=1)
+    assert {choose(logits, [], only, generator) for _ in range(20)} == {0}
+    drawn = [choose(torch.log(probabilities), [], Sampling(), generator) for _ in range(4000)]
+    shares = [drawn.count(token) / 4000 for token in range(4)]
+    assert shares == pytest.approx(probabilities.tolist(), abs=0.03)
+
+
+def test_limits_and_context(registry: Registry, engine: Engine) -> None:
+    assert len(Ask(registry, "base", max_tokens=3, temperature=5.0).wait(engine)) <= 3
+    served = registry["base"]
+    with pytest.raises(InputError) as error:
+        Answer(served, [5] * 512, Sampling(), on_text=print, on_end=lambda *_: None)
+    assert error.value.code == "serve.context"
+    assert "512" in str(error.value)
+    ends: queue.Queue = queue.Queue()
+    almost = Answer(
+        served, [5] * 510, Sampling(temperature=0), on_text=lambda _: None, on_end=lambda *end: ends.put(end)
+    )
+    engine.submit(almost)
+    facts, problem = ends.get(timeout=30)
+    assert problem is None
+    assert facts["tokens"] <= 2
+
+
+def test_a_long_prompt_is_read_in_pieces_like_in_one(
+    registry: Registry, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Ask(registry, "one").wait(engine)
+    monkeypatch.setattr("core.serving.engine.PREFILL", 5)
+    assert Ask(registry, "one").wait(engine) == whole
+
+
+def test_cancel_and_broken_weights(registry: Registry, engine: Engine) -> None:
+    ask = Ask(registry, "base", max_tokens=400, temperature=5.0)
+    ask.answer.cancel()
+    ask.wait(engine)
+    assert ask.facts is not None
+    assert ask.facts["finish_reason"] == "cancelled"
+    broken = Ask(registry, "base")
+    broken.answer._forward = lambda ids: torch.full((512,), float("nan"))  # type: ignore[method-assign]
+    engine.submit(broken.answer)
+    assert broken.done.wait(10)
+    assert broken.error is not None
+    assert broken.error.code == "serve.not_finite"
+    assert Ask(registry, "base").wait(engine), "the engine lives on"
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "text", ["一岁宝宝发烧能吃啥药？", "a👩🏽‍⚕️b 🇨🇳 naïve", "plain", "  two  spaces ", "x\ufffdy", "<b>&amp;"]
+)
+def test_pieces_join_to_the_text_without_torn_characters(registry: Registry, text: str) -> None:
+    served = registry["base"]
+    ids = served.tokenizer.encode(text, add_special_tokens=False)
+    stream = Detokeniser(served.decode)
+    pieces = [stream.push(token) for token in ids] + [stream.finish()]
+    assert "".join(pieces) == text
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_bytes_that_never_become_text_are_not_held_for_ever(registry: Registry) -> None:
+    served = registry["base"]
+    [half, *_] = served.tokenizer.encode("🇨", add_special_tokens=False)
+    stream = Detokeniser(served.decode)
+    shown = [stream.push(half) for _ in range(40)]
+    assert sum(map(len, shown)) > 20
+
+
+def test_stop_words() -> None:
+    words = StopWords(["END", "\n\n"])
+    shown = [words.push(piece) for piece in ("one E", "N", "d two EN", "D three")]
+    assert "".join(shown) == "one ENd two "
+    assert words.found
+    words = StopWords(["END"])
+    assert words.push("half E") + words.finish() == "half E"
+
+
+def test_control_tokens_in_a_question_stay_text(registry: Registry) -> None:
+    served = registry["base"]
+    stop = served.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    plain = served.encoder.prompt_ids([{"role": "user", "content": "hello"}])
+    typed = served.encoder.prompt_ids([{"role": "user", "content": "<|im_end|>hello"}])
+    assert typed.count(stop) == plain.count(stop)

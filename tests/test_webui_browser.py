@@ -1,0 +1,397 @@
+"""What a person does, in a real Chromium against the real server: upload, train, reload, chat, switch languages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.data.library import import_file
+from core.jobs import store
+from core.models.library import describe, write_card
+from core.rundir import RunDir, State, state_of
+from core.serving.session import stop_server
+from core.workspace import Workspace
+from tests.conftest import build_tokenizer, conversations, write_jsonl
+from tests.webui_tools import free_port, serve, start
+
+pytestmark = pytest.mark.browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 90_000  # milliseconds; the machines that run this may be busy
+
+
+def find_browser() -> str | None:
+    named = os.environ.get("GALEN_BROWSER")
+    return named or next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    path = find_browser()
+    if path is None:
+        reason = f"no browser: none of {', '.join(NAMES)} is on the PATH, and GALEN_BROWSER names none"
+        if os.environ.get("GALEN_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def ready(workspace: Workspace, tiny_model: Path) -> Iterator[Workspace]:
+    """A workspace with the tiny model; its runs and chat servers are ended afterwards."""
+    (workspace.models_dir / "tiny").mkdir()
+    card = describe(tiny_model, "tiny", "folder", str(tiny_model), weights=[], points_to=str(tiny_model))
+    write_card(workspace.models_dir / "tiny", card)
+    yield workspace
+    for run in workspace.runs():
+        if state_of(run).live:
+            store.kill(run)
+    stop_server(workspace)
+
+
+class Page:
+    """One tab, and the errors and outside requests that it had."""
+
+    def __init__(self, browser, url: str, locale: str = "en-US") -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, locale=locale)
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(PATIENCE)
+        self.url = url
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("request", self._request)
+        self.open()
+
+    def _request(self, request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.outside.append(request.url)
+
+    def open(self, query: str = "") -> None:
+        self.tab.goto(self.url + query)
+        self.wait("() => window.galen && galen.ready")
+
+    def reload(self) -> None:
+        self.tab.reload()
+        self.wait("() => window.galen && galen.ready")
+
+    def go(self, tab: str) -> None:
+        self.tab.click(f"#tab-{tab}-button")
+
+    def fill(self, key: str, text: str) -> None:
+        field = self.tab.locator(f".f-{key.replace('.', '-')} :is(input, textarea)").first
+        field.fill(text)
+
+    def text(self, selector: str) -> str:
+        return self.tab.inner_text(selector)
+
+    def wait(self, script: str, *words: object) -> None:
+        self.tab.wait_for_function(script, arg=list(words) or None, timeout=PATIENCE)
+
+    def wait_text(self, selector: str, text: str) -> None:
+        self.tab.locator(selector).filter(has_text=text).first.wait_for(state="visible", timeout=PATIENCE)
+
+
+@pytest.fixture
+def opened(browser, ready: Workspace) -> Iterator[Callable[..., Page]]:
+    pages: list[Page] = []
+    with serve(ready) as url:
+
+        def make(query: str = "", locale: str = "en-US") -> Page:
+            pages.append(Page(browser, url, locale))
+            if query:
+                pages[-1].open(query)
+            return pages[-1]
+
+        yield make
+        for page in pages:
+            page.context.close()
+    for page in pages:
+        assert page.errors == []
+        assert page.outside == []
+
+
+def upload(page: Page, file: Path) -> None:
+    page.go("data")
+    page.tab.set_input_files("#upload input[type=file]", str(file))
+    page.tab.wait_for_selector("#data-report .check")
+
+
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds, what
+
+
+def only_run(workspace: Workspace) -> RunDir:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        runs = workspace.runs()
+        if runs:
+            return runs[0]
+        time.sleep(0.1)
+    raise AssertionError("no run appeared")
+
+
+def slow_settings(page: Page, steps: int) -> None:
+    """So many steps, a figure for each, evaluated twice."""
+    page.fill("schedule.max_steps", str(steps))
+    page.fill("schedule.epochs", "500")
+    page.fill("data.validation_split", "0.1")
+    page.fill("evaluation.steps", str(steps // 2))
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+def test_a_file_becomes_a_dataset(opened, ready: Workspace, chat_file: Path) -> None:
+    page = opened()
+    upload(page, chat_file)
+    assert "All 64 rows can be used" in page.text("#data-report")
+    page.tab.fill("#data-name input", "我的 chat")
+    page.tab.click("#data-import")
+    page.wait_text("#datasets .dataset", "我的 chat")
+    page.wait_text("#data-rows", "Rows 1–5 of 64")
+    assert list((ready.cache_dir / "uploads").rglob("chat.jsonl")) == []  # the copy that was uploaded is gone
+    page.tab.click("#data-use")
+    page.tab.wait_for_selector("#sft-start")
+    page.wait("() => /^我的 chat@/.test(document.querySelector('.f-data-train input').value)")
+    page.go("data")
+    page.tab.click("#data-delete")
+    page.tab.click("#data-delete-yes")
+    page.wait_text("#datasets", "No dataset yet")
+
+
+def test_unusable_rows_are_listed_before_anything_is_stored(opened, ready: Workspace, tmp_path: Path) -> None:
+    rows = conversations(5)
+    rows[1]["conversations"][1]["value"] = ""
+    rows[3] = {"wrong": "<img src=x onerror=alert(1)>"}
+    page = opened()
+    upload(page, write_jsonl(tmp_path / "bad.jsonl", rows))
+    assert "3 of 5 rows can be used" in page.text("#data-report")
+    lines = page.tab.locator("#data-report td.line").all_inner_texts()
+    assert lines == ["2", "4"]
+    assert "is empty" in page.text("#data-report")
+    assert "<img src=x" in page.text("#data-report")
+    assert not page.tab.is_visible("#data-import")
+    assert list(ready.datasets_dir.iterdir()) == []
+    page.tab.click("#data-import-drop")
+    page.wait_text("#data-note", "3 rows, 2 dropped")
+
+
+# -- the form ---------------------------------------------------------------------------------------------------------
+def test_a_typo_is_told_beside_its_field_and_nothing_starts(opened, ready: Workspace, chat_file: Path) -> None:
+    import_file(ready, chat_file)
+    page = opened()
+    page.fill("optim.learning_rate", "abc")
+    page.tab.wait_for_selector(".f-optim-learning_rate.has-error")
+    assert "'abc' cannot be used" in page.text(".f-optim-learning_rate")
+    page.tab.click("#sft-start")
+    page.wait_text("#sft-note", "1 setting(s) need attention")
+    assert ready.runs() == []
+    page.fill("optim.learning_rate", "2e-5")
+    page.wait("() => !document.querySelector('.f-optim-learning_rate.has-error')")
+    page.wait_text(".command", "optim.learning_rate=2e-5")
+    page.reload()
+    assert page.tab.input_value(".f-optim-learning_rate input") == "2e-5"  # the unsent form is still there
+
+
+def test_own_presets_are_saved_and_loaded(opened, ready: Workspace) -> None:
+    page = opened()
+    page.fill("lora.rank", "32")
+    page.tab.fill(".preset-save input", "big rank")
+    page.tab.click("#preset-save")
+    page.wait_text(".settings", "Preset “big rank” saved")
+    assert "rank: 32" in (ready.presets_dir / "sft" / "big rank.yaml").read_text()
+    page.fill("lora.rank", "4")
+    page.tab.click("#preset input")
+    page.tab.get_by_role("option", name="Defaults").click()
+    page.wait("() => document.querySelector('.f-lora-rank input').value === '8'")
+    page.tab.click("#preset input")
+    page.tab.get_by_role("option", name="big rank (yours)").click()
+    page.wait("() => document.querySelector('.f-lora-rank input').value === '32'")
+
+
+# -- language and look ------------------------------------------------------------------------------------------------
+def test_the_language_switch_reaches_everything_and_is_remembered(opened, ready: Workspace) -> None:
+    page = opened()
+    assert page.text("#sft-start").strip() == "Start"
+    page.tab.click("#language >> text=中文")
+    page.wait("() => document.querySelector('#sft-start').innerText.trim() === '开始'")
+    page.wait_text("#devices", "设备")
+    page.wait_text("#sft-curves", "当前未选择运行")
+    page.wait_text("#side-runs", "还没有运行")
+    chinese = page.text(".frame")
+    for word in ("Start from", "Settings", "Learning rate", "No run", "Devices", "Dataset"):
+        assert word not in chinese, word
+    page.reload()
+    assert page.text("#sft-start").strip() == "开始"
+    assert opened(locale="zh-CN").text("#sft-start").strip() == "开始"
+
+
+def test_start_progress_and_curve_are_on_the_first_screen(opened, ready: Workspace) -> None:
+    page = opened()
+    with within(6, "tabs visible"):
+        page.tab.goto(page.url)
+        page.tab.wait_for_selector("#tab-sft-button")
+    page.wait("() => window.galen && galen.ready")
+    for selector in ("#sft-start", "#sft-curves", ".f-model-base", ".device-picker"):
+        box = page.tab.locator(selector).bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 900, selector
+    assert page.tab.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert page.tab.evaluate("document.documentElement.scrollHeight") <= 900
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_train_reload_finish_and_chat(opened, ready: Workspace, chat_file: Path) -> None:
+    import_file(ready, chat_file)
+    page = opened()
+    slow_settings(page, 60)
+    page.fill("run.name", "小模型 <b>")
+    page.tab.click("#sft-start")
+    page.wait_text("#sft-head", "SFT")
+    run = only_run(ready)
+    page.wait("(id) => location.search.includes(id[0])", run.id)
+    page.wait("() => document.querySelectorAll('#sft-curves path.curve').length > 0")
+    page.reload()  # in the middle of the run: its whole history is there, from the address alone
+    page.wait("() => document.querySelectorAll('#sft-curves path.curve').length > 0")
+    first = page.tab.evaluate("JSON.parse(document.querySelector('svg.chart').dataset.curve).curves[0].p[0][0]")
+    assert first == 1
+    assert page.tab.input_value("#sft-run input").startswith("小模型 <b>")
+    page.wait_text("#sft-head .badge", "Finished")
+    page.wait_text("#sft-samples", "step 60")
+    assert state_of(run) is State.SUCCEEDED
+
+    page.tab.click("#sft-chat")
+    page.tab.wait_for_selector("#chat-question textarea")
+    page.wait("() => document.querySelector('#chat-which input').value === 'delivered'")
+    page.tab.fill("#chat-question textarea", "ba be <i>bi</i> a<b && c>d")
+    page.tab.click("#chat-send")
+    page.wait("() => document.querySelectorAll('.made .weights').length === 2")
+    assert "ba be <i>bi</i> a<b && c>d" in page.text("#chat-base-pane")
+    base, tuned = page.text("#chat-base-pane .weights"), page.text("#chat-run-pane .weights")
+    assert re.search(r"base [0-9a-f]{12} · no adapter", base)
+    assert re.search(r"base [0-9a-f]{12} · adapter [0-9a-f]{12}", tuned)
+    assert base.split()[1] == tuned.split()[1]
+    page.reload()
+    page.wait("() => document.querySelectorAll('.chat-turn').length === 2")  # the conversation is kept
+    page.wait_text("#chat-status", "Ready on")
+    page.tab.click("#chat-free")
+    page.wait_text("#chat-status", "memory is free")
+
+
+def build_talkative(folder: Path) -> None:
+    """A model that takes its time and never ends by itself: deep enough, and its end token is never the likeliest."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = build_tokenizer(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=512, intermediate_size=1024, num_hidden_layers=12, num_attention_heads=8,
+        max_position_embeddings=8192, tie_word_embeddings=False, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight[:3] = 0  # the control tokens
+    model.save_pretrained(folder)
+
+
+@pytest.mark.slow
+def test_an_answer_streams_and_stop_keeps_what_there_is(opened, ready: Workspace) -> None:
+    folder = ready.models_dir / "talkative"
+    build_talkative(folder)
+    write_card(folder, describe(folder, "talkative", "folder", str(folder), weights=[]))
+    page = opened("?tab=chat")
+    page.tab.fill("#chat-base input", "talkative")
+    page.tab.keyboard.press("Enter")
+    page.tab.click(".ask .label-wrap")
+    page.tab.fill("#chat-max_tokens input", "6000")
+    page.tab.fill("#chat-temperature input", "0")
+    page.tab.fill("#chat-question textarea", "ba")
+    page.tab.click("#chat-send")
+    page.wait("() => document.querySelector('#chat-base-pane .reply.live')?.innerText.length > 20")
+    before = len(page.text("#chat-base-pane .reply"))
+    page.wait("(n) => document.querySelector('#chat-base-pane .reply.live')?.innerText.length > n[0]", before)
+    page.tab.click("#chat-stop")
+    page.wait("() => !document.querySelector('.reply.live') && document.querySelector('#chat-stop').disabled")
+    assert len(page.text("#chat-base-pane .reply")) > before
+    assert "stopped" in page.text("#chat-base-pane .made")
+    page.tab.fill("#chat-temperature input", "hot")
+    page.tab.fill("#chat-question textarea", "again")
+    page.tab.click("#chat-send")
+    page.wait_text("#chat-status", "must be a number from 0 to 5")
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_nothing(browser, ready: Workspace, chat_file: Path) -> None:
+    import_file(ready, chat_file)
+    port = free_port()
+    server = start(ready, port)
+    page = Page(browser, f"http://127.0.0.1:{port}/")
+    try:
+        slow_settings(page, 4000)
+        page.tab.click("#sft-start")
+        run = only_run(ready)
+        page.wait("() => document.querySelectorAll('#sft-curves path.curve').length > 0")
+        server.kill()  # SIGKILL: nothing can be tidied up
+        server.wait()
+        assert state_of(run) is State.RUNNING
+        server = start(ready, port)
+        reached = int(json.loads(run.progress_file.read_bytes())["step"])
+        # The open tab goes on by itself with the new server …
+        shown = "document.querySelector('#sft-progress')?.innerText.match(/([\\d,]+) of/)"
+        page.wait(f"(at) => Number(({shown} || ['', '0'])[1].replace(/,/g, '')) > at[0]", reached)
+        # … and a new one shows the run with its history, still running.
+        other = Page(browser, f"http://127.0.0.1:{port}/?run={run.id}")
+        other.wait("() => document.querySelectorAll('#sft-curves path.curve').length > 0")
+        assert other.text("#sft-head .badge") == "Running"
+        other.tab.click("#sft-stop")
+        other.wait_text("#sft-head .badge", "Stopped")
+        other.tab.wait_for_selector("#sft-resume")
+        other.context.close()
+    finally:
+        page.context.close()
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+def test_a_run_from_a_terminal_appears_and_can_be_deleted(opened, ready: Workspace, chat_file: Path) -> None:
+    from core.configs.files import resolve
+
+    dataset = import_file(ready, chat_file)
+    page = opened("?tab=runs")
+    page.wait_text("#runs-table", "No run yet")
+    values = {
+        "model.base": "tiny",
+        "data.train": dataset.ref,
+        "run.name": "aus dem Terminal",
+        "schedule.max_steps": 3000,
+    }
+    run = store.submit(ready, "sft", resolve("sft", values=values))
+    page.wait_text("#runs-table tr[data-run]", "aus dem Terminal")
+    page.wait_text("#side-runs", "aus dem Terminal")
+    page.tab.click("#runs-table tr[data-run]")
+    page.wait_text("#runs-detail", "aus dem Terminal")
+    page.tab.click("#runs-stop")
+    page.wait_text("#runs-detail .badge", "Stopped")
+    page.tab.click("#runs-delete")
+    page.wait_text(".confirm", "cannot be undone")
+    page.tab.click("#runs-delete-yes")
+    page.wait_text("#runs-table", "No run yet")
+    assert not run.path.exists()

@@ -1,0 +1,204 @@
+"""Curves, tails, and what the page says about a run, on run directories written as a run writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+
+import orjson
+import pytest
+
+from core.jobs.store import summary
+from core.report import Report
+from core.rundir import Result, RunDir, State, Status, write_record, write_text
+from core.workspace import Workspace
+from webui import charts, views, views_chat, views_lists
+from webui.catalog import Reader
+from webui.figures import clock, duration, figure, size
+from webui.tails import Tail, downsample, last_text, tail
+
+EVIL = "<script>alert(1)</script> a<b && c>d ${x} {{y}}"
+
+
+def make_run(workspace: Workspace, name: str = "first", steps: int = 0) -> RunDir:
+    run = RunDir.create(workspace.runs_dir, "sft")
+    config = {"run": {"name": name, "seed": 42}, "optim": {"learning_rate": 0.1}, "data": {"train": "d@1"}}
+    write_text(run.config_json, json.dumps(config))
+    now = time.time()
+    write_record(
+        run.status_file, Status(supervisor_pid=1, supervisor_started=now, submitted_at=now, started_at=now - 9)
+    )
+    report = Report(run)
+    report.phase("training", total=steps)
+    for step in range(1, steps + 1):
+        report.metrics(step, step / 10, loss=3.0 / step, learning_rate=2e-4)
+    report.progress(steps)
+    return run
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "0"), (2e-4, "2e-4"), (1.234567, "1.235"), (3, "3"), (1234.5, "1,234"), (None, "–")]
+)
+def test_figures_are_short(value: float | None, shown: str) -> None:
+    assert figure(value) == shown
+
+
+def test_times_and_sizes() -> None:
+    assert duration(42, "en") == "42 s"
+    assert duration(185, "zh") == "3 分 5 秒"
+    assert duration(7800, "en") == "2 h 10 min"
+    assert size(999) == "999 B"
+    assert size(98_400_000) == "98.4 MB"
+    assert re.fullmatch(r"\d\d:\d\d", clock(time.time()))
+
+
+# -- tails ------------------------------------------------------------------------------------------------------------
+def test_a_tail_reads_only_what_is_new_and_leaves_a_torn_line(workspace: Workspace) -> None:
+    run = make_run(workspace, steps=3)
+    seen = tail(run.metrics_file)
+    assert seen.curve("loss") == [(1, 3.0), (2, 1.5), (3, 1.0)]
+    with open(run.metrics_file, "a") as file:
+        file.write('{"step": 4, "loss": 0.5}\n{"step": 5, "lo')
+    assert tail(run.metrics_file) is seen
+    assert seen.curve("loss")[-1] == (4, 0.5)
+
+
+@pytest.mark.parametrize("how", ["shorter in place", "another file"])
+def test_a_tail_begins_anew_when_the_file_was_cut(workspace: Workspace, how: str) -> None:
+    run = make_run(workspace, steps=30)
+    seen = tail(run.metrics_file)
+    kept = b"".join(run.metrics_file.read_bytes().splitlines(keepends=True)[:10])
+    if how == "another file":
+        other = run.path / "other"
+        other.write_bytes(kept * 3)  # as long as before: only the inode tells
+        os.replace(other, run.metrics_file)
+    else:
+        run.metrics_file.write_bytes(kept)
+    assert len(seen.refresh().curve("loss")) == (30 if how == "another file" else 10)
+    assert seen.curve("loss")[9] == (10, pytest.approx(0.3))
+
+
+def test_downsampling_keeps_ends_length_and_level() -> None:
+    column = [(float(step), 1.0 + (step % 2)) for step in range(100_000)]
+    few = downsample(column, 300)
+    assert len(few) == 300
+    assert (few[0][0], few[-1][0]) == (0.0, 99_999.0)
+    assert all(value == pytest.approx(1.5, abs=0.01) for _, value in few)
+    assert downsample(column[:5], 300) == column[:5]
+
+
+def test_a_hundred_thousand_rows_are_quick(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    rows = (
+        orjson.dumps({"step": step, "epoch": step / 1e4, "time": 1.0, "loss": 2.0, "lr": 1e-4})
+        for step in range(100_000)
+    )
+    run.metrics_file.write_bytes(b"\n".join(rows) + b"\n")
+    Tail(run.metrics_file, False).refresh()  # warms the disk cache, not ours
+    start = time.perf_counter()
+    first = charts.loss_chart(tail(run.metrics_file), "en")
+    cold = time.perf_counter() - start
+    start = time.perf_counter()
+    charts.loss_chart(tail(run.metrics_file), "en")
+    assert time.perf_counter() - start < 0.1
+    assert cold < 1.0
+    assert len(first) < 60_000
+
+
+def test_the_log_begins_at_a_whole_line(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    run.log_file(0).write_text("".join(f"line {n}\n" for n in range(1000)))
+    text, cut = last_text(run.log_file(0), 100)
+    assert cut
+    assert text.startswith("line ")
+    assert text.endswith("line 999\n")
+    assert last_text(run.path / "nothing", 10) == ("", False)
+
+
+# -- charts -----------------------------------------------------------------------------------------------------------
+def test_ticks_are_round_and_within() -> None:
+    assert charts.ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+    assert charts.ticks(0.13, 0.38, 4) == [0.2, 0.3]
+    assert charts.ticks(5, 5, 4) == [5]
+
+
+def test_a_chart_survives_one_point_and_values_that_are_no_numbers() -> None:
+    drawn = charts.line_chart([charts.Curve("loss", "main", [(1, 2.0), (2, float("nan")), (3, float("inf"))])])
+    assert "nan" not in drawn.lower()
+    assert "inf" not in drawn.lower()
+    assert drawn.count("<circle") == 1
+    assert charts.line_chart([charts.Curve("loss", "main", [(1, float("nan"))])]) == ""
+
+
+def test_smoothing_of_a_constant_is_the_constant() -> None:
+    assert [y for _, y in charts.smooth([(x, 7.0) for x in range(5)])] == pytest.approx([7.0] * 5)
+
+
+# -- what is said about a run -----------------------------------------------------------------------------------------
+def test_a_finished_and_a_failed_run(workspace: Workspace) -> None:
+    run = make_run(workspace, steps=4)
+    result = Result(outcome="failed", code="data.no_answer", reason="It has no answer.", ended_at=time.time())
+    write_record(run.result_file, result)
+    shot = views.snapshot(run)
+    assert shot.state is State.FAILED
+    said = views.progress(shot, "zh")
+    assert "失败" in said
+    assert "对话没有以助手的回答结束" in said
+    assert "notice bad" in said
+
+
+def test_whoever_wrote_it_text_is_escaped(workspace: Workspace) -> None:
+    run = make_run(workspace, name=EVIL, steps=2)
+    Report(run).sample(1, EVIL, EVIL)
+    run.log_file(0).write_text(EVIL)
+    shot = views.snapshot(run)
+    turn = {"question": EVIL, "base": {"text": EVIL}, "run": {"error": EVIL}}
+    row = {"messages": [{"role": EVIL, "content": EVIL}]}
+    everything = "".join(
+        [
+            views.head(shot, "en"), views.progress(shot, "en"), views.samples(run, "en"), views.log(run, "en"),
+            views.settings(shot, "en"), views.result(shot, "en"), views.command(EVIL, "en"), views.say(EVIL, EVIL),
+            views_chat.pane([turn], "base", "en"), views_chat.pane([turn], "run", "en"),
+            views_lists.side_runs([summary(run)], "en"), views_lists.run_table([summary(run)], 1, None, "en"),
+            views_lists.data_rows([row, {"text": EVIL}], 0, 2, "en"),
+        ]
+    )  # fmt: skip
+    assert "<script" not in everything
+    assert "a<b" not in everything
+    assert everything.count("a&lt;b &amp;&amp; c&gt;d ${x} {{y}}") >= 12
+
+
+def test_settings_mark_what_differs_from_the_defaults(workspace: Workspace) -> None:
+    said = views.settings(views.snapshot(make_run(workspace)), "en")
+    assert re.search(r'pair changed" title="optim.learning_rate"', said)
+    assert re.search(r'pair" title="run.seed"', said)
+
+
+def test_provenance_names_both_hashes() -> None:
+    facts = {
+        "base": "b", "base_sha256": "a" * 64, "adapter": "run", "adapter_sha256": "f" * 64, "tokens": 12, "rate": 3.0,
+        "finish": "length", "seed": 7,
+    }  # fmt: skip
+    said = views_chat.provenance({"facts": facts}, "en")
+    assert "a" * 12 in said
+    assert "f" * 12 in said
+    assert "length limit" in said
+    assert "no adapter" in views_chat.provenance({"facts": {**facts, "adapter_sha256": None}}, "en")
+
+
+# -- the catalog ------------------------------------------------------------------------------------------------------
+def test_two_hundred_runs_are_listed_in_time_and_idle_reads_change_nothing(workspace: Workspace) -> None:
+    for number in range(200):
+        make_run(workspace, name=f"run {number}", steps=1)
+    reader = Reader(workspace)
+    assert len(reader.read().runs) == 200
+    start = time.perf_counter()
+    mark = reader.read(fresh=True).mark
+    assert time.perf_counter() - start < 0.15
+    assert reader.read(fresh=True).mark == mark
+    make_run(workspace, name="from a terminal")
+    assert reader.read(fresh=True).mark == mark + 1
+    assert "from a terminal" in views_lists.run_table(reader.read().runs, 201, None, "en", most=201)

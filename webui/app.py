@@ -1,0 +1,253 @@
+"""The page as a value: `build_app(workspace)` gives the Blocks, `launch_options` what they must be launched with.
+
+    build_app(Workspace("workspace")).launch(**launch_options(workspace))
+
+Order of events at load: language and address first, then what the workspace holds, then the shown run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it reports its import otherwise
+
+import gradio as gr
+
+from core.errors import GalenError
+from core.hardware import devices
+from core.jobs.queue import holders
+from core.workspace import Workspace
+from webui import views_lists
+from webui.catalog import Reader
+from webui.figures import esc
+from webui.labels import Labels
+from webui.page import IDLE_SECONDS, LIVE_SECONDS, Page
+from webui.pages.chat import ChatPage
+from webui.pages.data import DataPage
+from webui.pages.runs import RunsPage
+from webui.pages.sft import SFTPage
+from webui.run_panel import RunPanel
+from webui.text import LANGUAGES, t
+
+HERE = Path(__file__).parent
+MARK = (
+    '<svg viewBox="0 0 26 26" aria-hidden="true"><rect width="26" height="26" rx="7" fill="var(--accent)"/>'
+    '<path d="M5 15.5h4l2.2-7 3.6 10 2-5.5H21" fill="none" stroke="var(--accent-ink)" stroke-width="1.9" '
+    'stroke-linecap="round" stroke-linejoin="round"/></svg>'
+)
+PICK = """element.addEventListener('click', (e) => {
+  const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+@dataclass
+class Seen:
+    """What one session was last told, so that a tick sends only what is new."""
+
+    mark: Any = None
+    sent: list[Any] = field(default_factory=list)
+
+
+class App:
+    """Builds the frame round the tabs and connects them. Used once, by `build_app`."""
+
+    def __init__(self, workspace: Workspace, lang: str) -> None:
+        self.workspace = workspace
+        self.auto = lang == "auto"
+        self.labels = Labels("en" if self.auto else lang)
+        self.reader = Reader(workspace)
+
+    def build(self) -> gr.Blocks:
+        with gr.Blocks(
+            title="Galen", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)
+        ) as blocks:
+            with gr.Row(elem_classes=["frame"]):
+                with gr.Column(elem_classes=["side"]):
+                    self._sidebar()
+                with gr.Column(elem_classes=["desk"]):
+                    self._tabs()
+            self.kept_lang = gr.Textbox("", visible=False)
+            self.seen = gr.State(None)
+            self.timer = gr.Timer(LIVE_SECONDS)
+            self._wire(blocks)
+        return blocks
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def _sidebar(self) -> None:
+        lang = self.labels.lang
+        self.labels.html(
+            lambda lang: (
+                f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
+            ),
+            elem_classes=["bare"],
+        )
+        self.gauges = gr.HTML("", elem_id="devices", elem_classes=["bare"])
+        self.side_runs = gr.HTML("", js_on_load=PICK, elem_id="side-runs", elem_classes=["bare"])
+        with gr.Column(elem_classes=["side-bottom"]):
+            path = f'<div class="workspace-path" title="{esc(self.workspace.path)}">{esc(self.workspace.path)}</div>'
+            gr.HTML(path, elem_classes=["bare"])
+            self.lang = gr.Radio(
+                [(name, code) for code, name in LANGUAGES.items()], value=lang, show_label=False, container=False,
+                interactive=True, elem_id="language", elem_classes=["segments"],
+            )  # fmt: skip
+        self.page = Page(self.workspace, self.labels, self.reader, self.lang)
+
+    def _tabs(self) -> None:
+        self.sft, self.data = SFTPage(self.page), DataPage(self.page)
+        self.chat, self.runs = ChatPage(self.page), RunsPage(self.page)
+        self.panels: dict[str, RunPanel] = {"sft": self.sft.panel}
+        self.tab_items: dict[str, gr.Tab] = {}
+        with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
+            for name, part in (("data", self.data), ("sft", self.sft), ("chat", self.chat), ("runs", self.runs)):
+                with self.labels.tab(f"tab.{name}", id=name, elem_id=f"tab-{name}") as tab:
+                    part.build()
+                self.tab_items[name] = tab
+
+    # -- wiring -------------------------------------------------------------------------------------------------------
+    def _wire(self, blocks: gr.Blocks) -> None:
+        for part in (self.data, self.sft, self.chat, self.runs):
+            part.wire()
+        tick: dict[str, Any] = {
+            "fn": self.pulse, "inputs": [self.lang, self.seen, *self._news_inputs()],
+            "outputs": self._pulse_outputs(), **QUIET,
+        }  # fmt: skip
+        self.timer.tick(**tick)
+        panel = self.sft.panel
+        watch: dict[str, Any] = {
+            "fn": panel.refresh, "inputs": [panel.select, self.lang, panel.memo], "outputs": panel.outputs, **QUIET,
+        }  # fmt: skip
+        preview: dict[str, Any] = {
+            "fn": panel.check, "inputs": [self.lang, self.sft.preset, panel.marked, *self.sft.form.components],
+            "outputs": [panel.command, panel.marked, *self.sft.form.components], **QUIET,
+        }  # fmt: skip
+        address = [self.tabs, panel.select, self.runs.chosen]
+        timers = [panel.timer, self.chat.timer]
+        loaded = blocks.load(
+            self.opened, [self.kept_lang, self.sft.kept, self.chat.kept],
+            [self.lang, self.chat.kept, *address, *timers, *self.sft.form.components, *self.labels.components], **QUIET,
+            js="() => [galen.kept('language', ''), galen.kept('form.sft', {}), galen.kept('chat', [])]",
+        )  # fmt: skip
+        panes: dict[str, Any] = {
+            "fn": self.chat.restored, "inputs": [self.chat.kept, self.chat.run, self.lang],
+            "outputs": self.chat.panes, **QUIET,
+        }  # fmt: skip
+        shown = loaded.then(**tick).then(**watch).then(**preview).then(**panes)
+        shown.then(None, js="() => { galen.ready = true; }")  # what is restored is not kept anew
+        switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
+        self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
+        for step in (tick, watch, preview, panes):
+            switched.then(**step)
+        shown.then(self.chat.look, [self.lang, self.chat.talk], [self.chat.status, self.chat.free], **QUIET)
+        self._wire_tabs(address)
+
+    def _wire_tabs(self, address: list[Any]) -> None:
+        panel = self.sft.panel
+        for name, tab in self.tab_items.items():
+            tab.select(self._timers(name), None, [panel.timer, self.chat.timer], **QUIET)
+            tab.select(None, js=f"() => galen.address({{tab: '{name}'}})")
+
+        def opened(event: gr.EventData) -> list[Any]:
+            return self.address_of(str(event._data["run"]))
+
+        self.side_runs.pick(opened, None, address, **QUIET)
+        self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET)
+        self.sft.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
+        train = self.sft.form.component("data.train")
+        self.data.use.click(lambda ref: [gr.Tabs(selected="sft"), ref], self.data.chosen, [self.tabs, train], **QUIET)
+        to_chat = panel.buttons["chat"].click(
+            lambda run: [gr.Tabs(selected="chat"), run], panel.select, [self.tabs, self.chat.run], **QUIET
+        )
+        to_chat.then(self.chat.choose, [panel.select, self.lang], [self.chat.which, self.chat.base], **QUIET)
+
+    def _timers(self, tab: str) -> Any:
+        """Only the panel of the tab in front looks at its run's files."""
+        return lambda: [gr.Timer(active=tab == "sft"), gr.Timer(active=tab == "chat")]
+
+    def _news_inputs(self) -> list[Any]:
+        return [component for listener in self.page.listeners for component in listener.inputs]
+
+    def _pulse_outputs(self) -> list[Any]:
+        heard = [component for listener in self.page.listeners for component in listener.outputs]
+        return [self.seen, self.timer, self.gauges, self.side_runs, *heard]
+
+    # -- events -------------------------------------------------------------------------------------------------------
+    def opened(self, kept: Any, form: Any, talk: Any, request: gr.Request) -> list[Any]:
+        """At load: the language the browser kept (or asks for), the run of the address, the unsent form, the chat."""
+        query = request.query_params if request else {}
+        accepted = request.headers.get("accept-language", "") if request and self.auto else ""
+        lang = (
+            kept
+            if isinstance(kept, str) and kept in LANGUAGES
+            else "zh"
+            if accepted.lower().startswith("zh")
+            else self.labels.lang
+        )
+        address = self.address_of(query.get("run", ""), query.get("tab", ""))
+        front = getattr(address[0], "selected", None) or "sft"
+        relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
+        return [lang, talk, *address, *self._timers(front)(), *self.sft.form.restore(form), *relabel]
+
+    def address_of(self, run_id: str, tab: str = "") -> list[Any]:
+        """Updates of (tabs, stage selector, chosen run of the Runs tab) that show a run, or a tab."""
+        chosen = tab if tab in self.tab_items else ""
+        try:
+            stage = self.workspace.run(run_id).id.split("-", 1)[0] if run_id else ""
+        except GalenError:
+            stage = ""
+        if not stage:
+            return [gr.Tabs(selected=chosen) if chosen else gr.skip(), gr.skip(), gr.skip()]
+        if stage in self.panels and chosen in ("", stage):
+            return [gr.Tabs(selected=stage), run_id, run_id]
+        return [gr.Tabs(selected=chosen or "runs"), run_id if stage in self.panels else gr.skip(), run_id]
+
+    def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
+        """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""
+        seen = seen or Seen()
+        catalog = self.reader.read()
+        found = devices()
+        names = {run.id: run.name for run in catalog.live}
+        held = holders(found, str(self.workspace.path))
+        gauges = views_lists.device_list(found, held, names, lang)
+        side = views_lists.side_runs(catalog.runs, lang)
+        mark = (catalog.mark, lang)
+        news = self.page.tell_all(catalog, lang, values) if mark != seen.mark else seen.sent[3:]
+        interval = LIVE_SECONDS if catalog.live else IDLE_SECONDS
+        wanted = [interval, gauges, side, *news]
+        if wanted == seen.sent:
+            return gr.skip()
+        before = seen.sent or [None] * len(wanted)
+        updates = [new if new != old else gr.skip() for new, old in zip(wanted, before, strict=True)]
+        if updates[0] == interval:
+            updates[0] = gr.update(value=interval)
+        return [Seen(mark, wanted), *updates]
+
+
+def build_app(workspace: Workspace, lang: str = "auto") -> gr.Blocks:
+    """The page of a workspace. `lang`: "zh", "en", or "auto" for the browser's own; the page's switch overrules it."""
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache_dir / "uploads")
+    return App(workspace, lang).build()
+
+
+def launch_options(workspace: Workspace) -> dict[str, Any]:
+    """What `launch` needs so that the page looks and behaves as built; nothing in it points outside this machine."""
+    theme = gr.themes.Base(
+        font=[gr.themes.LocalFont("IBM Plex Sans"), "Noto Sans CJK SC", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono"), "monospace"],
+    )
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return {
+        "theme": theme,
+        "css_paths": [HERE / "style.css"],
+        "head": f"<script>{script}</script>",
+        "footer_links": [],
+        "run_history": False,
+        "max_file_size": "4gb",
+        "share": False,
+        "enable_monitoring": False,
+        "show_error": False,
+        "ssr_mode": False,
+        "favicon_path": HERE / "favicon.svg",
+    }

@@ -1,0 +1,291 @@
+"""A stage's config as components, and back: one widget a setting, built from its declaration alone.
+
+The choice of widget is made here and nowhere else. Numbers are text fields, so that `2e-5` may be typed as it is and a
+typo gets its message beside the field. Help appears while a field is pointed at or edited; advanced fields and those
+that do not apply are hidden by style alone (`advanced`, `only-…`), so hiding costs no round trip.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, Union, get_args, get_origin
+
+import gradio as gr
+from pydantic.fields import FieldInfo
+
+from core.configs.files import fields_of, find_preset, resolve, sections_of
+from core.configs.stages import STAGES, StageConfig
+from core.errors import ConfigError, InputError, Problem
+from core.workspace import Workspace
+from webui.labels import Labels
+from webui.messages import problem_text
+from webui.text import t
+from webui.text_fields import choice_label, help_text, label, section_name
+
+PICKERS = {"model.base", "data.train", "data.validation"}  # chosen from the workspace, or typed
+PATHS = PICKERS | {"model.source"}  # may name a file of this machine
+NAME, DEVICES = "run.name", "devices.use"
+LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
+LINES = {"evaluation.prompts": 3}  # one entry a line; other lists are separated by commas
+WIDE = {"model.base", "data.train", "data.validation", "evaluation.prompts", "lora.targets"}
+HALF = {"tuning.method"}
+ONLY_WHEN = {"lora": "only-lora", "tuning.trainable_layers": "only-freeze"}  # section or key → style class
+CLOSED = {"saving", "logging", "model"}  # sections that start folded
+SEGMENTS = 3  # up to so many choices are shown side by side
+
+
+def _inner(annotation: Any) -> tuple[Any, bool]:
+    """The type of a field without its None, and whether None is allowed."""
+    if get_origin(annotation) in (Union, *(type(int | str),)):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return parts[0], len(parts) < len(get_args(annotation))
+    return annotation, False
+
+
+class Form:
+    """The widgets of one stage. Place fields and sections in any order; `keys` and `components` run in parallel."""
+
+    def __init__(self, stage: str, labels: Labels) -> None:
+        self.stage = stage
+        self.labels = labels
+        self.config: type[StageConfig] = STAGES[stage].config
+        self.known: dict[str, FieldInfo] = fields_of(self.config)
+        self._placed: dict[str, Any] = {}
+        self._classes: dict[str, list[str]] = {}
+        self.folds: dict[str, gr.Accordion] = {}
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def section(self, name: str) -> None:
+        """All fields of a section that have no place elsewhere, in a fold; nothing when none is left."""
+        keys = [key for key in self.known if key.startswith(f"{name}.") and key not in LAUNCH | set(self._placed)]
+        if not keys:
+            return
+        classes = ["section", *([ONLY_WHEN[name]] if name in ONLY_WHEN else [])]
+        if all(self._is_advanced(key) for key in keys):
+            classes.append("advanced")
+        fold = gr.Accordion(section_name(name, self.labels.lang), open=name not in CLOSED, elem_classes=classes)
+        self.labels.add(fold, label=lambda lang: section_name(name, lang))
+        with fold, gr.Column(elem_classes=["fields"]):
+            for key in keys:
+                self.place(key)
+        self.folds[name] = fold
+
+    def sections(self, *, skip: Sequence[str] = ()) -> None:
+        for name in sections_of(self.config):
+            if name not in skip:
+                self.section(name)
+
+    def place(self, key: str, *extra: str, placeholder: str = "", **options: Any) -> Any:
+        """The widget of one setting. `extra`: style classes; `placeholder`: a text key; `options`: the component's."""
+        assert key not in self._placed, f"{key} has two widgets"
+        field = self.known[key]
+        lang = self.labels.lang
+        classes = ["field", f"f-{key.replace('.', '-')}", *extra]
+        classes += ["wide"] if key in WIDE else []
+        classes += ["half"] if key in HALF else []
+        classes += ["advanced"] if self._is_advanced(key) else []
+        classes += [ONLY_WHEN[key]] if key in ONLY_WHEN else []
+        self._classes[key] = classes
+        says: dict[str, Callable[[str], Any]] = {
+            "label": lambda lang: label(self.stage, key, lang),
+            "info": lambda lang: help_text(self.stage, key, field, lang),
+        }
+        if placeholder:
+            says["placeholder"] = lambda lang: t(placeholder, lang)
+        kind, _ = _inner(field.annotation)
+        if get_origin(kind) is Literal:
+            says["choices"] = lambda lang: [(choice_label(key, value, lang), value) for value in get_args(kind)]
+        first = {name: say(lang) for name, say in says.items()}
+        shared = {"interactive": True, "elem_classes": classes, "value": self.show_one(key, self.default(key))}
+        component = _widget(key, kind)(**first, **shared, **options)
+        self._placed[key] = self.labels.add(component, elem_classes=lambda _lang: classes, **says)
+        return component
+
+    def _is_advanced(self, key: str) -> bool:
+        extra = self.known[key].json_schema_extra
+        return isinstance(extra, dict) and bool(extra.get("advanced"))
+
+    # -- values -------------------------------------------------------------------------------------------------------
+    @property
+    def keys(self) -> list[str]:
+        return list(self._placed)
+
+    @property
+    def components(self) -> list[Any]:
+        return list(self._placed.values())
+
+    def component(self, key: str) -> Any:
+        return self._placed[key]
+
+    def default(self, key: str) -> Any:
+        field = self.known[key]
+        return None if field.is_required() else field.get_default(call_default_factory=True)
+
+    def show_one(self, key: str, value: Any) -> Any:
+        """A config value as its widget shows it."""
+        kind, _ = _inner(self.known[key].annotation)
+        if kind is bool or get_origin(kind) is Literal or key in PICKERS:
+            return value
+        if key == DEVICES:
+            return list(value or [])
+        if isinstance(value, list):
+            return ("\n" if key in LINES else ", ").join(map(str, value))
+        if isinstance(value, float):
+            return _number(value)
+        return "" if value is None else str(value)
+
+    def read(self, values: Sequence[Any]) -> dict[str, Any]:
+        """What the widgets hold, as dotted keys with values that the config can be made from."""
+        found = {}
+        for key, value in zip(self.keys, values, strict=True):
+            kind, optional = _inner(self.known[key].annotation)
+            text = value.strip() if isinstance(value, str) else value
+            if text in (None, "", []):
+                if self.known[key].is_required() or key == DEVICES:
+                    continue
+                found[key] = None if optional else [] if get_origin(kind) is list else ""
+            else:
+                found[key] = text
+        return found
+
+    def resolve(self, values: Sequence[Any], workspace: Workspace) -> StageConfig:
+        """The config of the form. Raises ConfigError with every wrong field, paths outside the roots among them."""
+        read = self.read(values)
+        problems = confine(read, workspace)
+        try:
+            config = resolve(self.stage, values=read, workspace=workspace)
+        except ConfigError as error:
+            raise ConfigError([*error.problems, *problems]) from error
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+    def fill(self, flat: Mapping[str, Any], *, keep: Iterable[str] = ()) -> list[Any]:
+        """Updates that put `flat` (dotted keys) into the widgets, defaults elsewhere; keys in `keep` are left."""
+        kept = set(keep)
+        updates = []
+        for key in self.keys:
+            if key in kept and key not in flat:
+                updates.append(gr.skip())
+            else:
+                updates.append(gr.update(value=self.show_one(key, flat.get(key, self.default(key)))))
+        return updates
+
+    def restore(self, stored: Any) -> list[Any]:
+        """Updates from what the browser kept (widget values by key); foreign or missing keys are left alone."""
+        held = stored if isinstance(stored, dict) else {}
+        return [gr.update(value=held[key]) if key in held else gr.skip() for key in self.keys]
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+    def mark(self, problems: Iterable[Problem], lang: str, before: Iterable[str] | None = None) -> list[Any]:
+        """Updates that put each problem's text beside its field and clear the others.
+
+        With `before` (the keys marked until now) fields whose message does not change are skipped.
+        """
+        said: dict[str, str] = {}
+        for problem in problems:
+            if problem.key in self._placed and problem.key is not None:
+                said.setdefault(problem.key, problem_text(problem, lang))
+        touched = set(self.keys) if before is None else set(before) | set(said)
+        updates = []
+        for key in self.keys:
+            if key not in touched:
+                updates.append(gr.skip())
+            elif key in said:
+                updates.append(gr.update(info=said[key], elem_classes=[*self._classes[key], "has-error"]))
+            else:
+                info = help_text(self.stage, key, self.known[key], lang)
+                updates.append(gr.update(info=info, elem_classes=self._classes[key]))
+        return updates
+
+    def marked(self, problems: Iterable[Problem]) -> list[str]:
+        return [problem.key for problem in problems if problem.key in self._placed and problem.key is not None]
+
+    # -- the same from a terminal, and in the browser -----------------------------------------------------------------
+    def command(self, values: Sequence[Any], preset: str | None, workspace: Workspace) -> str:
+        """`python -m core STAGE …` with what differs from the defaults or the preset; wrong values as typed."""
+        read = self.read(values)
+        under: dict[str, Any] = {}
+        words = ["python", "-m", "core", self.stage]
+        if preset:
+            try:
+                under = flat(find_preset(self.stage, preset, workspace).read())
+                words += ["--preset", preset]
+            except InputError:
+                under = {}
+        for key, value in read.items():
+            usual = self.show_one(key, under.get(key, self.default(key)))
+            if self.show_one(key, value) != usual and value != usual:
+                words.append(f"{key}={_word(key, value)}")
+        return shlex.join(words)
+
+    def keep_js(self) -> str:
+        """JavaScript that keeps the widgets' values in the browser, as the object that `restore` reads."""
+        pack = "Object.fromEntries(k.map((x, i) => [x, v[i]]))"
+        keep = f"if (galen.ready) galen.keep('form.{self.stage}', {pack});"
+        return f"(...v) => {{ const k = {json.dumps(self.keys)}; {keep} }}"
+
+
+def _widget(key: str, kind: Any) -> Callable[..., Any]:
+    """Which component shows a setting of type `kind`."""
+    options: dict[str, Any] = {}
+    component: Any = gr.Textbox
+    if key == DEVICES:
+        component = gr.CheckboxGroup
+    elif get_origin(kind) is Literal:
+        short = len(get_args(kind)) <= SEGMENTS
+        component, options = (gr.Radio, {}) if short else (gr.Dropdown, {"filterable": False})
+    elif kind is bool:
+        component = gr.Checkbox
+    elif key in PICKERS:
+        component, options = gr.Dropdown, {"choices": [], "allow_custom_value": True}
+    else:
+        options = {"lines": LINES.get(key, 1), "max_lines": LINES.get(key, 1)}
+    return partial(component, **options)
+
+
+def _number(value: float) -> str:
+    """The shortest form a person would type: 3, 0.03, 2e-4."""
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    if abs(value) >= 1e-3:
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _word(key: str, value: Any) -> str:
+    """A value as `key=value` takes it: YAML for lists and booleans, plain text otherwise."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if key in LINES and isinstance(value, str):
+        value = [line for line in value.splitlines() if line.strip()]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
+
+
+def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """{section: {name: value}} as {"section.name": value}."""
+    return {
+        f"{section}.{name}": value
+        for section, values in nested.items()
+        if isinstance(values, Mapping)
+        for name, value in values.items()
+    }
+
+
+def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
+    """A problem for each setting that names a file outside the workspace and its roots."""
+    problems = []
+    for key in PATHS & set(read):
+        text = str(read[key] or "")
+        if text.startswith(("/", "~", ".")) or "/.." in text:
+            try:
+                workspace.allowed(text)
+            except InputError as error:
+                problems.append(Problem(error.code, error.params, key=key))
+    return problems

@@ -1,0 +1,68 @@
+// The little that must happen in the browser: the address, folded settings, copying, values under the pointer.
+(() => {
+  const galen = (window.galen = {});
+
+  galen.address = (parts) => {
+    const url = new URL(location.href);
+    for (const [key, value] of Object.entries(parts)) value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
+    history.replaceState(null, '', url);
+  };
+
+  // A stage's selector names its run in the address only while its tab is in front.
+  galen.shown = (stage, run) => {
+    if ((new URL(location.href).searchParams.get('tab') || 'sft') === stage) galen.address({run});
+  };
+
+  // What the browser keeps from one visit to the next: the language, unsent forms, the conversation.
+  galen.keep = (name, value) => { try { localStorage.setItem(`galen.${name}`, JSON.stringify(value)); } catch { /* storage is full or off */ } };
+  galen.kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(`galen.${name}`)) ?? fallback; } catch { return fallback; } };
+
+  galen.advanced = (id, on) => { document.getElementById(id)?.classList.toggle('show-advanced', on); };
+
+  // "auto" excludes the others: whichever was clicked last wins.
+  let devicesBefore = ['auto'];
+  galen.devices = (chosen) => {
+    const fresh = chosen.filter((name) => !devicesBefore.includes(name));
+    let result = fresh.includes('auto') ? ['auto'] : chosen.filter((name) => name !== 'auto' || chosen.length === 1);
+    if (!result.length) result = ['auto'];
+    devicesBefore = result;
+    return result;
+  };
+
+  document.addEventListener('click', async (event) => {
+    const button = event.target.closest?.('[data-copy]');
+    if (!button) return;
+    const before = button.textContent;
+    try { await navigator.clipboard.writeText(button.dataset.copy); } catch { return; }
+    button.textContent = button.dataset.done;
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && event.target.matches?.('tr[data-run]')) event.target.click();
+  });
+
+  const number = (value) => (Math.abs(value) >= 1e-3 || value === 0) ? String(+value.toPrecision(4)) : value.toExponential(2);
+  const nearest = (points, x) => points.reduce((best, point) => Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best);
+  let tip = null;
+  const leave = () => { tip?.remove(); tip = null; document.querySelectorAll('.chart.hover').forEach((c) => c.classList.remove('hover')); };
+  document.addEventListener('mousemove', (event) => {
+    const chart = event.target.closest?.('svg.chart');
+    if (!chart) return leave();
+    const data = JSON.parse(chart.dataset.curve);
+    const [left, right, , , low, high] = data.box;
+    const frame = chart.getBoundingClientRect();
+    const scale = chart.viewBox.baseVal.width / frame.width;
+    const x = low + ((event.clientX - frame.left) * scale - left) / (right - left) * (high - low);
+    const step = nearest(data.curves.flatMap((curve) => curve.p), x)[0];
+    const lines = data.curves.map((curve) => { const p = nearest(curve.p, step); return `${curve.l}  ${number(p[1])}` + (p[0] === step ? '' : `  (${p[0]})`); });
+    if (!tip) { tip = document.createElement('div'); tip.className = 'chart-tip'; (document.querySelector('.gradio-container') || document.body).append(tip); }
+    tip.textContent = [`${data.x} ${step}`, ...lines].join('\n');
+    const at = left + (step - low) / (high - low) * (right - left);
+    const cross = chart.querySelector('.cross');
+    cross.setAttribute('x1', at); cross.setAttribute('x2', at);
+    chart.classList.add('hover');
+    const px = frame.left + at / scale;
+    tip.style.left = `${px + 12 + tip.offsetWidth > innerWidth ? px - tip.offsetWidth - 12 : px + 12}px`;
+    tip.style.top = `${Math.max(4, event.clientY - tip.offsetHeight - 8)}px`;
+  });
+})();

@@ -1,0 +1,73 @@
+"""What every part of the page shares while it is built: workspace, language, catalog, and who wants news of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from core.hardware import cores, devices
+from core.jobs.queue import holders
+from core.workspace import Workspace
+from webui.catalog import Catalog, Reader
+from webui.labels import Labels
+from webui.text import t
+
+LIVE_SECONDS = 2.0  # between ticks while a run lives
+IDLE_SECONDS = 5.0
+
+News = Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """`tell(catalog, lang, *values of inputs)` gives one update for each of `outputs`."""
+
+    tell: News
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+@dataclass
+class Page:
+    """Handed to every tab. `lang` is the language switch: an input of every handler that says something."""
+
+    workspace: Workspace
+    labels: Labels
+    catalog: Reader
+    lang: gr.Radio
+    listeners: list[Listener] = field(default_factory=list)
+
+    def device_ids(self) -> list[str]:
+        """What a run or a chat may be told to compute on: every GPU, and one or two processes on the CPU."""
+        return [device.id for device in devices(2 if cores() > 1 else 1)]
+
+    def device_choices(self, lang: str) -> list[tuple[str, str]]:
+        """The device picker's entries: each device with its free memory (whole GB, so it seldom changes) and holder."""
+        found = devices(2 if cores() > 1 else 1)
+        held = holders(found, str(self.workspace.path))
+        names = {run.id: run.name for run in self.catalog.read().live}
+        choices = [(t("run.device_auto", lang), "auto")]
+        for device in found:
+            facts = [device.id, *([device.name] if device.is_gpu else [])]
+            facts.append(t("run.device_note", lang, free=f"{device.memory_free / 1e9:.0f} GB"))
+            holder = held.get(device.id)
+            facts += [t("side.held", lang, holder=names.get(holder, holder))] if holder else []
+            choices.append((" · ".join(facts), device.id))
+        return choices
+
+    def on_catalog(self, tell: News, inputs: list[Any], outputs: list[Any]) -> None:
+        """Call `tell` at load, and at each tick on which the workspace, the language or the session is new."""
+        self.listeners.append(Listener(tell, inputs, outputs))
+
+    def tell_all(self, catalog: Catalog, lang: str, values: Sequence[Any]) -> list[Any]:
+        """The updates of all listeners; `values` are those of all their inputs, in order."""
+        updates: list[Any] = []
+        at = 0
+        for listener in self.listeners:
+            mine = values[at : at + len(listener.inputs)]
+            at += len(listener.inputs)
+            updates.extend(listener.tell(catalog, lang, *mine))
+        return updates

@@ -1,0 +1,159 @@
+"""The Runs tab: every run of the workspace, filtered; one of them in short; open, stop, delete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core.errors import GalenError
+from core.jobs import store
+from core.jobs.store import RunSummary
+from core.rundir import RunDir
+from webui import views, views_lists
+from webui.catalog import Catalog
+from webui.figures import size
+from webui.messages import error_text
+from webui.page import Page
+from webui.text import t
+
+FILTERS = ("all", "live", "finished", "unfinished")
+PICK = """element.addEventListener('click', (e) => {
+  const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
+
+
+class RunsPage:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def build(self) -> None:
+        labels = self.page.labels
+        with gr.Row(elem_classes=["stage", "runs"]):
+            with gr.Column(elem_classes=["card", "list"]):
+                with gr.Row(elem_classes=["filters"]):
+                    self.search = labels.field(
+                        gr.Textbox, "runs.search", placeholder="runs.search_hint", lines=1, max_lines=1,
+                        interactive=True, container=False, elem_id="runs-search",
+                    )  # fmt: skip
+                    self.filter = labels.add(
+                        gr.Radio(
+                            [(t(f"runs.{name}", labels.lang), name) for name in FILTERS], value="all", container=False,
+                            show_label=False, interactive=True, elem_classes=["segments"],
+                        ),
+                        choices=lambda lang: [(t(f"runs.{name}", lang), name) for name in FILTERS],
+                    )  # fmt: skip
+                self.table = gr.HTML("", js_on_load=PICK, elem_id="runs-table", elem_classes=["bare"])
+            with gr.Column(elem_classes=["card", "detail"]):
+                self.note = gr.HTML("", elem_classes=["bare"])
+                self.detail = gr.HTML("", elem_id="runs-detail", elem_classes=["bare"])
+                with gr.Row(elem_classes=["actions"], visible=False) as self.actions:
+                    self.open = labels.button("runs.open", variant="primary", elem_id="runs-open")
+                    self.stop = labels.button("run.stop", elem_id="runs-stop")
+                    self.delete = labels.button("runs.delete", elem_id="runs-delete")
+                with gr.Column(elem_classes=["confirm"], visible=False) as self.confirm:
+                    self.question = gr.HTML("", elem_classes=["bare"])
+                    with gr.Row(elem_classes=["actions"]):
+                        self.yes = labels.button("runs.delete_yes", variant="stop", elem_id="runs-delete-yes")
+                        self.no = labels.button("runs.delete_no", elem_id="runs-delete-no")
+                self.more = gr.HTML("", elem_classes=["bare"])
+        self.chosen = gr.Textbox(visible=False)
+
+    def wire(self) -> None:
+        page, lang = self.page, self.page.lang
+        view = [self.table, self.detail, self.more, self.actions, self.stop, self.delete]
+        inputs = [self.search, self.filter, self.chosen]
+        page.on_catalog(self.news, inputs, view)
+        quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+        gr.on(
+            [self.search.input, self.filter.input, self.chosen.change], self.show, [lang, *inputs], view,
+            trigger_mode="always_last", **quiet,
+        )  # fmt: skip
+        self.table.pick(self.pick, None, [self.chosen, self.note, self.confirm], **quiet)
+        self.delete.click(self.ask, [self.chosen, lang], [self.question, self.confirm], **quiet)
+        self.no.click(lambda: gr.update(visible=False), None, self.confirm, **quiet)
+        removed = self.yes.click(self.remove, [self.chosen, lang], [self.note, self.confirm, self.chosen], **quiet)
+        removed.then(self.show, [lang, *inputs], view, **quiet)
+        self.stop.click(self.ask_stop, [self.chosen, lang], self.note, **quiet)
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+    def show(self, lang: str, search: str, state: str, chosen: str | None) -> list[Any]:
+        return self.news(self.page.catalog.read(), lang, search, state, chosen)
+
+    def news(self, catalog: Catalog, lang: str, search: str, state: str, chosen: str | None) -> list[Any]:
+        runs = matching(catalog.runs, search or "", state)
+        table = views_lists.run_table(runs, len(catalog.runs), chosen, lang)
+        run = self._run(chosen)
+        if run is None:
+            hint = views.empty(t("runs.choose", lang)) if catalog.runs else ""
+            return [table, hint, "", gr.update(visible=False), gr.skip(), gr.skip()]
+        shot = views.snapshot(run)
+        detail = views.title(shot.name) + views.head(shot, lang) + views.progress(shot, lang, store.stop_deadline(run))
+        more = views.result(shot, lang) + views.settings(shot, lang)
+        live = shot.state.live
+        return [table, detail, more, gr.update(visible=True), gr.update(visible=live), gr.update(visible=not live)]
+
+    def _run(self, run_id: str | None) -> RunDir | None:
+        try:
+            return self.page.workspace.run(run_id) if run_id else None
+        except GalenError:
+            return None
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+    def pick(self, event: gr.EventData) -> list[Any]:
+        return [str(event._data["run"]), "", gr.update(visible=False)]
+
+    def ask(self, chosen: str | None, lang: str) -> list[Any]:
+        run = self._run(chosen)
+        if run is None:
+            return ["", gr.update(visible=False)]
+        name = views.snapshot(run).name
+        asked = t("runs.delete_ask", lang, name=name, size=size(folder_size(run.path)))
+        return [views.say(asked), gr.update(visible=True)]
+
+    def remove(self, chosen: str | None, lang: str) -> list[Any]:
+        run = self._run(chosen)
+        if run is None:
+            return [views.say(t("run.gone", lang)), gr.update(visible=False), ""]
+        name = views.snapshot(run).name
+        try:
+            store.delete(self.page.workspace, run)
+        except GalenError as error:
+            return [views.say(*error_text(error, lang)), gr.update(visible=False), chosen]
+        self.page.catalog.read(fresh=True)
+        return [views.say(t("runs.deleted", lang, name=name), tone="calm"), gr.update(visible=False), ""]
+
+    def ask_stop(self, chosen: str | None, lang: str) -> str:
+        run = self._run(chosen)
+        try:
+            if run is not None:
+                store.stop(run)
+        except GalenError as error:
+            return views.say(*error_text(error, lang))
+        return ""
+
+
+def matching(runs: Sequence[RunSummary], search: str, state: str) -> list[RunSummary]:
+    """The runs whose name, id or stage has every word of `search`, in the chosen kind of state."""
+    words = search.lower().split()
+
+    def fits(run: RunSummary) -> bool:
+        kind = "live" if run.state.live else "finished" if run.state.value == "succeeded" else "unfinished"
+        text = f"{run.name} {run.id} {run.stage}".lower()
+        return state in ("all", kind) and all(word in text for word in words)
+
+    return [run for run in runs if fits(run)]
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below `folder`."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except OSError:
+                continue
+    return total

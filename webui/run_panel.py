@@ -1,0 +1,265 @@
+"""The run side of a stage page, the same on every stage: launch, watch, stop, resume, read.
+
+The panel owns no state of a run. What it shows is the run in its selector, read from that run's files; the timer's
+ticks compare file times first and answer `gr.skip()` when nothing changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from core.errors import ConfigError, GalenError, Problem
+from core.jobs import store
+from core.rundir import RunDir, State
+from webui import charts, views, views_lists
+from webui.catalog import can_chat, newest_live
+from webui.figures import esc
+from webui.forms import DEVICES, NAME, Form, flat
+from webui.messages import error_text
+from webui.page import IDLE_SECONDS, LIVE_SECONDS, Page
+from webui.tails import tail
+from webui.text import t
+
+SHOWN = ("head", "progress", "curves", "samples", "log", "settings", "result")
+Render = Callable[[views.Snapshot, str], str]
+
+RENDER: dict[str, Render] = {
+    "head": views.head,
+    "progress": lambda shot, lang: views.progress(shot, lang, store.stop_deadline(shot.run)),
+    "curves": lambda shot, lang: curves(shot.run, lang),
+    "samples": lambda shot, lang: views.samples(shot.run, lang),
+    "log": lambda shot, lang: views.log(shot.run, lang),
+    "settings": views.settings,
+    "result": views.result,
+}
+BAR = ("stop", "kill", "resume", "chat")
+BUTTONS = (*BAR, "reuse")
+
+
+def curves(run: RunDir, lang: str) -> str:
+    metrics = tail(run.metrics_file)
+    return f'<div class="curves">{charts.loss_chart(metrics, lang)}{charts.sparks(metrics, lang)}</div>'
+
+
+def legal(shot: views.Snapshot) -> dict[str, bool]:
+    """Which buttons make sense in the run's state."""
+    state = shot.state
+    return {
+        "stop": state.live and state is not State.STOPPING,
+        "kill": state is State.STOPPING,
+        "resume": state in (State.STOPPED, State.FAILED, State.INTERRUPTED),
+        "reuse": True,
+        "chat": can_chat(shot.run, state),
+    }
+
+
+@dataclass
+class Memo:
+    """What one session has on its screen, so that a tick sends only what changed."""
+
+    stamp: Any = None
+    sent: dict[str, Any] | None = None
+
+
+class RunPanel:
+    """Build it inside the page's right column with `build`, then `wire` it once every field of the form is placed."""
+
+    def __init__(self, page: Page, form: Form) -> None:
+        self.page = page
+        self.form = form
+        self.stage = form.stage
+        self.panes: dict[str, gr.HTML] = {}
+        self.buttons: dict[str, gr.Button] = {}
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def build(self) -> None:
+        labels = self.page.labels
+        with gr.Column(elem_classes=["card", "launch"]):
+            with gr.Row(elem_classes=["launch-row"]):
+                self.form.place(NAME, "inline", placeholder="run.name_hint")
+                self.start = labels.button("run.start", variant="primary", elem_id=f"{self.stage}-start")
+            with gr.Column(elem_classes=["device-picker"]):
+                # Every device is a choice from the start: Gradio refuses values that were not there when it was built.
+                self.form.place(DEVICES, choices=self.page.device_choices(labels.lang))
+            self.command = gr.HTML("", elem_classes=["bare"])
+            self.note = gr.HTML("", elem_id=f"{self.stage}-note", elem_classes=["bare"])
+        with gr.Column(elem_classes=["card", "shown"]):
+            with gr.Row(elem_classes=["shown-bar"]):
+                self.select = labels.field(
+                    gr.Dropdown, "run.shown", choices=[], value="", allow_custom_value=True, interactive=True,
+                    container=False, elem_id=f"{self.stage}-run", elem_classes=["run-select"],
+                )  # fmt: skip
+                for name in BAR:
+                    self._button(name, *(["danger"] if name == "kill" else []))
+            self._pane("head")
+            self._pane("progress")
+            self._pane("curves")
+            with gr.Tabs(elem_classes=["inner-tabs"]):
+                for name in ("samples", "log", "settings", "result"):
+                    with labels.tab(f"run.{name}", elem_id=f"{self.stage}-tab-{name}"):
+                        if name == "settings":
+                            self._button("reuse")
+                        self._pane(name)
+        self.memo = gr.State(None)
+        self.marked = gr.State([])
+        self.timer = gr.Timer(LIVE_SECONDS)
+
+    def _button(self, name: str, *classes: str) -> None:
+        self.buttons[name] = self.page.labels.button(
+            f"run.{name}", visible=False, elem_id=f"{self.stage}-{name}", elem_classes=["slim", *classes]
+        )
+
+    def _pane(self, name: str) -> None:
+        self.panes[name] = gr.HTML("", elem_id=f"{self.stage}-{name}", elem_classes=["bare", f"pane-{name}"])
+
+    # -- wiring -------------------------------------------------------------------------------------------------------
+    def wire(self, preset: gr.Dropdown) -> None:
+        lang, form = self.page.lang, self.form
+        watch = {
+            "fn": self.refresh, "inputs": [self.select, lang, self.memo], "outputs": self.outputs,
+            "show_progress": "hidden", "concurrency_limit": None,
+        }  # fmt: skip
+        self.timer.tick(**watch)
+        self.select.change(**watch)
+        self.select.change(None, self.select, None, js=f"(run) => galen.shown('{self.stage}', run)")
+        started = gr.on(
+            [self.start.click],
+            self.launch,
+            [lang, *form.components],
+            [self.note, self.marked, self.select, *form.folds.values(), *form.components],
+            show_progress="hidden",
+            concurrency_limit=None,
+        )
+        started.then(**watch)
+        for name in ("stop", "kill", "resume"):
+            event = self.buttons[name].click(
+                getattr(self, name), [self.select, lang], [self.note], show_progress="hidden", concurrency_limit=None
+            )
+            event.then(**watch)
+        self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], show_progress="hidden")
+        gr.on(
+            [component.change for component in [preset, *form.components]],
+            self.check,
+            [lang, preset, self.marked, *form.components],
+            [self.command, self.marked, *form.components],
+            show_progress="hidden",
+            trigger_mode="always_last",
+            concurrency_limit=None,
+        )
+        devices = form.component(DEVICES)
+        devices.input(None, devices, devices, js="galen.devices")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.memo, *self.panes.values(), *self.buttons.values(), self.timer, self.form.component(DEVICES)]
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+    def refresh(self, run_id: str | None, lang: str, memo: Memo | None) -> list[Any] | Any:
+        """Updates for `outputs`, each only where it differs from what this session was sent."""
+        memo = memo or Memo()
+        run = self._run(run_id)
+        devices = self.page.device_choices(lang)
+        stamp = (run_id, lang, devices, run and views.stamp(run))
+        if stamp == memo.stamp:
+            return gr.skip()
+        if run is None:
+            wanted = dict.fromkeys(SHOWN, "")
+            key = "run.gone" if run_id else "run.none"
+            wanted["curves"] = f'<div class="chart-empty tall">{esc(t(key, lang))}</div>'
+            shows = dict.fromkeys(BUTTONS, False)
+            interval = IDLE_SECONDS
+        else:
+            shot = views.snapshot(run)
+            wanted = {name: RENDER[name](shot, lang) for name in SHOWN}
+            shows = legal(shot)
+            interval = LIVE_SECONDS if shot.state.live else IDLE_SECONDS
+        sent = memo.sent or {}
+        updates = [wanted[name] if sent.get(name) != wanted[name] else gr.skip() for name in SHOWN]
+        updates += [gr.update(visible=shows[name]) if sent.get(name) != shows[name] else gr.skip() for name in BUTTONS]
+        updates.append(gr.update(value=interval) if sent.get("interval") != interval else gr.skip())
+        updates.append(gr.update(choices=devices) if sent.get("devices") != devices else gr.skip())
+        return [Memo(stamp, {**wanted, **shows, "interval": interval, "devices": devices}), *updates]
+
+    def _run(self, run_id: str | None) -> RunDir | None:
+        try:
+            return self.page.workspace.run(run_id) if run_id else None
+        except GalenError:
+            return None
+
+    def catalog_updates(self, lang: str, current: str | None) -> Any:
+        """The selector's choices; a run of this stage that lives is shown when nothing else is."""
+        catalog = self.page.catalog.read()
+        choices = catalog.run_choices(lang, self.stage)
+        if current:
+            return gr.update(choices=choices)
+        return gr.update(choices=choices, value=newest_live(catalog, self.stage) or "")
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+    def check(self, lang: str, preset: str | None, marked: list[str], *values: Any) -> list[Any]:
+        """While the form is edited: the command line, and messages beside fields; empty ones wait for Start."""
+        problems: list[Problem] = []
+        try:
+            self.form.resolve(values, self.page.workspace)
+        except ConfigError as error:
+            problems = [problem for problem in error.problems if problem.code != "config.missing"]
+        words = self.form.command(values, preset, self.page.workspace)
+        keys = self.form.marked(problems)
+        return [views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
+
+    def launch(self, lang: str, *values: Any) -> list[Any]:
+        """Start: submit the form as a run, or say beside the fields what is wrong with them."""
+        folds = [gr.skip()] * len(self.form.folds)
+        try:
+            config = self.form.resolve(values, self.page.workspace)
+            run = store.submit(self.page.workspace, self.stage, config)
+        except GalenError as error:
+            keys = self.form.marked(error.problems)
+            sections = {key.split(".")[0] for key in keys}
+            folds = [gr.update(open=True) if name in sections else gr.skip() for name in self.form.folds]
+            return [self._complaint(error, keys, lang), keys, gr.skip(), *folds, *self.form.mark(error.problems, lang)]
+        catalog = self.page.catalog.read(fresh=True)
+        name = catalog.name_of(run.id)
+        select = gr.update(choices=catalog.run_choices(lang, self.stage), value=run.id)
+        return [
+            views.say(t("run.started", lang, name=name), tone="good"),
+            [],
+            select,
+            *folds,
+            *self.form.mark([], lang),
+        ]
+
+    def _complaint(self, error: GalenError, keys: list[str], lang: str) -> str:
+        if keys and len(keys) == len(error.problems):
+            return views.say(t("form.wrong", lang, count=len(keys)))
+        return views.say(*error_text(error, lang)) + views_lists.problem_list(error.problems, lang)
+
+    def stop(self, run_id: str | None, lang: str) -> str:
+        return self._act(run_id, lang, store.stop)
+
+    def kill(self, run_id: str | None, lang: str) -> str:
+        return self._act(run_id, lang, store.kill)
+
+    def resume(self, run_id: str | None, lang: str) -> str:
+        return self._act(run_id, lang, lambda run: store.resume(self.page.workspace, run.id))
+
+    def _act(self, run_id: str | None, lang: str, action: Callable[[RunDir], Any]) -> str:
+        run = self._run(run_id)
+        if run is None:
+            return views.say(t("run.gone", lang))
+        try:
+            action(run)
+        except GalenError as error:
+            return views.say(*error_text(error, lang))
+        return ""
+
+    def reuse(self, run_id: str | None, lang: str) -> list[Any]:
+        """The shown run's config into the form, under no preset and without its name."""
+        run = self._run(run_id)
+        if run is None:
+            return [gr.skip()] * (1 + len(self.form.keys))
+        values = {**flat(run.config()), NAME: ""}
+        return ["", *self.form.fill(values)]

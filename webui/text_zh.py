@@ -1,0 +1,179 @@
+"""The Chinese wording of `core.messages`: (sentence, remedy) by code, with the same placeholders.
+
+A test compares codes and placeholders of the two tables, so that neither can fall behind.
+"""
+
+from __future__ import annotations
+
+from webui.text_zh_models import MODELS_ZH
+
+NEAREST = "是不是想写“{nearest}”？"  # left out where nothing is near
+
+MESSAGES_ZH: dict[str, tuple[str, str]] = {
+    # -- config: fields, files, overrides
+    "config.invalid": ("有 {count} 项设置不正确。", ""),
+    "config.unknown_stage": ("没有名为“{stage}”的阶段；可用的有 {known}。", "是不是想写“{nearest}”？"),
+    "config.no_file": ("无法读取配置文件 {path}。", "请检查路径。"),
+    "config.not_yaml": ("{path} 第 {line} 行不是 YAML（{detail}）。", "请改正这一行。"),
+    "config.not_mapping": (
+        "{path} 的内容是 {found}，不是设置。",
+        "请写成分组和设置，例如 `optim:` 下面一行 `learning_rate: 2e-5`。",
+    ),
+    "config.no_preset": ("阶段 {stage} 没有预设“{preset}”；现有 {known}。", "是不是想写“{nearest}”？"),
+    "config.not_key_value": ("“{word}”不是 键=值 的形式。", "例如写成 optim.learning_rate=2e-5。"),
+    "config.unknown_key": ("没有这个设置。", "是不是想写“{nearest}”？ 分组有 {sections}。"),
+    "config.missing": ("这一项没有默认值，必须填写。", "请填写。"),
+    "config.out_of_bounds": ("“{value}”超出范围。", "允许：{allowed}。"),
+    "config.too_long": ("太长。", "最多 {limit}。"),
+    "config.wrong": ("“{value}”不能用：{detail}。", "允许：{allowed}。"),
+    "config.wrong_type": ("“{value}”不能用在这里。", "允许：{allowed}。"),
+    "path.outside": ("{path} 不在 Galen 可读取的文件夹内：{roots}。", "启动时用 --root 指定该文件夹，或直接上传文件。"),
+    "name.bad": ("“{name}”不能作名称。", "可用字母、数字、空格和 . _ + -，最多 80 个字符，以字母或数字开头。"),
+    # -- data: files, rows, datasets
+    "data.no_file": ("没有文件 {file}。", "请检查路径。"),
+    "data.unreadable": ("没有权限读取 {file}。", "请修改文件权限。"),
+    "data.empty_file": ("{file} 是空的，没有任何数据行。", "请选择其他文件。"),
+    "data.wide_encoding": ("{file} 的编码是 {encoding}。", "请另存为 UTF-8。"),
+    "data.unknown_container": (
+        "{file} 不是 Galen 能读取的数据文件。",
+        "请使用 JSONL、JSON、CSV、Parquet 或 TXT（也可用 gzip 压缩），并保留通常的扩展名。",
+    ),
+    "data.gzip_broken": ("压缩文件在此处提前结束或已损坏。", "请重新获取或重新压缩。"),
+    "data.parquet_broken": ("无法读取 Parquet 文件：{detail}。", "请重新获取或重新写出。"),
+    "data.bom": ("文件开头的字节顺序标记（BOM）已略去。", ""),
+    "data.shape": ("{shape}：前 {looked_at} 行中有 {matched} 行含有 {keys}。", ""),
+    "data.no_shape": ("没有已知的行格式含有这些键：{keys}。", ""),
+    "data.bad_rows": (
+        "{file} 的 {rows} 行中有 {bad} 行不能用。",
+        "请改正这些行，或用 data.bad_rows=drop（`data add --bad-rows drop`）接受舍弃。",
+    ),
+    "data.none_usable": ("{file} 的 {rows} 行全部不能用。", "前几行的问题见下。"),
+    "data.disk_full": (
+        "{folder} 空间不足：约需 {needed} MB，剩余 {free} MB。",
+        "请腾出空间（可删除旧的运行、模型和数据集）后重试。",
+    ),
+    "data.no_dataset": (
+        "工作区里没有数据集“{ref}”；现有 {known}。",
+        "是不是想写“{nearest}”？ 用 `python -m core data add FILE` 添加文件。",
+    ),
+    "data.wrong_kind": (
+        "{ref} 的数据类型是“{kind}”，这里需要“{needed}”。",
+        "请选择其他数据集；`python -m core data list` 会说明每个数据集的用途。",
+    ),
+    "data.not_utf8": ("这一行的第 {byte} 个字节不是 UTF-8。", "请转换编码，例如 `iconv -f {guess} -t UTF-8`。"),
+    "data.row_too_long": ("这一行有 {megabytes} MB，上限是 {limit} MB。", "请拆分或删除这一行。"),
+    "data.truncated_line": ("文件在这一行中间就结束了。", "文件可能没有复制完整：请重新获取，或删除最后一行。"),
+    "data.json_broken": ("第 {column} 列不是合法的 JSON：{detail}。", "请改正这一行。"),
+    "data.json_ends": (
+        "第 {column} 列不是合法的 JSON：{detail}。此后的内容无法读取。",
+        "请改正这一行；改用 JSONL（每行一个对象）时，坏行只影响它自己。",
+    ),
+    "data.csv_broken": ("不是合法的 CSV：{detail}。", "请从这一行起检查引号。"),
+    "data.csv_cells": (
+        "这一行有 {found} 个单元格，首行有 {expected} 个。",
+        "含分隔符或换行的单元格请加引号。",
+    ),
+    "data.not_object": ("这一行的类型是 {found}，不是带键的对象。", "每行请写一个 JSON 对象。"),
+    "data.unknown_shape": ("这一行的键是 {found}，不符合任何已知格式。", "可用的格式：{would}。"),
+    "data.missing_key": (
+        "这一行的键是 {found}；本文件的 {shape} 格式需要 {missing}。",
+        "请补上缺少的键，或把其他格式的行放到单独的文件里。",
+    ),
+    "data.not_text": ("“{key}”的类型是 {found}，不是文本。", "请给它的值加上引号。"),
+    "data.empty_value": ("“{key}”是空的。", "请填写，或删除这一行。"),
+    "data.not_turns": ("“{key}”的类型是 {found}，不是对话轮次的列表。", "请写成列表，每轮一项。"),
+    "data.turn_not_object": ("第 {turn} 轮的类型是 {found}。", "请写成 from 和 value，或 role 和 content。"),
+    "data.turn_keys": ("第 {turn} 轮的键是 {found}。", "需要 from 和 value，或 role 和 content。"),
+    "data.turn_not_text": ("第 {turn} 轮（{role}）的类型是 {found}，不是文本。", "请写成文本。"),
+    "data.turn_parts": ("第 {turn} 轮含有 {found} 类型的内容。", "只能使用文本：请删除这一行。"),
+    "data.empty_turn": ("第 {turn} 轮（{role}）是空的。", "请填写，或删除这一行。"),
+    "data.unknown_role": (
+        "第 {turn} 轮的角色是“{role}”。",
+        "角色只能是 system、user（或 human）和 assistant（或 gpt）。",
+    ),
+    "data.role_order": (
+        "第 {turn} 轮是 {found}，此处应由 {expected} 发言。",
+        "开头至多一条系统消息，之后用户与助手轮流发言。",
+    ),
+    "data.no_answer": ("对话没有以助手的回答结束。", "请删除最后的提问，或补上回答。"),
+    "data.no_question": ("提示没有以用户的提问结束。", "请改正提示。"),
+    "data.history_pair": ("“history”不是由文本对组成的列表。", "请写成 [[问, 答], …]。"),
+    "data.no_prompt": ("这对回答没有提示：现有的键是 {found}。", "请补上 prompt、question 或 conversations。"),
+    "data.pair_differs": ("“{key}”不是对同一提示的一个回答。", "chosen 与 rejected 必须是对同一提示的两个回答。"),
+    "data.same_pair": ("“{chosen}”与“{rejected}”相同。", "请删除这一行：从中学不到东西。"),
+    "data.choices": ("选项的类型是 {found}，或少于两个。", "请写 A 到 D 列，或 options 对象。"),
+    "data.choice_answer": ("答案“{answer}”不在选项 {names} 之中。", "请写选项的字母。"),
+    "data.nothing_to_learn": ("{ref} 没有一行在 {max_length} 个词元之内留有可学的回答。", "请调大 data.max_length。"),
+    # -- model: folders, hubs, adapters, templates
+    "model.no_template": ("{model} 的分词器没有对话模板。", "请选择指令模型，或指定模板：{known}。"),
+    "model.unknown_template": ("没有名为“{template}”的对话模板。", "现有：{known}。"),
+    "model.template_broken": ("{model} 的对话模板出错：{detail}。", "请改正模板，或指定模板：{known}。"),
+    "model.template_unmarkable": (
+        "{model} 的对话模板无法确定回答的起止：{detail}。",
+        "请在模板中加入 generation 标记，或指定模板：{known}。",
+    ),
+    "model.template_refuses": ("{model} 的对话模板不接受任何一行数据：{detail}。", "请修改数据，或指定其他模板。"),
+    "model.no_stop_token": ("{model} 的分词器没有结束回答的词元。", "请在 tokenizer_config.json 中设置 eos_token。"),
+    "model.slow_tokenizer": (
+        "{model} 的分词器（{found}）不属于 tokenizers 库。",
+        "请用作者提供的脚本把它转换为 tokenizer.json。",
+    ),
+    "model.no_tokenizer": ("文件夹 {model} 中没有可加载的分词器：{detail}。", "请重新获取模型。"),
+    # -- device
+    # -- run: jobs, failures
+    "run.stopped": ("运行已按要求停止。", "点“继续”可从最后一个检查点恢复。"),
+    "device.unknown": ("这里没有设备“{device}”。", "可选：{known}。"),
+    "device.mixed": ("一次运行要么用 GPU，要么用 CPU，不能混用：{devices}。", "请选择同一种设备。"),
+    "device.twice": ("同一设备列了两次：{devices}。", "每个设备只列一次。"),
+    "device.busy": ("{device} 正被 {holder} 占用。", "请等它结束，或改用其他设备。"),
+    "run.which_stage": ("{file} 没有说明属于哪个阶段。", "请加上 --stage，可选：{stages}。"),
+    "run.live": ("运行“{run}”还没有结束（{state}）。", "请先停止它。"),
+    "run.not_live": ("运行“{run}”不在运行中（{state}）。", ""),
+    "run.finished": ("运行“{run}”已经完成，没有可继续的内容。", "如需再跑一次，请用它的配置重新提交。"),
+    "run.no_supervisor": ("运行“{run}”无法启动：{detail}", "完整信息见运行文件夹中的 log/supervisor.log。"),
+    "run.kill_failed": ("运行“{run}”的进程无法结束：{pids}。", "它们在等待硬件或内核；请重试，或重启机器。"),
+    "run.lock_dir": (
+        "设备锁所在的文件夹 {folder} 不能用：{detail}。",
+        "请把 GALEN_LOCK_DIR 设为共用设备的人都可写的文件夹。",
+    ),
+    "run.stopped_waiting": ("运行在等待设备时被停止。", "点“继续”即可启动。"),
+    "run.stopped_unsaved": ("运行在保存最后几步之前被结束。", "点“继续”可从最后一个检查点恢复。"),
+    "run.out_of_memory": ("内存不足：{detail}", "请减小批大小或最大长度、换用更小的模型，或关闭其他程序。"),
+    "run.out_of_gpu_memory": ("显存不足：{detail}", "请减小批大小或最大长度、打开梯度检查点，或换用更小的模型。"),
+    "run.disk_full": ("磁盘已满：{path}", "请腾出空间，然后继续运行。"),
+    "run.file_limit": ("文件超过了允许的大小：{path}", "请提高限制（ulimit -f），然后继续运行。"),
+    "run.missing_file": ("缺少文件：{path}", "请把它放回原处，然后继续运行。"),
+    "run.permission": ("没有权限使用 {path}。", "请修改所有者或权限，然后继续运行。"),
+    "run.no_model": ("找不到模型或其中的文件：{detail}", "请检查模型名称，或重新获取。"),
+    "run.no_network": ("网络没有响应：{detail}", "请检查网络连接，然后继续运行。"),
+    "run.gpu_failed": (
+        "GPU 或其驱动出错：{detail}",
+        "请看 log/rank-0.log；用 `nvidia-smi` 可查看 GPU 是否还有响应。然后继续运行。",
+    ),
+    "run.rank_lost": ("运行的各进程之间失去了联系：{detail}", "请看其他进程的日志，然后继续运行。"),
+    "run.missing_package": ("缺少 Python 包：{detail}", "请执行 `pip install -r requirements.txt`。"),
+    "run.bad_config": (
+        "当前版本无法读取这次运行的配置：{detail}",
+        "请用 `python -m core jobs submit` 重新提交，它会指出每一项错误设置。",
+    ),
+    "run.crashed": ("运行崩溃：{detail}", "完整的错误追踪在日志中。"),
+    "run.exited": ("运行的进程 {rank} 未作说明就以退出码 {exit_code} 结束。", "请看它的日志。"),
+    "run.killed_memory": (
+        "运行的进程 {rank} 被信号 9（SIGKILL）终止：通常是系统内存耗尽。",
+        "请减小批大小或最大长度，或关闭其他程序；然后继续运行。",
+    ),
+    "run.native_crash": (
+        "运行的进程 {rank} 在某个库内部崩溃：信号 {signal}（{name}）。",
+        "日志会说明位置。点“继续”可从最后一个检查点恢复。",
+    ),
+    "run.killed": ("运行的进程 {rank} 被信号 {signal}（{name}）终止。", "点“继续”可从最后一个检查点恢复。"),
+    "run.vanished": (
+        "运行不留痕迹地结束了：机器断电或重启，或者运行的所有进程同时被终止。",
+        "点“继续”可从最后一个检查点恢复。",
+    ),
+    "run.bad_reference": ("“{reference}”不是运行权重的写法。", "写成 RUN、RUN:best、RUN:last 或 RUN:step-40。"),
+    "run.not_found": ("工作区里没有运行“{run}”。", "用 `python -m core jobs list` 查看现有运行。"),
+    # -- serve: chat and the local server
+}
+
+MESSAGES_ZH.update(MODELS_ZH)

