@@ -4,7 +4,8 @@
     GALEN_PASSWORD=… python run_webui.py --host 0.0.0.0 --user doctor
 
 It listens on this machine only unless `--host` says otherwise, and refuses that without a password (GALEN_PASSWORD, or
-the file `password` in the workspace, readable by you alone). Runs go on when it is stopped.
+the file `password` in the workspace, readable by you alone). Without one it answers only to the names of this machine.
+Runs go on when it is stopped.
 """
 
 from __future__ import annotations
@@ -77,8 +78,11 @@ def main(words: list[str] | None = None) -> int:
     from starlette.middleware import Middleware
 
     from webui.app import build_app, launch_options
-    from webui.policy import SecurityHeaders
+    from webui.policy import LOCAL_NAMES, LocalNamesOnly, SecurityHeaders
 
+    middleware = [Middleware(SecurityHeaders, policy=POLICY)]
+    if password is None:
+        middleware.append(Middleware(LocalNamesOnly, names={*LOCAL_NAMES, args.host}))
     app = build_app(workspace, args.lang)
     print(f"Galen: http://{args.host}:{args.port}  (workspace {workspace.path})", flush=True)
     app.launch(
@@ -87,7 +91,7 @@ def main(words: list[str] | None = None) -> int:
         inbrowser=args.open,
         quiet=True,
         auth=(args.user, password) if password else None,
-        app_kwargs={"middleware": [Middleware(SecurityHeaders, policy=POLICY)]},
+        app_kwargs={"middleware": middleware},
         **launch_options(workspace),
     )
     return 0

@@ -44,6 +44,8 @@ def contestants() -> list[str]:
 
 # -- the two sides ----------------------------------------------------------------------------------------------------
 def train_ours(model: Path, rows: list[dict[str, str]], folder: Path, dtype: str = "auto") -> dict[str, Any]:
+    import torch
+
     from core.configs.files import resolve
     from core.data.library import import_file
     from core.recipes import sft
@@ -73,7 +75,8 @@ def train_ours(model: Path, rows: list[dict[str, str]], folder: Path, dtype: str
         seen["order"] = [int(row) for [step] in trainer.sampler for row in sorted(step.rows)]
 
     StageTrainer.continue_or_start = keep  # type: ignore[method-assign]
-    sft.main(RunContext(run, workspace, config, Report(run)))
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    sft.main(RunContext(run, workspace, config, Report(run), device=device))
     logged, _ = read_jsonl(run.metrics_file)
     return {**figures([row["time"] for row in logged], [row["loss"] for row in logged], len(rows)), **seen}
 
@@ -205,7 +208,7 @@ def main() -> None:
         return
     chosen = [name for name in contestants() if name == OURS or args.only in name]
     results = {}
-    print(f"{'':28}{'rows/s':>8}{'peak MB':>9}{'held-out':>10}  loss by step")
+    print(f"{'':30}{'rows/s':>8}{'peak MB':>9}{'held-out':>10}  loss by step")
     for name in chosen:
         command = [sys.executable, "-m", "benchmarks.sft", "--one", name]
         command += ["--model", str(args.model), "--rows", str(args.rows)]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from core.cli.output import fail
-from core.errors import GalenError
+from core.errors import GalenError, InputError
 
 COMMANDS = ("stage", "jobs", "data", "model", "chat", "serve")  # modules of core.cli, in the order of the help
 
@@ -47,7 +47,12 @@ def _command_class(everywhere: argparse.ArgumentParser) -> type[argparse.Argumen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "settings") or any(word.startswith("-") for word in rest)):
+        parser.error(f"there is no such word here: {' '.join(rest)}")
+    if rest:
+        args.settings += rest  # settings behind an option, which argparse does not put together
     try:
         return int(args.handler(args))
     except GalenError as error:
@@ -57,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone (`… | head`): nothing left to say
         return 0
+    except OSError as error:
+        path, detail = error.filename or args.workspace or "", error.strerror or str(error)
+        return fail(InputError("path.unusable", path=str(path), detail=detail), json=args.json)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ class Problem:
         return {**asdict(self), "message": self.message, "remedy": self.remedy}
 
     def __str__(self) -> str:
-        where = f"{self.key}: " if self.key else f"line {self.line}: " if self.line is not None else ""
+        places = [self.key, None if self.line is None else f"line {self.line}"]
+        where = "".join(f"{place}: " for place in places if place)
         return " ".join(part for part in (where + self.message, self.remedy) if part)
 
 

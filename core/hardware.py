@@ -20,7 +20,8 @@ import pynvml
 
 from core.errors import DeviceError
 
-BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # without them bf16 on a CPU is emulated, slower than fp32
+# x86 and (the last) ARM. Without them bf16 on a CPU is emulated, slower than fp32.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as a huge number
 
 
@@ -98,13 +99,13 @@ def _cpu(index: int) -> Device:
 
 @lru_cache(maxsize=1)
 def _cpu_facts() -> tuple[str, frozenset[str]]:
-    """Model name and feature flags."""
+    """Model name and feature flags (`flags` on x86, `Features` on ARM)."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return platform.processor() or platform.machine() or "CPU", frozenset()
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
     return (
         name.group(1).strip() if name else platform.machine(),
         frozenset(flags.group(1).split()) if flags else frozenset(),
@@ -212,14 +213,23 @@ def _text(value: str | bytes) -> str:
 
 def _gpu(index: int, handle: Any) -> Device:
     total = free = 0
-    bf16 = False
     try:
         memory_info = pynvml.nvmlDeviceGetMemoryInfo(handle)
         total, free = int(memory_info.total), int(memory_info.free)
     except pynvml.NVMLError:
         pass  # unified memory: the driver has no number of its own
+    bf16 = _capability(handle) >= (8, 0)
+    return Device(f"cuda:{index}", _text(pynvml.nvmlDeviceGetName(handle)), _uuid(handle), total, free, bf16)
+
+
+def _capability(handle: Any) -> tuple[int, ...]:
+    """The compute capability of a GPU, or for a MIG instance, which has none of its own, that of its GPU."""
     try:
-        bf16 = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)) >= (8, 0)
+        return tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     except pynvml.NVMLError:
         pass
-    return Device(f"cuda:{index}", _text(pynvml.nvmlDeviceGetName(handle)), _uuid(handle), total, free, bf16)
+    try:
+        parent = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+        return tuple(pynvml.nvmlDeviceGetCudaComputeCapability(parent))
+    except pynvml.NVMLError:
+        return ()

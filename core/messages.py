@@ -37,6 +37,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{path} is outside the folders that Galen may read: {roots}.",
         "Name its folder with --root at the start, or upload the file.",
     ),
+    "path.unusable": (
+        "{path} cannot be used: {detail}.",
+        "Check that it exists, that the disk has room, and that you may write there; --workspace names another folder.",
+    ),
     "name.bad": (
         "'{name}' cannot be a name.",
         "Use letters, digits, spaces and . _ + -, at most 80, beginning with a letter or digit.",
@@ -68,6 +72,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "There is no dataset '{ref}' in this workspace; there are {known}.",
         "Did you mean '{nearest}'? Add a file with `python -m core data add FILE`.",
     ),
+    "data.in_use": ("The dataset '{ref}' is in use by {runs}.", "Wait for these to end, or stop them first."),
     "data.wrong_kind": (
         "{ref} holds rows of the kind '{kind}'; this needs '{needed}'.",
         "Choose another dataset; `python -m core data list` says what each one is for.",
@@ -155,17 +160,23 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.no_template": (
         "The tokenizer of {model} has no chat template.",
-        "Choose an instruct model, or name a template: {known}.",
+        "Choose an instruct model, or set model.template={known}.",
     ),
-    "model.unknown_template": ("There is no chat template '{template}'.", "There are: {known}."),
-    "model.template_broken": ("The chat template of {model} fails: {detail}.", "Mend it, or name a template: {known}."),
+    "model.unknown_template": (
+        "There is no chat template '{template}'.",
+        "Set model.template={known}, or leave it empty.",
+    ),
+    "model.template_broken": (
+        "The chat template of {model} fails: {detail}.",
+        "Mend it, or set model.template={known}.",
+    ),
     "model.template_unmarkable": (
         "The chat template of {model} does not say where an answer begins and ends: {detail}.",
-        "Add generation marks to it, or name a template: {known}.",
+        "Add generation marks to it, or set model.template={known}.",
     ),
     "model.template_refuses": (
         "The chat template of {model} takes none of the rows: {detail}.",
-        "Change the rows, or name another template.",
+        "Change the rows, or set model.template to another template.",
     ),
     "model.no_stop_token": (
         "The tokenizer of {model} has no token that ends an answer.",
@@ -202,6 +213,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "model.is_adapter": (
         "{path} holds a LoRA adapter, not a whole model.",
         "Start from its base, {base}, and give the adapter where an adapter is asked for.",
+    ),
+    "model.run_is_adapter": (
+        "{run} holds a LoRA adapter, not a whole model.",
+        "Choose its base, {base}, as model.base; continuing from an adapter comes with a later stage.",
     ),
     "model.bad_config": ("{path} cannot be read: {detail}.", "Get the model again."),
     "model.no_weights": (

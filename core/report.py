@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from core.configs.stages import StageConfig
 from core.errors import StopRequested
-from core.rundir import Progress, RunDir, append_jsonl, write_text
+from core.records import TRAINING, Progress, Unit
+from core.rundir import RunDir, append_jsonl, write_text
 from core.workspace import Workspace
 
-PROGRESS_INTERVAL = 0.25  # seconds between two writes of progress.json within a phase
+PROGRESS_INTERVAL = 0.5  # seconds between two writes of progress.json within a phase
+KEPT_BETWEEN_PHASES = {"tokens", "step_seconds", "save_seconds", "trained", "train_total"}
 
 
 class Report:
@@ -30,18 +32,18 @@ class Report:
     def current_phase(self) -> str:
         return self._progress.phase
 
-    def phase(
-        self, name: str, *, total: int | None = None, unit: Literal["step", "byte", "row"] = "step", **fields: Any
-    ) -> None:
+    def phase(self, name: str, *, total: int | None = None, unit: Unit = "step", **fields: Any) -> None:
         """Enter a phase: importing, loading, tokenising, training, saving, downloading, … Always written at once."""
-        last = self._progress
-        keep = {"tokens": last.tokens, "step_seconds": last.step_seconds, "save_seconds": last.save_seconds}
-        self._progress = Progress(phase=name, total=total, unit=unit, updated_at=0.0, **{**keep, **fields})
+        kept = self._progress.model_dump(include=KEPT_BETWEEN_PHASES)
+        now = {"phase": name, "phase_began": time.time(), "total": total, "unit": unit, "updated_at": 0.0}
+        self._progress = Progress.model_validate({**kept, **now, **fields})
+        self._note_training()
         self._write()
 
     def progress(self, step: int, **fields: Any) -> None:
         """Move within the phase. Written at most every `PROGRESS_INTERVAL`, and always for the last step."""
         self._progress = self._progress.model_copy(update={"step": step, **fields})
+        self._note_training()
         if step == self._progress.total or time.monotonic() - self._written >= PROGRESS_INTERVAL:
             self._write()
 
@@ -50,7 +52,7 @@ class Report:
         self._write()
 
     def metrics(self, step: int, epoch: float, **figures: float) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append one line to metrics.jsonl; a figure that is infinite or no number becomes null."""
         if self.writes:
             append_jsonl(self.run.metrics_file, {"step": step, "epoch": epoch, "time": time.time(), **figures})
 
@@ -67,6 +69,11 @@ class Report:
         """Raise StopRequested where nothing needs saving (downloading, loading, tokenising)."""
         if self.stop_requested():
             raise StopRequested
+
+    def _note_training(self) -> None:
+        now = self._progress
+        if now.phase == TRAINING:
+            now.trained, now.train_total = now.step, now.total
 
     def _write(self) -> None:
         self._written = time.monotonic()

@@ -1,4 +1,4 @@
-"""A run is a directory. This file names every file in it, its typed record, and who writes it.
+"""A run is a directory. This file names every file in it, reads and writes them, and says who does.
 
     config.yaml      supervisor's caller, once     the resolved config; config.json beside it is the same, quick to read
     status.json      the supervisor                attempt, pid, devices, times, how each rank ended
@@ -13,26 +13,32 @@
     output/          rank 0                        what the run made; manifest.json, written last, says it is whole
     lock             the supervisor                held (flock) by it and by every process it started, while any lives
 
-One writer per file. Readers never lock and tolerate a torn last line. The state of a run is never stored: `state_of`
-derives it, so it stays true when the supervisor was killed.
+One writer per file; `core.records` has the records. Readers never lock and tolerate a torn last line. The state of a
+run is never stored: `state_of` derives it, so it stays true when the supervisor was killed.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from core.errors import InputError
+from core.records import Manifest, Progress, Record, Result, Status
+
+# The name of a run's folder; nothing else in runs/ is a run.
+RUN_ID = re.compile(r"(?P<stage>[A-Za-z][\w-]*)-(?P<when>\d{8}-\d{6})-[0-9a-f]{4,}", re.ASCII)
+WHEN = "%Y%m%d-%H%M%S"
+JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 class State(StrEnum):
@@ -50,119 +56,6 @@ class State(StrEnum):
         return self in (State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING)
 
 
-class Record(BaseModel):
-    """A JSON file of a run. Unknown keys are ignored, so an older Galen can list a newer one's runs."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class RankEnd(Record):
-    """How the process of one rank ended: `code` when it exited, `signal` when it was killed."""
-
-    rank: int
-    code: int | None = None
-    signal: int | None = None
-
-
-class Status(Record):
-    """`status.json`. `started_at` is None while the run waits for its devices (`waiting_for` names their holders)."""
-
-    attempt: int = 1
-    supervisor_pid: int
-    supervisor_started: float = Field(description="start time of the supervisor process, seconds since the epoch")
-    host: str = ""
-    submitted_at: float
-    started_at: float | None = None
-    ended_at: float | None = None
-    devices: list[str] = []
-    waiting_for: list[str] = []
-    rank_pids: list[int] = []
-    ranks_ended: list[RankEnd] = []
-    killed: bool = Field(default=False, description="the supervisor killed the ranks because a stop took too long")
-
-
-class Result(Record):
-    """`result.json`: what rank 0 says of its own end. Sentences keep their code, so a page can translate them."""
-
-    outcome: Literal["succeeded", "failed", "stopped"]
-    code: str = ""
-    params: dict[str, Any] = {}
-    reason: str = ""
-    remedy: str = ""
-    problems: list[dict[str, Any]] = []
-    ended_at: float
-
-
-class Progress(Record):
-    """`progress.json`. `total` is None when unknown; `unit` is what `step` counts."""
-
-    phase: str
-    step: int = 0
-    total: int | None = None
-    unit: Literal["step", "byte", "row"] = "step"
-    epoch: float | None = None
-    tokens: int = 0
-    eta_seconds: float | None = None
-    step_seconds: float | None = None
-    save_seconds: float | None = None
-    updated_at: float
-
-
-class WeightFile(Record):
-    name: str
-    sha256: str
-
-
-class RootBase(Record):
-    """The untouched model at the bottom of a chain. `source` is what the user named, `path` where it lay."""
-
-    source: str
-    path: str
-    weights: list[WeightFile] = []
-
-
-class ChainLink(Record):
-    run: str
-    adapter_sha256: str
-    scaling: float
-
-
-class DataUsed(Record):
-    dataset: str
-    sha256: str
-    rows_used: int
-    rows_dropped: int = 0
-    dropped_lines: list[int] = []
-
-
-class Manifest(Record):
-    """`output/manifest.json`, schema 1: what a finished run is, and what later stages may do with it."""
-
-    schema_version: int = 1
-    run: str
-    name: str
-    stage: str
-    kind: Literal["adapter", "model", "reward", "merged", "evaluation"]
-    root_base: RootBase
-    chain: list[ChainLink] = []
-    backbone_id: str
-    adapter_root: str | None = None
-    adapter_stage: str | None = None
-    model_folder: str | None = None
-    method: str
-    dtype: str
-    quantisation: str | None = None
-    head: dict[str, Any] | None = None
-    tokenizer: dict[str, Any] = {}
-    template: dict[str, Any] = {}
-    data: list[DataUsed] = []
-    seed: int = 0
-    packages: dict[str, str] = {}
-    device: str = ""
-    trust_remote_code: bool = False
-    final_metrics: dict[str, float] = {}
-
-
 R = TypeVar("R", bound=Record)
 
 
@@ -176,7 +69,7 @@ class RunDir:
     def create(cls, runs: Path, stage: str) -> RunDir:
         """Make `runs/<stage>-<yyyymmdd-hhmmss>-<4 hex>/` and its folders."""
         while True:
-            path = runs / f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+            path = runs / f"{stage}-{time.strftime(WHEN)}-{secrets.token_hex(2)}"
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
@@ -197,8 +90,15 @@ class RunDir:
 
     @property
     def stage(self) -> str:
-        """The stage it belongs to, as its name says (`sft-20260101-120000-ab12` → `sft`)."""
-        return self.id.rsplit("-", 3)[0]
+        """The stage it belongs to, as its name says (`sft-20260101-120000-ab12` → `sft`); "" for another folder."""
+        name = RUN_ID.fullmatch(self.id)
+        return name["stage"] if name else ""
+
+    @property
+    def when(self) -> str:
+        """When it was made, as its name says, in the form of `WHEN`; "" for a folder that is no run's."""
+        name = RUN_ID.fullmatch(self.id)
+        return name["when"] if name else ""
 
     # -- files --------------------------------------------------------------------------------------------------------
     @property
@@ -266,7 +166,8 @@ class RunDir:
 
     # -- reading ------------------------------------------------------------------------------------------------------
     def exists(self) -> bool:
-        return self.config_json.is_file()
+        """Whether this is a run: by the folder's name, and by the config that was written first."""
+        return bool(self.stage) and self.config_json.is_file()
 
     def config(self) -> dict[str, Any]:
         """The resolved config as written at submission; {} where it is missing or torn."""
@@ -346,7 +247,7 @@ def state_of(run: RunDir) -> State:
             return State.QUEUED
         progress = run.progress()
         fresh = progress is not None and progress.updated_at >= status.started_at
-        return State.RUNNING if fresh and progress is not None and progress.step > 0 else State.STARTING
+        return State.RUNNING if fresh and progress is not None and not progress.starting else State.STARTING
     if run.manifest_file.exists():
         return State.SUCCEEDED
     result = run.result()
@@ -390,14 +291,32 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_json(path: Path, data: Any) -> None:
+    """Write whole or not at all. A figure that is infinite or no number is written as null: JSON has neither."""
+    write_text(path, orjson.dumps(data, option=JSON_OPTIONS).decode() + "\n")
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk hold everything in `folder` before anything says that it is whole; returns when it does."""
+    for path in (*folder.rglob("*"), folder):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def write_record(path: Path, record: Record) -> None:
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one object in a single write, so that a reader sees a whole line or a torn last one."""
+    """Append one object in a single write, so that a reader sees a whole line or a torn last one.
+
+    A figure that is infinite or no number is written as null, as `write_json` does: readers take it as missing.
+    """
     with open(path, "ab", buffering=0) as file:
-        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        file.write(orjson.dumps(row, option=JSON_OPTIONS) + b"\n")
 
 
 def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -54,10 +54,10 @@ class Workspace:
         return run
 
     def runs(self) -> list[RunDir]:
-        """Every run, newest first."""
+        """Every run, newest first. Folders with another name than a run's are none of ours."""
         folders = [Path(entry.path) for entry in os.scandir(self.runs_dir) if entry.is_dir()]
         runs = [RunDir(folder) for folder in folders]
-        return sorted((run for run in runs if run.exists()), key=lambda run: run.id.split("-", 1)[1], reverse=True)
+        return sorted((run for run in runs if run.exists()), key=lambda run: (run.when, run.id), reverse=True)
 
     def allowed(self, path: Path | str) -> Path:
         """`path` resolved, if it lies in the workspace or a root. Raises InputError `path.outside`."""

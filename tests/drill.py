@@ -19,8 +19,9 @@ from typing import Literal
 from core.configs.sections import Section, setting
 from core.configs.stages import Stage, StageConfig
 from core.errors import DataError, RunError, StopRequested
+from core.records import Manifest, RootBase
 from core.report import RunContext
-from core.rundir import Manifest, RootBase, write_record, write_text
+from core.rundir import write_record, write_text
 
 PHASES = ("tokenising", "loading", "training", "saving")
 
@@ -145,11 +146,11 @@ def _crash(context: RunContext) -> None:
 
 
 def _bad_data(context: RunContext) -> None:
-    raise DataError("data.vanished", file="rows.jsonl")
+    raise DataError("data.no_file", file="rows.jsonl")
 
 
 def _nan(context: RunContext) -> None:
-    raise RunError("run.nan", step=8)
+    raise RunError("run.nan_loss", step=8)
 
 
 def _missing(context: RunContext) -> None:

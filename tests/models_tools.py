@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from core.models.lineage import backbone_id, weight_hashes
-from core.rundir import Manifest, RootBase, RunDir, write_record, write_text
+from core.records import Manifest, RootBase
+from core.rundir import RunDir, write_record, write_text
 from core.workspace import Workspace
 
 
@@ -42,6 +44,22 @@ def make_run(workspace: Workspace, base: Path, *, seed: int = 1, name: str = "",
     for step in steps:
         folder = make_adapter(base, run.checkpoints / f"step-{step}", seed + step)
         write_text(folder / "COMPLETE", json.dumps({"step": step, "saved_at": 0.0, "eval_loss": 1.0 / step}))
+    write_record(run.manifest_file, manifest)
+    return run
+
+
+def make_whole_run(workspace: Workspace, base: Path, *, name: str, steps: tuple[int, ...] = ()) -> RunDir:
+    """A finished run of full tuning: its output and its checkpoints are model folders (here copies of `base`)."""
+    run = RunDir.create(workspace.runs_dir, "sft")
+    write_text(run.config_json, json.dumps({"model": {"base": str(base)}, "run": {"name": name}}))
+    shutil.copytree(base, run.output / "model")
+    for step in steps:
+        folder = Path(shutil.copytree(base, run.checkpoints / f"step-{step}"))
+        write_text(folder / "COMPLETE", json.dumps({"step": step, "saved_at": 0.0, "eval_loss": 1.0 / step}))
+    manifest = Manifest(
+        run=run.id, name=name, stage="sft", kind="model", backbone_id="x", method="full", dtype="fp32",
+        root_base=RootBase(source=str(base), path=str(base)), model_folder="model",
+    )  # fmt: skip
     write_record(run.manifest_file, manifest)
     return run
 

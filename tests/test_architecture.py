@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERYBODY = ("core.errors", "core.messages", "core.hardware", "core.rundir", "core.workspace", "core.report")
+EVERYBODY = (
+    "core.errors",
+    "core.messages",
+    "core.system",
+    "core.hardware",
+    "core.records",
+    "core.rundir",
+    "core.workspace",
+    "core.report",
+)
 
 # From each package, the project's own modules that it may import; its own are always allowed.
 MAY_IMPORT = {
@@ -29,6 +38,9 @@ MAY_IMPORT = {
         "core.jobs",
         "core.models.library",
         "core.models.sources",
+        "core.models.starter",
+        "core.models.weights",
+        "core.models.runs",
         "core.models.families",
         "core.models.lineage",
         "core.serving.client",
@@ -41,8 +53,10 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.report": ("core.configs.stages", *EVERYBODY),
     "core.workspace": EVERYBODY,
     "core.rundir": EVERYBODY,
+    "core.records": (),
     "core.hardware": EVERYBODY,
     "core.messages": (),
+    "core.system": (),
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.__main__ import main
 from core.configs.files import dump_yaml, fields_of, list_presets, parse_yaml, resolve, save_preset
 from core.configs.stages import STAGES
 from core.configs.table import settings_page
@@ -111,3 +112,16 @@ def test_every_setting_has_help() -> None:
         for key, field in fields_of(stage.config).items():
             assert field.description, key
             assert key.count(".") == 1
+
+
+def test_settings_may_stand_behind_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["sft", "model.base=m", "--preset", "starter-cpu", "data.train=d", "--dry-run", "lora.rank=3"]
+    assert main(["--workspace", str(tmp_path), *words]) == 0
+    assert "rank: 3" in capsys.readouterr().out
+
+
+def test_a_read_only_place_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--workspace", "/proc/galen", "jobs", "list"]) == 2
+    told = capsys.readouterr().err
+    assert "/proc/galen" in told
+    assert "Traceback" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ from core.__main__ import main
 from core.data.dataset import GROUP_ROWS
 from core.data.library import delete_dataset, import_file, list_datasets, name_from, open_dataset, resolve
 from core.errors import DataError, InputError
+from core.rundir import RunDir, write_text
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 
@@ -164,6 +166,26 @@ def test_delete_takes_one_version_or_all(workspace: Workspace, chat_file: Path) 
     assert everything(workspace) == []
     with pytest.raises(DataError):
         delete_dataset(workspace, "chat")
+
+
+@pytest.mark.parametrize("field", ["train", "validation"])
+def test_a_dataset_in_use_is_kept(workspace: Workspace, chat_file: Path, field: str, capsys) -> None:
+    first = import_file(workspace, chat_file)
+    write_jsonl(chat_file, conversations(3))
+    second = import_file(workspace, chat_file)
+    run = RunDir.create(workspace.runs_dir, "sft")
+    write_text(run.config_json, json.dumps({"data": {field: first.ref}}))
+    with open(run.lock_file, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # which makes the run a live one
+        delete_dataset(workspace, second.ref)
+        for ref in (first.ref, "chat"):
+            with pytest.raises(DataError) as caught:
+                delete_dataset(workspace, ref)
+            assert (caught.value.code, caught.value.params["runs"]) == ("data.in_use", run.id)
+            assert main(["--workspace", str(workspace.path), "data", "rm", ref]) == 2
+            assert run.id in capsys.readouterr().err
+    delete_dataset(workspace, first.ref)
+    assert list_datasets(workspace) == []
 
 
 def test_names_come_from_file_names() -> None:

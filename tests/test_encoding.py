@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.data import shelf
 from core.data.encoding import Encoder, encode_dataset
 from core.data.library import import_file
 from core.data.templates import ChatTemplate, RefusedError
@@ -225,12 +227,24 @@ def test_no_template_names_the_remedy(tmp_path) -> None:
     with pytest.raises(ModelError) as caught:
         Encoder(tokenizer)
     assert caught.value.code == "model.no_template"
-    assert "chatml" in caught.value.remedy
+    assert "model.template=chatml" in caught.value.remedy
     encoder = Encoder(tokenizer, template="chatml")
     assert encoder.template_name == "chatml"
     assert learnt(tokenizer, encoder.encode(TWO)) == ["药 bo bu.<|im_end|>", "\n\n糖尿病 fi<|im_end|>"]
-    with pytest.raises(ModelError, match="no chat template 'vicuna'"):
+    with pytest.raises(ModelError, match=r"no chat template 'vicuna'.*model\.template=chatml"):
         Encoder(tokenizer, template="vicuna")
+
+
+def test_a_delivered_tokenizer_carries_the_named_template(tmp_path) -> None:
+    tokenizer = tokenizer_with(tmp_path / "bare", None)
+    encoder = Encoder(tokenizer, template="chatml")
+    tokenizer.chat_template = encoder.template_text
+    tokenizer.save_pretrained(tmp_path / "delivered")
+    delivered = Encoder(load_tokenizer(tmp_path / "delivered"))
+    assert delivered.template_sha256 == encoder.template_sha256
+    assert delivered.encode(TWO) == encoder.encode(TWO)
+    assert delivered.prompt_ids(TWO[:1]) == encoder.prompt_ids(TWO[:1])
+    assert delivered.stop_ids == encoder.stop_ids
 
 
 @pytest.mark.parametrize(
@@ -301,6 +315,42 @@ def dataset(workspace: Workspace, tmp_path: Path):
     long = {"conversations": [{"from": "human", "value": "ba " * 400}, {"from": "gpt", "value": "be"}]}
     rows = [*conversations(40, turns=3), long]
     return import_file(workspace, write_jsonl(tmp_path / "rows.jsonl", rows))
+
+
+def test_old_encodings_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is older than a month, then the least recently used beyond the limit; never what was used within a day."""
+    now = time.time()
+
+    def kept(**days: float) -> set[str]:
+        for name, age in days.items():
+            folder = tmp_path / name.replace("half_built", ".tmp-1-abc")
+            folder.mkdir(exist_ok=True)
+            (folder / "input_ids.bin").write_bytes(bytes(1000))
+            mark = folder if folder.name.startswith(".") else folder / shelf.MARK
+            mark.exists() or mark.write_text("{}")
+            os.utime(mark, (now - age * shelf.DAY, now - age * shelf.DAY))
+        shelf.sweep(tmp_path, now=now)
+        return {path.name for path in tmp_path.iterdir()}
+
+    (tmp_path / "foreign").mkdir()
+    assert kept(young=0.1, month=29, old=31) == {"foreign", "young", "month"}
+    assert kept(half_built=0.5) == {"foreign", "young", "month", ".tmp-1-abc"}
+    assert kept(half_built=2) == {"foreign", "young", "month"}
+    monkeypatch.setattr(shelf, "KEPT_BYTES", 2500)
+    assert kept(a=3, b=5) == {"foreign", "young", "a"}
+    assert kept(a=0.2, b=0.3, c=0.4) == {"foreign", "young", "a", "b", "c"}
+
+
+def test_using_an_encoding_keeps_it(dataset, tmp_path) -> None:
+    encoder = Encoder(tokenizer_with(tmp_path / "t", STARTER), max_length=100)
+    folder = encode_dataset(dataset, encoder, tmp_path / "cache").folder
+    os.utime(folder / shelf.MARK, (0, 0))
+    encode_dataset(dataset, encoder, tmp_path / "cache")
+    encode_dataset(dataset, encoder, tmp_path / "cache", rows=[1, 2])
+    assert folder.is_dir()
+    os.utime(folder / shelf.MARK, (0, 0))
+    encode_dataset(dataset, encoder, tmp_path / "cache", rows=[3])
+    assert not folder.exists()
 
 
 def test_a_dataset_is_encoded_row_by_row_as_the_encoder_does(dataset, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import io
@@ -278,6 +279,19 @@ def test_a_hub_model(workspace: Workspace, tiny_model: Path, tmp_path: Path, mon
         run_fetch(workspace, "own/other")
     assert error.value.code == "model.no_network"
     assert server.url in str(error.value)
+
+
+def test_a_disk_without_hard_links_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    (tmp_path / "a").write_bytes(b"weights")
+    fetch._link(tmp_path / "a", tmp_path / "linked")
+    assert (tmp_path / "linked").samefile(tmp_path / "a")
+    monkeypatch.setattr(os, "link", refuse)
+    fetch._link(tmp_path / "a", tmp_path / "copied")
+    assert (tmp_path / "copied").read_bytes() == b"weights"
+    assert not (tmp_path / "copied").samefile(tmp_path / "a")
 
 
 def test_a_stopped_download_goes_on(

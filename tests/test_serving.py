@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import shutil
 import threading
@@ -12,15 +13,16 @@ from typing import Any
 import pytest
 import torch
 
+from core.data.named import NAMED
 from core.errors import GalenError, InputError, ModelError
 from core.models.lineage import adapter_weights, base_weights, run_weights
-from core.rundir import RunRef
+from core.rundir import RunRef, write_text
 from core.serving.engine import Answer, Engine
 from core.serving.registry import Registry
 from core.serving.sampling import Sampling, choose, nucleus, penalise
 from core.serving.text import Detokeniser, StopWords
 from core.workspace import Workspace
-from tests.models_tools import make_adapter, make_run
+from tests.models_tools import make_adapter, make_run, make_whole_run
 
 QUESTION = [{"role": "user", "content": "发烧 ba be bi?"}]
 
@@ -193,18 +195,7 @@ def test_wrong_adapters_are_refused(registry: Registry, place: Workspace, tiny_m
 def test_a_whole_model_is_served_beside_the_base(
     registry: Registry, engine: Engine, place: Workspace, tiny_model: Path
 ) -> None:
-    import json
-
-    from core.rundir import Manifest, RootBase, RunDir, write_record, write_text
-
-    run = RunDir.create(place.runs_dir, "sft")
-    write_text(run.config_json, json.dumps({"model": {"base": str(tiny_model)}}))
-    shutil.copytree(tiny_model, run.output / "model")
-    manifest = Manifest(
-        run=run.id, name="full", stage="sft", kind="model", backbone_id="x", method="full", dtype="fp32",
-        root_base=RootBase(source="x", path=str(tiny_model)), model_folder="model",
-    )  # fmt: skip
-    write_record(run.manifest_file, manifest)
+    run = make_whole_run(place, tiny_model, name="full")
     served = registry.add(run_weights(place, RunRef(run=run.id)))
     assert Ask(registry, run.id).wait(engine) == Ask(registry, "base").wait(engine)
     assert served.provenance["adapter"] is None
@@ -218,6 +209,29 @@ def test_same_seed_same_text(registry: Registry, engine: Engine) -> None:
 
     assert tokens(1) == tokens(1)
     assert len({tuple(tokens(seed)) for seed in range(4)}) > 1
+
+
+def test_a_run_answers_in_the_template_it_was_trained_with(
+    registry: Registry, place: Workspace, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints hold no tokenizer, and the base's may carry another template."""
+    monkeypatch.setitem(NAMED, "plain", NAMED["chatml"].replace("<|im_start|>", "# "))
+    run = make_run(place, tiny_model, seed=3, steps=(1,))
+    config = {**run.config(), "model": {"base": str(tiny_model), "template": "plain"}}
+    write_text(run.config_json, json.dumps(config))
+    for which in ("output", "last"):
+        served = registry.add(run_weights(place, RunRef(run=run.id, which=which)))
+        assert served.encoder.template_name == "plain"
+    assert registry["base"].encoder.template_name == "tokenizer"
+
+
+def test_peft_is_told_the_device(
+    registry: Registry, place: Workspace, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for a device of its own choice, PEFT takes the first GPU, which a training may hold."""
+    monkeypatch.setattr("peft.peft_model.infer_device", lambda: pytest.fail("PEFT chooses a device"))
+    adapter = make_adapter(tiny_model, tmp_path / "adapter", seed=11)
+    assert registry.add(adapter_weights(place, adapter, tiny_model)).device == "cpu"
 
 
 def test_sampling_arithmetic() -> None:

@@ -21,7 +21,9 @@ from core.hardware import Device
 from core.rundir import read_record
 from core.serving import client, session
 from core.serving.client import Answer, ServerHandle
+from core.serving.options import Sampling
 from core.serving.process import ServerState
+from core.serving.protocol import ChatRequest
 from core.workspace import Workspace
 from tests.models_tools import make_run
 
@@ -120,6 +122,7 @@ def test_openai_shapes(server: ServerHandle) -> None:
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "serve.bad_request"),
         ({"temperature": -1}, 400, "serve.bad_request"),
         ({"temperature": "warm"}, 400, "serve.bad_request"),
+        ({"temperature": 2.1}, 400, "serve.bad_request"),
         ({"tools": [{"type": "function"}]}, 400, "serve.unsupported"),
         ({"n": 2}, 400, "serve.unsupported"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "serve.unsupported"),
@@ -130,6 +133,23 @@ def test_refusals(server: ServerHandle, body: dict, status: int, code: str) -> N
     answer = post(server, **body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert "{" not in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b"{}", b'{"model": 3}', b"\xff"])
+def test_a_load_that_cannot_be_read(server: ServerHandle, body: bytes) -> None:
+    headers = {**server.headers, "Content-Type": "application/json"}
+    answer = httpx.post(f"{server.url}/galen/models", headers=headers, content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "serve.bad_request")
+
+
+def test_the_request_s_defaults_and_bounds_are_those_of_the_options() -> None:
+    asked = ChatRequest.read(json.dumps({"messages": [{"role": "user", "content": " x "}]}).encode())
+    assert asked.model_dump(include=set(Sampling.model_fields), exclude={"seed"}) == Sampling().model_dump(
+        exclude={"seed"}
+    )
+    assert asked.messages[0]["content"] == " x "
+    for name in ("max_tokens", "max_completion_tokens", "max_new_tokens"):
+        assert ChatRequest.read(json.dumps({"messages": QUESTION, name: 7}).encode()).max_new_tokens == 7
 
 
 def test_the_client_raises_what_the_server_said(server: ServerHandle) -> None:
@@ -147,7 +167,7 @@ def test_the_client_raises_what_the_server_said(server: ServerHandle) -> None:
 
 def test_hanging_up_ends_the_answer(server: ServerHandle) -> None:
     """By closing the generator, by the event, and by a client that vanishes."""
-    endless = {"max_tokens": 480, "temperature": 5.0, "repetition_penalty": 1.0}
+    endless = {"max_tokens": 480, "temperature": 2.0, "top_p": 1.0}
     for way in ("close", "event"):
         cancel = threading.Event()
         stream = client.stream_chat(server, "base", QUESTION, cancel=cancel, **endless)
@@ -168,7 +188,7 @@ def test_both_panes_stream_at_the_same_time(server: ServerHandle) -> None:
 
     def pane(model: str) -> None:
         begun = 0.0
-        for _ in client.stream_chat(server, model, QUESTION, max_tokens=300, temperature=5.0, seed=1):
+        for _ in client.stream_chat(server, model, QUESTION, max_tokens=300, temperature=2.0, top_p=1.0, seed=1):
             begun = begun or time.monotonic()
         spans[model] = (begun, time.monotonic())
 

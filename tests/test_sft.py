@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 
 from core.configs.files import resolve
 from core.data.library import resolve as resolve_data
-from core.errors import StopRequested
+from core.errors import ModelError, StopRequested
+from core.models.library import resolve_base
 from core.recipes import sft
 from core.report import Report, RunContext
 from core.rundir import RunDir, read_jsonl
+from core.training.trainer import StageTrainer
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 
@@ -83,17 +86,11 @@ def test_resume_in_the_second_epoch_equals_an_uninterrupted_run(
     words = ["schedule.epochs=3", "lora.dropout=0.1", "optim.neftune_alpha=5", "optim.learning_rate=1e-3"]
     whole = start(workspace, tiny_model, data, *words)
     run = RunDir.create(workspace.runs_dir, "sft")
-    asked = iter([False] * 8)
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            Report,
-            "stop_requested",
-            lambda self: self.current_phase == "training" and not any([next(asked, True) is False]),
-        )
-        with pytest.raises(StopRequested):
-            start(workspace, tiny_model, data, *words, run=run)
-    stopped_at = run.complete_checkpoints()[-1].step
-    assert 6 < stopped_at < 12  # 6 steps an epoch
+    monkeypatch.setattr(StageTrainer, "agreed_to_stop", lambda self: self.state.global_step == 8)
+    with pytest.raises(StopRequested):
+        start(workspace, tiny_model, data, *words, run=run)
+    monkeypatch.undo()
+    assert run.complete_checkpoints()[-1].step == 8  # in the second epoch of 6 steps
     start(workspace, tiny_model, data, *words, run=run)
     assert losses(run) == losses(whole)
 
@@ -115,3 +112,64 @@ def test_limit_keeps_the_newest_and_the_best(workspace: Workspace, tiny_model: P
     manifest = run.manifest()
     assert manifest is not None
     assert manifest.final_metrics["step"] == best
+
+
+def test_a_stop_before_the_last_evaluation_is_made_up_for(
+    workspace: Workspace, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["schedule.max_steps=4", "data.validation_split=0.2"]
+    whole = start(workspace, tiny_model, data, *words)
+    run = RunDir.create(workspace.runs_dir, "sft")
+    monkeypatch.setattr(StageTrainer, "agreed_to_stop", lambda self: self.state.global_step == 4)
+    with pytest.raises(StopRequested):
+        start(workspace, tiny_model, data, *words, run=run)
+    monkeypatch.undo()
+    assert run.complete_checkpoints()[-1].eval_loss is None
+    start(workspace, tiny_model, data, *words, run=run)
+    assert run.complete_checkpoints()[-1].eval_loss == whole.complete_checkpoints()[-1].eval_loss
+    assert losses(run) == losses(whole)
+
+
+CHOICES = """
+    model.dtype=bf16 model.attention=eager data.train_on=all saving.steps=2 logging.tensorboard=true
+    schedule.scheduler=inverse_sqrt schedule.scheduler=polynomial schedule.scheduler=linear optim.optimizer=adafactor
+    optim.optimizer=sgd tuning.gradient_checkpointing=true
+"""
+
+
+@pytest.mark.parametrize("word", CHOICES.split())
+def test_every_choice_trains(workspace: Workspace, tiny_model: Path, data: Path, word: str) -> None:
+    from core.models.loading import has_bf16
+
+    if word == "model.dtype=bf16" and not has_bf16("cpu"):
+        pytest.skip("this CPU does not compute in bf16")
+    run = start(workspace, tiny_model, data, "schedule.max_steps=3", word)
+    assert len(losses(run)) == 3
+    assert run.manifest() is not None
+    assert (run.path / "tensorboard").exists() is ("tensorboard" in word)
+
+
+def test_fp16_on_a_cpu_is_refused(workspace: Workspace, tiny_model: Path, data: Path) -> None:
+    with pytest.raises(ModelError, match="bf16"):
+        start(workspace, tiny_model, data, "model.dtype=fp16")
+
+
+def test_a_base_without_a_template_takes_a_named_one(
+    workspace: Workspace, tiny_model: Path, data: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare)
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match=r"model\.template=chatml"):
+        start(workspace, bare, data)
+    run = start(workspace, bare, data, "model.template=chatml", "schedule.max_steps=2")
+    assert "im_start" in (run.output / "adapter" / "chat_template.jinja").read_text()
+
+
+def test_a_checkpoint_of_a_full_run_can_be_the_base_of_another(
+    workspace: Workspace, tiny_model: Path, data: Path
+) -> None:
+    run = start(workspace, tiny_model, data, "tuning.method=full", "schedule.max_steps=4", "saving.steps=2")
+    run.config_json.write_text("{}")  # in a real run the submission writes it
+    assert resolve_base(workspace, f"{run.id}:step-2") == run.checkpoints / "step-2"
+    start(workspace, run.checkpoints / "step-2", data, "schedule.max_steps=1")

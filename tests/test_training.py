@@ -15,7 +15,7 @@ from core.configs import sections
 from core.errors import ModelError
 from core.training.batching import Pack, StepSampler, deal, pack
 from core.training.fastpath import FusedCausalLM, attend_rows, row_losses
-from core.training.kernels import CausalAttention, LoraLinear
+from core.training.kernels import CausalAttention, FrozenMatrix, LoraLinear
 from core.training.losses import FusedLinearCrossEntropy
 from core.training.tuning import make_trainable
 
@@ -35,9 +35,19 @@ def test_lora_linear_equals_its_formula(bias: bool) -> None:
     x, a, b = leaves((2, 5, 8), (3, 8), (6, 3))
     weight = torch.randn(6, 8, dtype=torch.float64)
     shift = torch.randn(6, dtype=torch.float64) if bias else None
-    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, weight, shift, a, b, 0.7), (x, a, b))
+    frozen = FrozenMatrix(weight, shift)
+    assert torch.autograd.gradcheck(lambda x, a, b: LoraLinear.apply(x, frozen, a, b, 0.7), (x, a, b))
     plain = F.linear(x, weight, shift) + 0.7 * x @ a.t() @ b.t()
-    torch.testing.assert_close(LoraLinear.apply(x, weight, shift, a, b, 0.7), plain)
+    torch.testing.assert_close(LoraLinear.apply(x, frozen, a, b, 0.7), plain)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_repacked_matrix_gives_the_same_products(bias: bool) -> None:
+    weight, shift = torch.randn(48, 32).bfloat16(), torch.randn(48).bfloat16() if bias else None
+    plain, packed = FrozenMatrix(weight, shift), FrozenMatrix(weight, shift, repack=True)
+    x, grad = torch.randn(7, 32).bfloat16(), torch.randn(7, 48).bfloat16()
+    torch.testing.assert_close(packed.times(x), plain.times(x), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(packed.times_transposed(grad), plain.times_transposed(grad), rtol=0.02, atol=0.02)
 
 
 def test_attention_equals_sdpa_with_grouped_heads() -> None:
@@ -65,7 +75,7 @@ def test_fused_cross_entropy_equals_the_plain_one_over_several_chunks() -> None:
     (hidden,) = leaves((700, 8))
     weight, bias = torch.randn(50, 8, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
     labels = torch.randint(0, 50, (700,))
-    fused = FusedLinearCrossEntropy.apply(hidden, weight, bias, labels)
+    fused = FusedLinearCrossEntropy.apply(hidden, FrozenMatrix(weight, bias), labels)
     plain = F.cross_entropy(F.linear(hidden, weight, bias), labels, reduction="sum")
     torch.testing.assert_close(fused.double(), plain, rtol=1e-5, atol=0)
     (grad,) = torch.autograd.grad(3 * fused, hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -10,18 +11,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import run_webui
 from core.data.library import import_file
+from core.errors import InputError
 from core.report import Report
 from core.rundir import RunDir
 from core.workspace import Workspace
 from tests.webui_tools import serve
-from webui.forms import LAUNCH, Form, confine
+from webui.confine import check_base, check_run, confine
+from webui.figures import literal
+from webui.forms import DEVICES, LAUNCH, Form
 from webui.labels import Labels
+from webui.model_shelf import ModelShelf
 from webui.text_fields import label
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +105,41 @@ def test_with_a_password_nobody_gets_in_without(workspace: Workspace) -> None:
         urllib.request.urlopen(url + "config")
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:{port}", None, 200),
+        ("localhost:9999", "http://localhost:9999", 200),
+        ("[::1]", None, 200),
+        ("evil.example:{port}", None, 403),
+        ("127.0.0.1.evil.example", None, 403),
+        ("127.0.0.1:{port}", "http://evil.example", 403),
+        ("127.0.0.1:{port}", "null", 403),
+    ],
+)
+def test_without_a_password_only_this_machines_names_are_answered(
+    local_page: str, host: str, origin: str | None, status: int
+) -> None:
+    port = local_page.rstrip("/").rsplit(":", 1)[1]
+    headers = {"Host": host.format(port=port), **({"Origin": origin} if origin else {})}
+    request = urllib.request.Request(local_page, headers=headers)
+    if status == 200:
+        urllib.request.urlopen(request).close()
+        return
+    with pytest.raises(urllib.error.HTTPError, match="403") as caught:
+        urllib.request.urlopen(request)
+    said = caught.value.read().decode()
+    assert "localhost" in said
+    assert "GALEN_PASSWORD" in said
+    assert "default-src" in caught.value.headers["content-security-policy"]
+
+
+@pytest.fixture(scope="module")
+def local_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(Workspace(tmp_path_factory.mktemp("local"))) as url:
+        yield url
+
+
 # -- the form ---------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def form() -> Form:
@@ -164,6 +205,113 @@ def test_paths_outside_the_roots_are_refused(workspace: Workspace, tmp_path: Pat
     assert {problem.key for problem in confine(read, workspace)} == {"model.base", "data.validation"}
     assert confine({"model.base": "Qwen/Qwen3-0.6B"}, workspace) == []
     assert confine({"model.base": str(tmp_path)}, Workspace(tmp_path / "other", [tmp_path])) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["etc/hostname", "etc", "no/such/file", "~nobody-here/x", "a\0b/c", "./etc", "x" * 5000 + "/"]
+)
+def test_a_path_is_told_by_what_it_is_not_by_its_looks(
+    text: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    assert [problem.key for problem in confine({"data.train": text}, workspace)] == ["data.train"]
+
+
+def test_what_the_workspace_knows_is_no_path(
+    workspace: Workspace, chat_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = import_file(workspace, chat_file, "etc")  # called like a folder that lies there
+    monkeypatch.chdir("/")
+    assert confine({"data.train": "etc", "data.validation": dataset.ref, "model.source": "starter"}, workspace) == []
+    assert [problem.key for problem in confine({"model.base": "etc", "model.source": "usr/bin"}, workspace)] == [
+        "model.base",
+        "model.source",
+    ]
+    monkeypatch.chdir(workspace.path)
+    assert confine({"model.base": "models"}, workspace) == []
+
+
+def test_a_chat_takes_models_and_runs_of_the_workspace_only(workspace: Workspace, tmp_path: Path) -> None:
+    run = RunDir.create(workspace.runs_dir, "sft")
+    run.config_json.write_text("{}")
+    assert check_run(run.id, "step-4", workspace) == f"{run.id}:step-4"
+    adapter = workspace.path / "adapter"
+    adapter.mkdir()
+    assert check_run(str(adapter), "output", workspace) == str(adapter)
+    for name, which in ((run.id, "../x"), ("/etc", "output"), ("../..", "output"), ("nobody", "output")):
+        with pytest.raises(InputError):
+            check_run(name, which, workspace)
+    with pytest.raises(InputError, match="outside"):
+        check_base(str(tmp_path.parent), workspace)
+
+
+def test_what_is_not_there_any_more_does_not_stop_the_form() -> None:
+    import gradio as gr
+
+    with gr.Blocks():
+        form = Form("sft", Labels("en"))
+        form.sections()
+        form.place(DEVICES, choices=[("auto", "auto"), ("cpu", "cpu:0")])
+    at = {key: index for index, key in enumerate(form.keys)}
+    stored = {DEVICES: ["cuda:5", "cpu:0"], "tuning.method": "magic", "lora.rank": "4"}
+    updates = form.restore(stored)
+    assert updates[at[DEVICES]]["value"] == ["cpu:0"]
+    assert updates[at["tuning.method"]]["value"] == "lora"
+    assert updates[at["lora.rank"]]["value"] == "4"
+    assert form.restore({DEVICES: ["cuda:5"]})[at[DEVICES]]["value"] == ["auto"]
+    assert form.restore({DEVICES: 7})[at[DEVICES]]["value"] == ["auto"]
+    assert form.fill({DEVICES: ["cuda:1", "cuda:0"]})[at[DEVICES]]["value"] == ["auto"]
+
+
+def test_help_and_messages_are_safe_from_markdown() -> None:
+    assert re.search(r"[<>_*]", literal("a<b>_x_*y* 1.\n# b")) is None
+    assert literal("两次 abc") == "两次 abc"
+
+
+# -- models -----------------------------------------------------------------------------------------------------------
+def shelf_of(workspace: Workspace) -> tuple[ModelShelf, list[object]]:
+    from webui.app import App
+
+    app = App(workspace, "en")
+    app.build()
+    shelf = app.sft.shelf
+    return shelf, [shelf.form.show_one(key, shelf.form.default(key)) for key in shelf.form.keys]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("", "was not given"), ("etc/passwd", "outside"), ("what ever", "is no folder"), ("{path}", "has no config")],
+)
+def test_a_source_that_cannot_be_one_is_told_beside_its_field(
+    workspace: Workspace, source: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    shelf, values = shelf_of(workspace)
+    (workspace.path / "empty").mkdir()
+    values[0] = source.format(path=workspace.path / "empty")
+    updates = shelf.fetch("en", *values)
+    assert said in html.unescape(updates[6]["info"])
+    assert "has-error" in updates[6]["elem_classes"]
+    assert workspace.runs() == []
+
+
+def test_a_model_that_was_brought_in_is_chosen(workspace: Workspace, tiny_model: Path) -> None:
+    shelf, values = shelf_of(workspace)
+    shelf.page.workspace.roots.append(tiny_model.parent)
+    values[0] = str(tiny_model)
+    updates = shelf.fetch("en", *values)
+    awaited = updates[1]
+    assert awaited.startswith("fetch-")
+    deadline = time.monotonic() + 60
+    while not (arrived := shelf.news(shelf.page.catalog.read(fresh=True), "en", awaited))[5].get("value"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert arrived[5]["value"] == tiny_model.name
+    assert arrived[1] == ""
+    again = shelf.fetch("en", *values)
+    assert "already in the workspace" in again[0]
+    assert again[5]["value"] == tiny_model.name
+    assert len(workspace.runs()) == 1
 
 
 def test_labels_differ_between_the_languages() -> None:

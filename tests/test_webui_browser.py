@@ -207,6 +207,38 @@ def test_a_typo_is_told_beside_its_field_and_nothing_starts(opened, ready: Works
     assert page.tab.input_value(".f-optim-learning_rate input") == "2e-5"  # the unsent form is still there
 
 
+def test_a_message_is_shown_character_by_character(opened, ready: Workspace) -> None:
+    page = opened()
+    page.fill("optim.learning_rate", "a<b>_x_*y* my_model_v2")
+    page.tab.wait_for_selector(".f-optim-learning_rate.has-error")
+    assert "'a<b>_x_*y* my_model_v2' cannot be used" in page.text(".f-optim-learning_rate")
+
+
+def test_devices_of_another_machine_do_not_stop_the_form(opened, ready: Workspace) -> None:
+    page = opened()
+    kept = json.dumps({"devices.use": ["cuda:7"], "lora.rank": "33"})
+    page.tab.evaluate("(kept) => localStorage.setItem('galen.form.sft', kept)", kept)
+    page.reload()
+    page.wait_text(".command", "lora.rank=33")
+    assert page.tab.locator(".device-picker input:checked").count() == 1
+    page.fill("lora.rank", "34")
+    page.wait_text(".command", "lora.rank=34")
+
+
+def test_another_model_is_brought_in_and_chosen(opened, ready: Workspace, tiny_model: Path) -> None:
+    shutil.copytree(tiny_model, ready.path / "brought")
+    page = opened()
+    page.tab.click("#other-model .label-wrap")
+    page.fill("model.source", "/etc/my_model_v2")
+    page.tab.click("#get-model")
+    page.tab.wait_for_selector(".f-model-source.has-error")
+    assert "/etc/my_model_v2 is outside the folders" in page.text(".f-model-source")
+    page.fill("model.source", str(ready.path / "brought"))
+    page.tab.click("#get-model")
+    page.wait("() => document.querySelector('.f-model-base input').value.startsWith('brought')")
+    assert (ready.models_dir / "brought" / "galen.json").is_file()
+
+
 def test_own_presets_are_saved_and_loaded(opened, ready: Workspace) -> None:
     page = opened()
     page.fill("lora.rank", "32")
@@ -320,7 +352,7 @@ def test_an_answer_streams_and_stop_keeps_what_there_is(opened, ready: Workspace
     page.tab.fill("#chat-base input", "talkative")
     page.tab.keyboard.press("Enter")
     page.tab.click(".ask .label-wrap")
-    page.tab.fill("#chat-max_tokens input", "6000")
+    page.tab.fill("#chat-max_new_tokens input", "6000")
     page.tab.fill("#chat-temperature input", "0")
     page.tab.fill("#chat-question textarea", "ba")
     page.tab.click("#chat-send")
@@ -334,7 +366,36 @@ def test_an_answer_streams_and_stop_keeps_what_there_is(opened, ready: Workspace
     page.tab.fill("#chat-temperature input", "hot")
     page.tab.fill("#chat-question textarea", "again")
     page.tab.click("#chat-send")
-    page.wait_text("#chat-status", "must be a number from 0 to 5")
+    page.wait_text("#chat-status", "'hot' cannot be used here. Allowed: a number ≥ 0, ≤ 2")
+    page.tab.fill("#chat-temperature input", "0")
+    page.tab.click("#chat-send")
+    page.wait("() => document.querySelector('#chat-base-pane .reply.live')?.innerText.length > 20")
+    page.tab.click("#chat-clear")  # in the middle of an answer: nothing of it comes back
+    page.wait("() => document.querySelector('#chat-stop').disabled")
+    page.wait("() => !document.querySelector('.chat-turn')")
+    page.reload()
+    assert page.tab.locator(".chat-turn").count() == 0
+    page.tab.fill("#chat-base input", "/etc")
+    page.tab.keyboard.press("Enter")
+    page.tab.fill("#chat-question textarea", "root?")
+    page.tab.click("#chat-send")
+    page.wait_text("#chat-status", "outside the folders")
+
+
+@pytest.mark.slow
+def test_rows_that_stop_a_run_can_be_left_out(opened, ready: Workspace, tmp_path: Path) -> None:
+    rows = conversations(12)
+    rows[4]["conversations"][0]["value"] = "ba " * 600
+    import_file(ready, write_jsonl(tmp_path / "long.jsonl", rows))
+    page = opened(locale="zh-CN")
+    page.fill("data.max_length", "128")
+    page.fill("schedule.max_steps", "2")
+    page.tab.click("#sft-start")
+    page.wait_text("#sft-progress", "没有留下回答")
+    assert page.tab.locator("#sft-progress td.line").all_inner_texts() == ["5"]
+    page.tab.click("#sft-drop_rows")
+    page.wait_text("#sft-head .badge", "已完成")
+    assert len(ready.runs()) == 2
 
 
 @pytest.mark.slow

@@ -10,10 +10,15 @@ import pytest
 
 from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
+from core.data.formats import SHAPES
 from core.errors import ConfigError, ModelError, Problem
 from core.messages import MESSAGES
-from core.rundir import Result, State
-from webui.messages import code_text, error_text, problem_text, result_text
+from core.records import Result
+from core.rundir import State
+from webui.answers import SAMPLING
+from webui.messages import DETAILS_ZH, code_text, error_text, problem_text, result_text
+from webui.pages.runs import FILTERS
+from webui.run_panel import BUTTONS, SHOWN
 from webui.text import TEXT, t
 from webui.text_fields import CHOICES, FIELDS, SECTIONS, help_text, label
 from webui.text_zh import MESSAGES_ZH
@@ -64,6 +69,41 @@ def test_every_string_that_the_code_asks_for_is_declared() -> None:
         asked |= set(re.findall(r'\bt\(\s*"([a-z_]+\.[a-z_]+)"', source))
         asked |= set(re.findall(r'labels\.(?:button|tab|accordion)\(\s*"([a-z_.]+)"', source))
     assert asked - set(TEXT) == set()
+
+
+def test_every_declared_string_is_asked_for() -> None:
+    sources = {path: path.read_text("utf-8") for path in WEBUI.rglob("*.py") if not path.name.startswith("text")}
+    said = set(re.findall(r"""["']([a-z]+\.[a-z_]+)["']""", "".join(sources.values())))
+    said |= {f"chat.{name}" for name in SAMPLING} | {f"runs.{name}" for name in FILTERS}
+    said |= {f"run.{name}" for name in (*BUTTONS, *SHOWN)}
+    families = (
+        "state.",
+        "phase.",
+        "stage.",
+        "figure.",
+        "role.",
+        "shape.",
+        "runs.col_",
+        "chat.which_",
+        "chat.pane_",
+        "tab.",
+    )
+    assert {f"chat.{name}" for name in SAMPLING} <= set(TEXT)
+    assert {key for key in TEXT if key not in said and not key.startswith(families)} == set()
+    assert set(TEXT) & set(FIELDS) == set()  # a setting's key in the code is no use of a string
+
+
+def test_the_shapes_of_rows_are_named() -> None:
+    assert {f"shape.{shape.name}" for shape in SHAPES} == {key for key in TEXT if key.startswith("shape.")}
+
+
+def test_what_the_settings_say_of_themselves_is_translated() -> None:
+    source = (WEBUI.parent / "core" / "configs" / "sections.py").read_text("utf-8")
+    assert set(re.findall(r'raise ValueError\("([^"]+)"\)', source)) == set(DETAILS_ZH)
+    assert (
+        "两次"
+        in code_text("config.wrong", {"value": "x", "detail": "a device is listed twice", "allowed": ""}, "zh")[0]
+    )
 
 
 def test_every_state_and_phase_is_named() -> None:

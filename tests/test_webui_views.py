@@ -6,17 +6,24 @@ import json
 import os
 import re
 import time
+from pathlib import Path
 
 import orjson
 import pytest
 
+from core.data.doctor import check_file
+from core.errors import DataError, Problem
+from core.jobs.failures import result_for
 from core.jobs.store import summary
+from core.records import Result, Status
 from core.report import Report
-from core.rundir import Result, RunDir, State, Status, write_record, write_text
+from core.rundir import RunDir, State, write_record, write_text
 from core.workspace import Workspace
 from webui import charts, views, views_chat, views_lists
+from webui.answers import SAMPLING, read_sampling
 from webui.catalog import Reader
 from webui.figures import clock, duration, figure, size
+from webui.pages.runs import matching
 from webui.tails import Tail, downsample, last_text, tail
 
 EVIL = "<script>alert(1)</script> a<b && c>d ${x} {{y}}"
@@ -148,6 +155,57 @@ def test_a_finished_and_a_failed_run(workspace: Workspace) -> None:
     assert "失败" in said
     assert "对话没有以助手的回答结束" in said
     assert "notice bad" in said
+
+
+def test_rows_that_stopped_a_run_are_listed_with_their_lines(workspace: Workspace) -> None:
+    run = make_run(workspace, steps=1)
+    config = {**json.loads(run.config_json.read_bytes()), "data": {"train": "d@1", "bad_rows": "stop"}}
+    write_text(run.config_json, json.dumps(config))
+    problem = Problem("data.no_label_left", {"max_length": 8, "detail": ""}, line=41, excerpt="<b>long</b>")
+    error = DataError("data.rows_without_label", problems=[problem], ref="d@1", count=7)
+    write_record(run.result_file, result_for(error))
+    shot = views.snapshot(run)
+    said = views.notice(shot, "zh")
+    assert '<td class="line">41</td>' in said
+    assert "没有留下回答" in said
+    assert "请调大 data.max_length" in said
+    assert "&lt;b&gt;long" in said
+    assert "显示前 1 条，共 7 条" in said
+    assert "No answer" not in said
+    assert views.can_drop_rows(shot)
+    write_text(run.config_json, json.dumps({**config, "data": {"train": "d@1", "bad_rows": "drop"}}))
+    assert not views.can_drop_rows(views.snapshot(run))
+
+
+def test_the_check_names_the_shape_and_its_evidence(chat_file: Path) -> None:
+    said = views_lists.check_report(check_file(chat_file), "en")
+    keys = "<code>conversations</code> with <code>from</code>/<code>value</code>"
+    assert f"{keys}: <b>ShareGPT</b> → SFT" in said
+    assert "64 of the first 64 rows" in said
+
+
+# -- the chat ---------------------------------------------------------------------------------------------------------
+def test_sampling_is_read_by_its_one_declaration() -> None:
+    texts = [str(value) for value in SAMPLING.values()]
+    expected = {"max_tokens" if name == "max_new_tokens" else name: value for name, value in SAMPLING.items()}
+    assert read_sampling(texts, "en") == (expected, "")
+    assert read_sampling([""] * len(texts), "en") == read_sampling(texts, "en")
+    found, said = read_sampling(["9", *texts[1:]], "zh")
+    assert found == {}
+    assert said.startswith("温度")
+    assert "≤ 2" in said
+
+
+def test_runs_are_found_by_name_model_and_data(workspace: Workspace) -> None:
+    run = make_run(workspace, name="first")
+    write_text(
+        run.config_json, json.dumps({"run": {"name": "first"}, "model": {"base": "Qwen"}, "data": {"train": "med@1"}})
+    )
+    make_run(workspace, name="second")
+    catalog = Reader(workspace).read()
+    for words in ("qwen", "MED first", run.id):
+        assert [found.id for found in matching(catalog, words, "all")] == [run.id]
+    assert matching(catalog, "qwen second", "all") == []
 
 
 def test_whoever_wrote_it_text_is_escaped(workspace: Workspace) -> None:

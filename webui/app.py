@@ -29,7 +29,6 @@ from webui.pages.chat import ChatPage
 from webui.pages.data import DataPage
 from webui.pages.runs import RunsPage
 from webui.pages.sft import SFTPage
-from webui.run_panel import RunPanel
 from webui.text import LANGUAGES, t
 
 HERE = Path(__file__).parent
@@ -98,55 +97,65 @@ class App:
     def _tabs(self) -> None:
         self.sft, self.data = SFTPage(self.page), DataPage(self.page)
         self.chat, self.runs = ChatPage(self.page), RunsPage(self.page)
-        self.panels: dict[str, RunPanel] = {"sft": self.sft.panel}
+        self.stages: dict[str, SFTPage] = {"sft": self.sft}  # in the order of their tabs
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
-            for name, part in (("data", self.data), ("sft", self.sft), ("chat", self.chat), ("runs", self.runs)):
+            parts: list[tuple[str, Any]] = [("data", self.data), *self.stages.items()]
+            for name, part in (*parts, ("chat", self.chat), ("runs", self.runs)):
                 with self.labels.tab(f"tab.{name}", id=name, elem_id=f"tab-{name}") as tab:
                     part.build()
                 self.tab_items[name] = tab
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def _wire(self, blocks: gr.Blocks) -> None:
-        for part in (self.data, self.sft, self.chat, self.runs):
+        parts: list[Any] = [self.data, *self.stages.values(), self.chat, self.runs]
+        for part in parts:
             part.wire()
         tick: dict[str, Any] = {
             "fn": self.pulse, "inputs": [self.lang, self.seen, *self._news_inputs()],
             "outputs": self._pulse_outputs(), **QUIET,
         }  # fmt: skip
         self.timer.tick(**tick)
-        panel = self.sft.panel
-        watch: dict[str, Any] = {
-            "fn": panel.refresh, "inputs": [panel.select, self.lang, panel.memo], "outputs": panel.outputs, **QUIET,
-        }  # fmt: skip
-        preview: dict[str, Any] = {
-            "fn": panel.check, "inputs": [self.lang, self.sft.preset, panel.marked, *self.sft.form.components],
-            "outputs": [panel.command, panel.marked, *self.sft.form.components], **QUIET,
-        }  # fmt: skip
-        address = [self.tabs, panel.select, self.runs.chosen]
-        timers = [panel.timer, self.chat.timer]
+        watches = [step for page in self.stages.values() for step in (self._watch(page), self._preview(page))]
+        address = [self.tabs, *(page.panel.select for page in self.stages.values()), self.runs.chosen]
+        forms = [component for page in self.stages.values() for component in page.form.components]
+        kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
         loaded = blocks.load(
-            self.opened, [self.kept_lang, self.sft.kept, self.chat.kept],
-            [self.lang, self.chat.kept, *address, *timers, *self.sft.form.components, *self.labels.components], **QUIET,
-            js="() => [galen.kept('language', ''), galen.kept('form.sft', {}), galen.kept('chat', [])]",
+            self.opened, [self.kept_lang, self.chat.kept, *(page.kept for page in self.stages.values())],
+            [self.lang, self.chat.kept, *address, *self._timer_outputs(), *forms, *self.labels.components], **QUIET,
+            js=f"() => [galen.kept('language', ''), galen.kept('chat', []), {kept}]",
         )  # fmt: skip
         panes: dict[str, Any] = {
             "fn": self.chat.restored, "inputs": [self.chat.kept, self.chat.run, self.lang],
             "outputs": self.chat.panes, **QUIET,
         }  # fmt: skip
-        shown = loaded.then(**tick).then(**watch).then(**preview).then(**panes)
+        steps = [tick, *watches, panes]
+        shown = loaded
+        for step in steps:
+            shown = shown.then(**step)
         shown.then(None, js="() => { galen.ready = true; }")  # what is restored is not kept anew
         switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
         self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
-        for step in (tick, watch, preview, panes):
+        for step in steps:
             switched.then(**step)
         shown.then(self.chat.look, [self.lang, self.chat.talk], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
 
+    def _watch(self, page: SFTPage) -> dict[str, Any]:
+        """The event that brings a stage's run panel up to date."""
+        panel = page.panel
+        inputs = [panel.select, self.lang, panel.memo]
+        return {"fn": panel.refresh, "inputs": inputs, "outputs": panel.outputs, **QUIET}
+
+    def _preview(self, page: SFTPage) -> dict[str, Any]:
+        """The event that checks a stage's form and writes its command line."""
+        panel, fields = page.panel, page.form.components
+        inputs, outputs = [self.lang, page.preset, panel.marked, *fields], [panel.command, panel.marked, *fields]
+        return {"fn": panel.check, "inputs": inputs, "outputs": outputs, **QUIET}
+
     def _wire_tabs(self, address: list[Any]) -> None:
-        panel = self.sft.panel
         for name, tab in self.tab_items.items():
-            tab.select(self._timers(name), None, [panel.timer, self.chat.timer], **QUIET)
+            tab.select(self._timers(name), None, self._timer_outputs(), **QUIET)
             tab.select(None, js=f"() => galen.address({{tab: '{name}'}})")
 
         def opened(event: gr.EventData) -> list[Any]:
@@ -154,17 +163,22 @@ class App:
 
         self.side_runs.pick(opened, None, address, **QUIET)
         self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET)
-        self.sft.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
         train = self.sft.form.component("data.train")
         self.data.use.click(lambda ref: [gr.Tabs(selected="sft"), ref], self.data.chosen, [self.tabs, train], **QUIET)
-        to_chat = panel.buttons["chat"].click(
-            lambda run: [gr.Tabs(selected="chat"), run], panel.select, [self.tabs, self.chat.run], **QUIET
-        )
-        to_chat.then(self.chat.choose, [panel.select, self.lang], [self.chat.which, self.chat.base], **QUIET)
+        for page in self.stages.values():
+            page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
+            select = page.panel.select
+            to_chat = page.panel.buttons["chat"].click(
+                lambda run: [gr.Tabs(selected="chat"), run], select, [self.tabs, self.chat.run], **QUIET
+            )
+            to_chat.then(self.chat.choose, [select, self.lang], [self.chat.which, self.chat.base], **QUIET)
+
+    def _timer_outputs(self) -> list[gr.Timer]:
+        return [*(page.panel.timer for page in self.stages.values()), self.chat.timer]
 
     def _timers(self, tab: str) -> Any:
         """Only the panel of the tab in front looks at its run's files."""
-        return lambda: [gr.Timer(active=tab == "sft"), gr.Timer(active=tab == "chat")]
+        return lambda: [gr.Timer(active=tab == name) for name in (*self.stages, "chat")]
 
     def _news_inputs(self) -> list[Any]:
         return [component for listener in self.page.listeners for component in listener.inputs]
@@ -174,8 +188,8 @@ class App:
         return [self.seen, self.timer, self.gauges, self.side_runs, *heard]
 
     # -- events -------------------------------------------------------------------------------------------------------
-    def opened(self, kept: Any, form: Any, talk: Any, request: gr.Request) -> list[Any]:
-        """At load: the language the browser kept (or asks for), the run of the address, the unsent form, the chat."""
+    def opened(self, request: gr.Request, kept: Any, talk: Any, *stored: Any) -> list[Any]:
+        """At load: the language the browser kept (or asks for), the run of the address, the chat, the unsent forms."""
         query = request.query_params if request else {}
         accepted = request.headers.get("accept-language", "") if request and self.auto else ""
         lang = (
@@ -188,20 +202,22 @@ class App:
         address = self.address_of(query.get("run", ""), query.get("tab", ""))
         front = getattr(address[0], "selected", None) or "sft"
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
-        return [lang, talk, *address, *self._timers(front)(), *self.sft.form.restore(form), *relabel]
+        pages = zip(self.stages.values(), stored, strict=True)
+        restored = [update for page, form in pages for update in page.form.restore(form)]
+        return [lang, talk, *address, *self._timers(front)(), *restored, *relabel]
 
     def address_of(self, run_id: str, tab: str = "") -> list[Any]:
-        """Updates of (tabs, stage selector, chosen run of the Runs tab) that show a run, or a tab."""
+        """Updates of (tabs, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
         chosen = tab if tab in self.tab_items else ""
         try:
             stage = self.workspace.run(run_id).id.split("-", 1)[0] if run_id else ""
         except GalenError:
             stage = ""
         if not stage:
-            return [gr.Tabs(selected=chosen) if chosen else gr.skip(), gr.skip(), gr.skip()]
-        if stage in self.panels and chosen in ("", stage):
-            return [gr.Tabs(selected=stage), run_id, run_id]
-        return [gr.Tabs(selected=chosen or "runs"), run_id if stage in self.panels else gr.skip(), run_id]
+            return [gr.Tabs(selected=chosen) if chosen else gr.skip(), *[gr.skip()] * len(self.stages), gr.skip()]
+        front = chosen or (stage if stage in self.stages else "runs")
+        selectors = [run_id if name == stage else gr.skip() for name in self.stages]
+        return [gr.Tabs(selected=front), *selectors, run_id]
 
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from typing import Any
 
@@ -12,6 +13,11 @@ from webui.text import t
 def esc(value: Any) -> str:
     """`value` as text that is safe between tags and inside double-quoted attributes."""
     return html.escape(str(value), quote=True)
+
+
+def literal(text: str) -> str:
+    """`text` for a field's help, which Gradio reads as Markdown: page.js turns the references into characters again."""
+    return re.sub(r"[!-/:-@\[-`{-~]", lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def duration(seconds: float | None, lang: str) -> str:

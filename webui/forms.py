@@ -20,17 +20,18 @@ from core.configs.files import fields_of, find_preset, resolve, sections_of
 from core.configs.stages import STAGES, StageConfig
 from core.errors import ConfigError, InputError, Problem
 from core.workspace import Workspace
+from webui.confine import confine
+from webui.figures import literal
 from webui.labels import Labels
 from webui.messages import problem_text
 from webui.text import t
 from webui.text_fields import choice_label, help_text, label, section_name
 
 PICKERS = {"model.base", "data.train", "data.validation"}  # chosen from the workspace, or typed
-PATHS = PICKERS | {"model.source"}  # may name a file of this machine
 NAME, DEVICES = "run.name", "devices.use"
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
 LINES = {"evaluation.prompts": 3}  # one entry a line; other lists are separated by commas
-WIDE = {"model.base", "data.train", "data.validation", "evaluation.prompts", "lora.targets"}
+WIDE = {"model.base", "model.source", "data.train", "data.validation", "evaluation.prompts", "lora.targets"}
 HALF = {"tuning.method"}
 ONLY_WHEN = {"lora": "only-lora", "tuning.trainable_layers": "only-freeze"}  # section or key → style class
 CLOSED = {"saving", "logging", "model"}  # sections that start folded
@@ -55,6 +56,8 @@ class Form:
         self.known: dict[str, FieldInfo] = fields_of(self.config)
         self._placed: dict[str, Any] = {}
         self._classes: dict[str, list[str]] = {}
+        self._more_help: dict[str, str] = {}
+        self._devices: list[str] | None = None  # what the device picker offers
         self.folds: dict[str, gr.Accordion] = {}
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -78,8 +81,9 @@ class Form:
             if name not in skip:
                 self.section(name)
 
-    def place(self, key: str, *extra: str, placeholder: str = "", **options: Any) -> Any:
-        """The widget of one setting. `extra`: style classes; `placeholder`: a text key; `options`: the component's."""
+    def place(self, key: str, *extra: str, placeholder: str = "", more_help: str = "", **options: Any) -> Any:
+        """The widget of one setting. `extra`: style classes; `placeholder` and `more_help`, which goes on where the
+        setting's own help ends: text keys; `options`: the component's."""
         assert key not in self._placed, f"{key} has two widgets"
         field = self.known[key]
         lang = self.labels.lang
@@ -89,9 +93,12 @@ class Form:
         classes += ["advanced"] if self._is_advanced(key) else []
         classes += [ONLY_WHEN[key]] if key in ONLY_WHEN else []
         self._classes[key] = classes
+        self._more_help[key] = more_help
+        if key == DEVICES and "choices" in options:
+            self._devices = [value for _, value in options["choices"]]
         says: dict[str, Callable[[str], Any]] = {
             "label": lambda lang: label(self.stage, key, lang),
-            "info": lambda lang: help_text(self.stage, key, field, lang),
+            "info": lambda lang: self._help(key, lang),
         }
         if placeholder:
             says["placeholder"] = lambda lang: t(placeholder, lang)
@@ -100,9 +107,15 @@ class Form:
             says["choices"] = lambda lang: [(choice_label(key, value, lang), value) for value in get_args(kind)]
         first = {name: say(lang) for name, say in says.items()}
         shared = {"interactive": True, "elem_classes": classes, "value": self.show_one(key, self.default(key))}
-        component = _widget(key, kind)(**first, **shared, **options)
+        component = _widget(key, kind)(**{**first, **shared, **options})
         self._placed[key] = self.labels.add(component, elem_classes=lambda _lang: classes, **says)
         return component
+
+    def _help(self, key: str, lang: str) -> str:
+        """The field's help; Gradio shows it as Markdown."""
+        said = help_text(self.stage, key, self.known[key], lang)
+        more = self._more_help[key]
+        return literal(f"{said} {t(more, lang)}" if more else said)
 
     def _is_advanced(self, key: str) -> bool:
         extra = self.known[key].json_schema_extra
@@ -171,13 +184,28 @@ class Form:
             if key in kept and key not in flat:
                 updates.append(gr.skip())
             else:
-                updates.append(gr.update(value=self.show_one(key, flat.get(key, self.default(key)))))
+                value = self.show_one(key, flat.get(key, self.default(key)))
+                updates.append(gr.update(value=self._choosable(key, value)))
         return updates
 
     def restore(self, stored: Any) -> list[Any]:
         """Updates from what the browser kept (widget values by key); foreign or missing keys are left alone."""
         held = stored if isinstance(stored, dict) else {}
-        return [gr.update(value=held[key]) if key in held else gr.skip() for key in self.keys]
+        return [gr.update(value=self._choosable(key, held[key])) if key in held else gr.skip() for key in self.keys]
+
+    def _choosable(self, key: str, value: Any) -> Any:
+        """`value`, or what stands for it where a widget would refuse it: devices and choices that are not there now.
+
+        Gradio answers no event of a form that holds such a value. A browser keeps forms by address, and behind the
+        same one there may be another machine today.
+        """
+        kind, _ = _inner(self.known[key].annotation)
+        if key == DEVICES and self._devices is not None:
+            named = value if isinstance(value, list) else []
+            return [name for name in named if name in self._devices] or list(self.default(key))
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            return self.default(key)
+        return value
 
     # -- messages -----------------------------------------------------------------------------------------------------
     def mark(self, problems: Iterable[Problem], lang: str, before: Iterable[str] | None = None) -> list[Any]:
@@ -195,14 +223,13 @@ class Form:
             if key not in touched:
                 updates.append(gr.skip())
             elif key in said:
-                updates.append(gr.update(info=said[key], elem_classes=[*self._classes[key], "has-error"]))
+                updates.append(gr.update(info=literal(said[key]), elem_classes=[*self._classes[key], "has-error"]))
             else:
-                info = help_text(self.stage, key, self.known[key], lang)
-                updates.append(gr.update(info=info, elem_classes=self._classes[key]))
+                updates.append(gr.update(info=self._help(key, lang), elem_classes=self._classes[key]))
         return updates
 
     def marked(self, problems: Iterable[Problem]) -> list[str]:
-        return [problem.key for problem in problems if problem.key in self._placed and problem.key is not None]
+        return list(dict.fromkeys(problem.key for problem in problems if problem.key and problem.key in self._placed))
 
     # -- the same from a terminal, and in the browser -----------------------------------------------------------------
     def command(self, values: Sequence[Any], preset: str | None, workspace: Workspace) -> str:
@@ -276,16 +303,3 @@ def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(values, Mapping)
         for name, value in values.items()
     }
-
-
-def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
-    """A problem for each setting that names a file outside the workspace and its roots."""
-    problems = []
-    for key in PATHS & set(read):
-        text = str(read[key] or "")
-        if text.startswith(("/", "~", ".")) or "/.." in text:
-            try:
-                workspace.allowed(text)
-            except InputError as error:
-                problems.append(Problem(error.code, error.params, key=key))
-    return problems

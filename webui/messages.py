@@ -7,7 +7,7 @@ from typing import Any
 
 from core.errors import GalenError, Problem
 from core.messages import sentence
-from core.rundir import Result
+from core.records import Result
 from webui.text import t
 from webui.text_zh import MESSAGES_ZH, NEAREST
 
@@ -22,6 +22,11 @@ ALLOWED_ZH = {
     "a group of settings": "一组设置",
     "text": "文字",
 }
+# What the settings' own checks say (`core.configs.sections`), as the parameter `detail`.
+DETAILS_ZH = {
+    "name at least one device": "请至少选择一个设备",
+    "a device is listed twice": "同一设备列了两次",
+}
 
 
 def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
@@ -32,6 +37,8 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
     if params.get("nearest") == "":
         remedy = remedy.replace(NEAREST, "").strip()
     params = {**params, "allowed": _allowed_zh(str(params.get("allowed", "")))}
+    if params.get("detail") in DETAILS_ZH:
+        params["detail"] = DETAILS_ZH[params["detail"]]
     try:
         return said.format(**params), remedy.format(**params)
     except (KeyError, IndexError):

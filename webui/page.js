@@ -41,6 +41,21 @@
     if (event.key === 'Enter' && event.target.matches?.('tr[data-run]')) event.target.click();
   });
 
+  // A field's help and its message arrive as character references (webui/figures.py, `literal`), because Gradio would
+  // read them as Markdown; here, before they are painted, they become the characters that were meant.
+  const spell = (box) => {
+    if (box.textContent === box.spelt) return;  // what was typed may look like a reference itself
+    box.spelt = box.textContent.replace(/&#(\d+);/g, (_, code) => String.fromCodePoint(code));
+    if (box.textContent !== box.spelt) box.textContent = box.spelt;
+  };
+  new MutationObserver((changes) => {
+    for (const { target } of changes) {
+      const inside = target.nodeType === 1 ? target : target.parentElement;
+      const box = inside?.closest?.('.info-text');
+      if (box) spell(box); else inside?.querySelectorAll?.('.info-text').forEach(spell);
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
+
   const number = (value) => (Math.abs(value) >= 1e-3 || value === 0) ? String(+value.toPrecision(4)) : value.toExponential(2);
   const nearest = (points, x) => points.reduce((best, point) => Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best);
   let tip = null;

@@ -12,10 +12,11 @@ from typing import Any
 
 import gradio as gr
 
+from core.configs.files import resolve
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
-from webui import charts, views, views_lists
+from webui import charts, views, views_rows
 from webui.catalog import can_chat, newest_live
 from webui.figures import esc
 from webui.forms import DEVICES, NAME, Form, flat
@@ -36,8 +37,10 @@ RENDER: dict[str, Render] = {
     "settings": views.settings,
     "result": views.result,
 }
+RESUMABLE = (State.STOPPED, State.FAILED, State.INTERRUPTED)
 BAR = ("stop", "kill", "resume", "chat")
-BUTTONS = (*BAR, "reuse")
+DROP = "drop_rows"
+BUTTONS = (*BAR, DROP, "reuse")
 
 
 def curves(run: RunDir, lang: str) -> str:
@@ -51,8 +54,9 @@ def legal(shot: views.Snapshot) -> dict[str, bool]:
     return {
         "stop": state.live and state is not State.STOPPING,
         "kill": state is State.STOPPING,
-        "resume": state in (State.STOPPED, State.FAILED, State.INTERRUPTED),
+        "resume": state in RESUMABLE,
         "reuse": True,
+        DROP: views.can_drop_rows(shot),
         "chat": can_chat(shot.run, state),
     }
 
@@ -97,6 +101,7 @@ class RunPanel:
                     self._button(name, *(["danger"] if name == "kill" else []))
             self._pane("head")
             self._pane("progress")
+            self._button(DROP)
             self._pane("curves")
             with gr.Tabs(elem_classes=["inner-tabs"]):
                 for name in ("samples", "log", "settings", "result"):
@@ -140,6 +145,11 @@ class RunPanel:
                 getattr(self, name), [self.select, lang], [self.note], show_progress="hidden", concurrency_limit=None
             )
             event.then(**watch)
+        again = self.buttons[DROP].click(
+            self.drop_rows, [self.select, lang], [self.note, self.select],
+            show_progress="hidden", concurrency_limit=None,
+        )  # fmt: skip
+        again.then(**watch)
         self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], show_progress="hidden")
         gr.on(
             [component.change for component in [preset, *form.components]],
@@ -221,21 +231,20 @@ class RunPanel:
             sections = {key.split(".")[0] for key in keys}
             folds = [gr.update(open=True) if name in sections else gr.skip() for name in self.form.folds]
             return [self._complaint(error, keys, lang), keys, gr.skip(), *folds, *self.form.mark(error.problems, lang)]
+        note, select = self._started(run, lang)
+        return [note, [], select, *folds, *self.form.mark([], lang)]
+
+    def _started(self, run: RunDir, lang: str) -> tuple[str, Any]:
+        """Updates of (note, selector) for a run that was just submitted."""
         catalog = self.page.catalog.read(fresh=True)
-        name = catalog.name_of(run.id)
         select = gr.update(choices=catalog.run_choices(lang, self.stage), value=run.id)
-        return [
-            views.say(t("run.started", lang, name=name), tone="good"),
-            [],
-            select,
-            *folds,
-            *self.form.mark([], lang),
-        ]
+        return views.say(t("run.started", lang, name=catalog.name_of(run.id)), tone="good"), select
 
     def _complaint(self, error: GalenError, keys: list[str], lang: str) -> str:
-        if keys and len(keys) == len(error.problems):
-            return views.say(t("form.wrong", lang, count=len(keys)))
-        return views.say(*error_text(error, lang)) + views_lists.problem_list(error.problems, lang)
+        if keys and all(problem.key in keys for problem in error.problems):
+            rows = [problem for problem in error.problems if problem.line is not None]
+            return views.say(t("form.wrong", lang, count=len(keys))) + views_rows.problem_list(rows, lang)
+        return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang)
 
     def stop(self, run_id: str | None, lang: str) -> str:
         return self._act(run_id, lang, store.stop)
@@ -255,6 +264,18 @@ class RunPanel:
         except GalenError as error:
             return views.say(*error_text(error, lang))
         return ""
+
+    def drop_rows(self, run_id: str | None, lang: str) -> tuple[str, Any]:
+        """The shown run once more, without the rows that it failed for."""
+        run = self._run(run_id)
+        if run is None:
+            return views.say(t("run.gone", lang)), gr.skip()
+        values = {**flat(run.config()), "data.bad_rows": "drop"}
+        try:
+            config = resolve(self.stage, values=values, workspace=self.page.workspace)
+            return self._started(store.submit(self.page.workspace, self.stage, config), lang)
+        except GalenError as error:
+            return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang), gr.skip()
 
     def reuse(self, run_id: str | None, lang: str) -> list[Any]:
         """The shown run's config into the form, under no preset and without its name."""

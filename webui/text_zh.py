@@ -28,6 +28,10 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     "config.wrong": ("“{value}”不能用：{detail}。", "允许：{allowed}。"),
     "config.wrong_type": ("“{value}”不能用在这里。", "允许：{allowed}。"),
     "path.outside": ("{path} 不在 Galen 可读取的文件夹内：{roots}。", "启动时用 --root 指定该文件夹，或直接上传文件。"),
+    "path.unusable": (
+        "无法使用 {path}：{detail}。",
+        "请确认它存在、磁盘有空间、且您有写入权限；也可以用 --workspace 指定别的文件夹。",
+    ),
     "name.bad": ("“{name}”不能作名称。", "可用字母、数字、空格和 . _ + -，最多 80 个字符，以字母或数字开头。"),
     # -- data: files, rows, datasets
     "data.no_file": ("没有文件 {file}。", "请检查路径。"),
@@ -105,12 +109,12 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     "data.choice_answer": ("答案“{answer}”不在选项 {names} 之中。", "请写选项的字母。"),
     "data.nothing_to_learn": ("{ref} 没有一行在 {max_length} 个词元之内留有可学的回答。", "请调大 data.max_length。"),
     # -- model: folders, hubs, adapters, templates
-    "model.no_template": ("{model} 的分词器没有对话模板。", "请选择指令模型，或指定模板：{known}。"),
-    "model.unknown_template": ("没有名为“{template}”的对话模板。", "现有：{known}。"),
-    "model.template_broken": ("{model} 的对话模板出错：{detail}。", "请改正模板，或指定模板：{known}。"),
+    "model.no_template": ("{model} 的分词器没有对话模板。", "请选择指令模型，或设 model.template={known}。"),
+    "model.unknown_template": ("没有名为“{template}”的对话模板。", "请设 model.template={known}，或留空。"),
+    "model.template_broken": ("{model} 的对话模板出错：{detail}。", "请改正模板，或设 model.template={known}。"),
     "model.template_unmarkable": (
         "{model} 的对话模板无法确定回答的起止：{detail}。",
-        "请在模板中加入 generation 标记，或指定模板：{known}。",
+        "请在模板中加入 generation 标记，或设 model.template={known}。",
     ),
     "model.template_refuses": ("{model} 的对话模板不接受任何一行数据：{detail}。", "请修改数据，或指定其他模板。"),
     "model.no_stop_token": ("{model} 的分词器没有结束回答的词元。", "请在 tokenizer_config.json 中设置 eos_token。"),

@@ -7,6 +7,7 @@ AGAIN = "请重新获取该模型。"
 MODELS_ZH: dict[str, tuple[str, str]] = {
     "config.unknown_name": ("没有这个设置。", "是不是想写“{nearest}”？ 可用的有 {known}。"),
     # -- data and model of a run
+    "data.in_use": ("数据集“{ref}”正被 {runs} 使用。", "请等它们结束，或先停止它们。"),
     "data.rows_without_label": (
         "{ref} 中有 {count} 行没有可学的内容。",
         "设 data.bad_rows=drop 可不带这些行训练，或调大 data.max_length。",
@@ -47,6 +48,10 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "model.is_adapter": (
         "{path} 是 LoRA 适配器，不是完整模型。",
         "请以它的基座 {base} 为起点，在需要适配器的地方选择它。",
+    ),
+    "model.run_is_adapter": (
+        "{run} 是 LoRA 适配器，不是完整模型。",
+        "请把 model.base 设为它的基座 {base}；从适配器继续训练将随后续阶段提供。",
     ),
     "model.bad_config": ("无法读取 {path}：{detail}。", AGAIN),
     "model.no_weights": ("{path} 有 config.json，但没有权重文件。", "请重新获取该模型，或检查文件夹。"),

@@ -13,12 +13,14 @@ from typing import Any
 from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
 from core.jobs.failures import explain
-from core.rundir import Manifest, Progress, Result, RunDir, State, Status, lock_held, state_of
+from core.records import Manifest, Progress, Result, Status
+from core.rundir import RunDir, State, lock_held, state_of
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.messages import result_text
 from webui.tails import last_text, tail
 from webui.text import has, stage_name, t
 from webui.text_fields import choice_label, label, section_name
+from webui.views_rows import kept_problems, problem_list, problem_rows
 
 LOG_BYTES = 24_000
 ANSWERS_SHOWN = 6
@@ -169,11 +171,23 @@ def notice(shot: Snapshot, lang: str) -> str:
         return ""
     said, remedy = result_text(why, lang)
     tone = "calm" if shot.state is State.STOPPED else "bad"
-    rows = "".join(
-        f"<li>{esc(problem.get('message', ''))} {esc(problem.get('remedy', ''))}</li>" for problem in why.problems[:8]
-    )
-    listed = f"<ul>{rows}</ul>" if rows else ""
+    problems = kept_problems(why.problems)
+    rows = [problem for problem in problems if problem.line is not None]
+    listed = problem_rows(rows, max(len(rows), _whole(why.params.get("count"))), lang) if rows else ""
+    listed += problem_list([problem for problem in problems if problem.line is None], lang)
     return f'<div class="notice {tone}"><b>{esc(said)}</b> {esc(remedy)}{listed}</div>'
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def can_drop_rows(shot: Snapshot) -> bool:
+    """Whether the run failed for rows that it could go without."""
+    result, data = shot.result, shot.config.get("data")
+    if shot.state is not State.FAILED or result is None or not isinstance(data, dict):
+        return False
+    return data.get("bad_rows") == "stop" and any(problem.get("line") is not None for problem in result.problems)
 
 
 # -- answers, log, settings, result -----------------------------------------------------------------------------------

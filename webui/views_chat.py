@@ -63,7 +63,7 @@ def provenance(reply: Mapping[str, Any], lang: str) -> str:
         adapter, line = "", t("chat.provenance_base", lang, base="\0")
     speed = t("chat.speed", lang, tokens=count(made["tokens"]), rate=made["rate"])
     end = t("chat.cut", lang) if made["finish"] == "length" else ""
-    tail = " · ".join(part for part in (speed, f"seed {made['seed']}", end) if part)
+    tail = " · ".join(part for part in (speed, t("chat.seed_was", lang, seed=made["seed"]), end) if part)
     said = esc(line).replace("\0", base).replace("\1", adapter)
     return f'<div class="made"><span class="weights">{said}</span><span>{esc(tail)}</span></div>'
 

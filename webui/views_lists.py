@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.doctor import CheckReport
 from core.data.library import Dataset
-from core.errors import Problem
 from core.hardware import Device
 from core.jobs.store import RunSummary
 from webui.figures import clock, count, duration, esc, figure, size
-from webui.messages import code_text, problem_text
-from webui.text import stage_name, t
+from webui.messages import code_text
+from webui.text import has, stage_name, t
 from webui.views import badge, empty, title
+from webui.views_rows import problem_rows
 
-LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN, PROBLEMS_SHOWN = 6, 6, 200, 200
+LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN = 6, 6, 200
 
 
 # -- sidebar ----------------------------------------------------------------------------------------------------------
@@ -119,47 +120,37 @@ def check_report(report: CheckReport, lang: str) -> str:
         else t("data.usable", lang, usable=count(report.usable), rows=count(report.rows))
     )
     share = report.usable / report.rows * 100 if report.rows else 0
-    stages = ", ".join(stage_name(stage, lang) for stage in report.stages) or "–"
-    facts = (
-        f'<dl class="facts-list"><div><dt>{esc(t("data.format", lang))}</dt><dd>{esc(report.format or "–")}</dd></div>'
-        f"<div><dt>{esc(t('data.stages', lang))}</dt><dd>{esc(stages)}</dd></div></dl>"
-    )
     head = (
         f'<div class="check {"clean" if report.ok else "mixed"}"><b>{esc(said)}</b>'
-        f'<div class="bar"><i style="width:{share:.1f}%"></i></div>{facts}</div>'
+        f'<div class="bar"><i style="width:{share:.1f}%"></i></div>{_evidence(report, lang)}</div>'
     )
-    return head + (problem_table(report.problems, bad, lang) if report.problems else "")
+    if not report.problems:
+        return head
+    return head + title(t("data.unusable", lang, count=count(bad))) + problem_rows(report.problems, bad, lang)
 
 
-def problem_table(problems: Sequence[Problem], total: int, lang: str) -> str:
-    """Rows that cannot be used: line, reason and remedy, and the beginning of the row."""
-    rows = []
-    for problem in problems[:PROBLEMS_SHOWN]:
-        said, remedy = code_text(problem.code, problem.params, lang)
-        line = "–" if problem.line is None else count(problem.line)
-        excerpt = f"<code>{esc(problem.excerpt)}</code>" if problem.excerpt else ""
-        rows.append(f"<tr><td class=line>{line}</td><td><b>{esc(said)}</b> {esc(remedy)}{excerpt}</td></tr>")
-    shown = min(len(problems), PROBLEMS_SHOWN)
-    note = t("data.first_of", lang, shown=count(shown), count=count(total)) if shown < total else ""
-    heads = f'<th class="line">{esc(t("data.line", lang))}</th><th>{esc(t("data.reason", lang))}</th>'
-    table = f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    heading = title(t("data.bad_rows", lang, count=count(total)), note)
-    return f'{heading}<div class="scroll problems">{table}</div>'
+def _evidence(report: CheckReport, lang: str) -> str:
+    """The shape that was found, by which keys, and what it is good for: `conversations` …: ShareGPT → SFT."""
+    why = report.evidence
+    if why is None:
+        return ""
+    if report.format is None:
+        return f'<p class="quiet">{esc(code_text(why.code, why.params, lang)[0])}</p>'
+    shape = t(f"shape.{report.format}", lang) if has(f"shape.{report.format}") else report.format
+    stages = ", ".join(stage_name(stage, lang) for stage in report.stages) or "–"
+    rows = t("data.matched", lang, matched=count(why.params["matched"]), rows=count(why.params["looked_at"]))
+    keys = _keys(str(why.params["keys"]), lang)
+    found = f"{keys}: <b>{esc(shape)}</b> → {esc(stages)}"
+    return f'<p class="evidence">{found} <span class="quiet">({esc(rows)})</span></p>'
 
 
-def problem_list(problems: Sequence[Problem], lang: str, most: int = 8) -> str:
-    """Problems in short, for beneath a message."""
-    items = []
-    for problem in problems[:most]:
-        where = (
-            f"{t('data.line', lang)} {problem.line}: "
-            if problem.line is not None
-            else f"{problem.key}: "
-            if problem.key
-            else ""
-        )
-        items.append(f"<li>{esc(where + problem_text(problem, lang))}</li>")
-    return f'<ul class="problem-list">{"".join(items)}</ul>' if items else ""
+def _keys(described: str, lang: str) -> str:
+    """`conversations[from, value]` in words; other descriptions of a shape as they are."""
+    nested = re.fullmatch(r"(\w+)\[([\w, ]+)\]", described)
+    if nested is None:
+        return f"<code>{esc(described)}</code>"
+    inner = "/".join(f"<code>{esc(key.strip())}</code>" for key in nested[2].split(","))
+    return t("data.keys_with", lang, outer=f"<code>{esc(nested[1])}</code>", inner=inner)
 
 
 def data_rows(rows: Sequence[Mapping[str, Any]], first: int, total: int, lang: str) -> str:

@@ -115,6 +115,7 @@ class Conversation:
             history,
             temperature=options.temperature,
             top_p=options.top_p,
+            top_k=options.top_k,
             repetition_penalty=options.repetition_penalty,
             max_tokens=options.max_new_tokens,
             seed=options.seed,

@@ -22,17 +22,22 @@ from core.cli.output import SHOWN_PROBLEMS, cut, duration, print_json, size
 from core.errors import GalenError
 from core.jobs import store
 from core.jobs.summaries import RunSummary, summary
+from core.records import TRAINING
 from core.rundir import RunDir, State
 
 POLL = 0.3
+TRACEBACK = "Traceback (most recent call last)"
 PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 
-def follow(run: RunDir, *, json: bool = False) -> int:
-    """Show the run until it ends. Exit status 0 succeeded, 1 failed, 2 bad input, 130 stopped or left alone."""
+def follow(run: RunDir, *, json: bool = False, stop: bool = False) -> int:
+    """Show the run until it ends; with `stop` ask it to at once.
+
+    Exit status 0 succeeded, 1 failed, 2 bad input, 130 stopped or left alone.
+    """
     screen = Screen()
-    interrupts: list[float] = []
-    with _on_interrupt(lambda: interrupts.append(time.monotonic())):
+    interrupts: list[float] = [time.monotonic()] if stop else []
+    with on_interrupt(lambda: interrupts.append(time.monotonic())):
         tail = Tail(run.log_file(0))
         asked = False
         while True:
@@ -68,7 +73,7 @@ def exit_status(run: RunDir, state: State) -> int:
 
 
 @contextmanager
-def _on_interrupt(note: Callable[[], None]) -> Iterator[None]:
+def on_interrupt(note: Callable[[], None]) -> Iterator[None]:
     def handler(number: int, frame: FrameType | None) -> None:
         note()
 
@@ -107,7 +112,7 @@ def _tell_end(run: RunDir, now: RunSummary) -> None:
         for problem in now.why.problems[:SHOWN_PROBLEMS]:
             where = problem.get("key") or (f"line {problem['line']}" if problem.get("line") else "")
             print(plain(f"    {where}: {problem.get('message', '')} {problem.get('remedy', '')}"), file=sys.stderr)
-    if store.resumable(run, now.state):
+    if store.resumable(run, now.state) and exit_status(run, now.state) != 2:  # bad input stays bad
         print(f"  python -m core jobs resume {run.id}", file=sys.stderr)
 
 
@@ -155,14 +160,18 @@ class Screen:
     def __init__(self) -> None:
         self.moving = sys.stdout.isatty()
         self.phase = ""
+        self.broken = False
         self.told = 0.0
 
     def line(self, text: str) -> None:
         print(("\r\x1b[K" if self.moving else "") + text, flush=True)
 
     def log(self, lines: list[str]) -> None:
+        """What the run prints, up to a traceback: that stays in the log, and its one-line reason comes at the end."""
         for line in lines:
-            self.line(f"  | {line}")
+            self.broken = self.broken or line.startswith(TRACEBACK)
+            if not self.broken:
+                self.line(f"  | {line}")
 
     def progress(self, run: RunDir, now: RunSummary) -> None:
         text = progress_line(run, now)
@@ -180,14 +189,18 @@ class Screen:
 
 
 def progress_line(run: RunDir, now: RunSummary) -> str:
-    """`training 12/60 (20 %)  loss 2.31  1m 05s left`, or whom the run waits for."""
+    """`training 12/60 (20 %)  loss 2.31  1m 05s left`, `saving  training 12/60 (20 %)`, or whom the run waits for."""
     if now.waiting_for:
         return f"queued: waiting for {plain(', '.join(now.waiting_for))}"
     parts = [now.phase or "starting"]
+    between_steps = now.phase_step is not None
+    if between_steps:
+        parts[0] += f" {now.phase_step}/{now.phase_total}" if now.phase_total else ""
+        parts.append(TRAINING)
     if now.total:
         shown = size if now.unit == "byte" else str
-        parts[0] += f" {shown(now.step)}/{shown(now.total)} ({100 * now.step // now.total} %)"
-    if now.loss is not None and now.phase == "training":
+        parts[-1] += f" {shown(now.step)}/{shown(now.total)} ({100 * now.step // now.total} %)"
+    if now.loss is not None and (between_steps or now.phase == TRAINING):
         parts.append(f"loss {now.loss:.4g}")
     if now.eta is not None:
         parts.append(f"{duration(now.eta)} left")

@@ -6,10 +6,11 @@ There is no second way to run a stage: this starts the same supervisor as the pa
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
-from core.cli.follow import follow
+from core.cli.follow import follow, on_interrupt
 from core.cli.output import print_json
 from core.configs.files import dump_yaml, list_presets, resolve
 from core.configs.stages import STAGES
@@ -40,9 +41,11 @@ def start(args: argparse.Namespace) -> int:
         data = config.model_dump(mode="json")
         print_json(data) if args.json else print(dump_yaml(data), end="")
         return 0
-    run = store.submit(workspace, args.stage, config)
+    interrupts: list[float] = []
+    with on_interrupt(lambda: interrupts.append(time.monotonic())):  # a run must not start without a word
+        run = store.submit(workspace, args.stage, config)
     if args.detach:
         print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
         return 0
     print(f"{run.id}  {run.config()['run']['name']}", flush=True)
-    return follow(run, json=args.json)
+    return follow(run, json=args.json, stop=bool(interrupts))

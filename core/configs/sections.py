@@ -40,6 +40,9 @@ class Model(Section):
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = setting(
         "auto", "Attention kernel. auto: sdpa where the model supports it.", advanced=True
     )
+    template: str | None = setting(
+        None, "A named chat template (chatml) for a model that has none. Empty: the tokenizer's own.", advanced=True
+    )
     trust_remote_code: bool = setting(
         False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
     )

@@ -156,6 +156,8 @@ def json_rows(stream: BinaryIO) -> Iterator[Raw]:
                 return
             try:
                 _, end = scan(text, position)
+            except RecursionError:
+                failure = json.JSONDecodeError("nested too deeply", text, position)
             except json.JSONDecodeError as error:
                 failure = error
             else:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.data.formats import Kind, Row
-from core.rundir import Record
+from core.records import Record
 
 GROUP_ROWS = 2000
 

@@ -5,7 +5,7 @@
                     facts.json                 counts, what was left out; written last
 
 The key covers the dataset's content, the rows chosen and everything in the encoder that decides the ids. Building goes
-to a folder of its own that is renamed, so two processes may do it at once.
+to a folder of its own that is renamed, so two processes may do it at once. `core.data.shelf` removes old ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data import shelf
 from core.errors import DataError, ModelError
-from core.rundir import Record, read_record, write_record
+from core.records import Record
+from core.rundir import read_record, write_record
 
 if TYPE_CHECKING:
     from core.data.encoding import Encoder
@@ -58,9 +60,9 @@ class EncodedRows:
     """
 
     def __init__(self, folder: Path) -> None:
-        facts = read_record(folder / "facts.json", Facts)
+        facts = read_record(folder / shelf.MARK, Facts)
         if facts is None:
-            raise FileNotFoundError(folder / "facts.json")
+            raise FileNotFoundError(folder / shelf.MARK)
         self.folder = folder
         self.truncated = facts.truncated
         self.unlabelled = facts.unlabelled
@@ -107,7 +109,9 @@ def encode_dataset(
     chosen = np.arange(len(dataset)) if rows is None else np.asarray(rows, dtype=np.int64)
     key = hashlib.sha256(f"{dataset.card.sha256}:{encoder.settings_sha256}:".encode() + chosen.tobytes()).hexdigest()
     folder = cache_dir / key[:24]
-    if not (folder / "facts.json").is_file():
+    shelf.touch(folder)  # before the look: what was used just now is not removed by anybody
+    if not (folder / shelf.MARK).is_file():
+        shelf.sweep(cache_dir)
         _build(folder, dataset, encoder, chosen, on_progress, check_stop)
     encoded = EncodedRows(folder)
     if len(encoded) == 0:
@@ -128,7 +132,7 @@ def _build(
     on_progress: Callable[[int, int], None] | None,
     check_stop: Callable[[], None] | None,
 ) -> None:
-    temporary = folder.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(3)}")
+    temporary = folder.with_name(f"{shelf.TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}")
     temporary.mkdir(parents=True)
     lengths: list[int] = []
     kept: list[int] = []
@@ -151,11 +155,11 @@ def _build(
         np.save(temporary / "offsets.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
         np.save(temporary / "rows.npy", np.array(kept, dtype=np.int64))
         np.save(temporary / "label_counts.npy", np.array(label_counts, dtype=np.int64))
-        write_record(temporary / "facts.json", facts)
+        write_record(temporary / shelf.MARK, facts)
         try:
             os.rename(temporary, folder)
         except OSError:  # another process was faster
-            if not (folder / "facts.json").is_file():
+            if not (folder / shelf.MARK).is_file():
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -85,6 +85,11 @@ class Encoder:
         return self.template.name
 
     @property
+    def template_text(self) -> str:
+        """The template itself, in Jinja: what a tokenizer delivered with the model is to carry as `chat_template`."""
+        return self.template.source
+
+    @property
     def template_sha256(self) -> str:
         return self.template.sha256
 

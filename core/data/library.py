@@ -19,7 +19,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -33,11 +33,12 @@ from core.data.doctor import CheckReport, usable_rows
 from core.data.formats import Row
 from core.data.reader import Progress
 from core.errors import DataError, Problem
-from core.rundir import read_record, write_record
+from core.rundir import read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 __all__ = [
-    "Dataset", "DatasetCard", "delete_dataset", "import_file", "list_datasets", "name_from", "open_dataset", "resolve",
+    "Dataset", "DatasetCard", "delete_dataset", "import_file", "list_datasets", "live_users", "name_from",
+    "open_dataset", "resolve",
 ]  # fmt: skip
 
 IMPORT_VERSION = 1  # goes into every version: to be raised when the same file would give other rows
@@ -198,11 +199,28 @@ def open_dataset(workspace: Workspace, ref: str) -> Dataset:
     return found[0]
 
 
+def live_users(workspace: Workspace, datasets: Iterable[Dataset]) -> list[str]:
+    """The ids of runs, queued or working, that train or evaluate on one of `datasets`."""
+    refs = {dataset.ref for dataset in datasets}
+    found = []
+    for run in workspace.runs():
+        data = run.config().get("data") or {}
+        if refs & {data.get("train"), data.get("validation")} and state_of(run).live:
+            found.append(run.id)
+    return found
+
+
 def delete_dataset(workspace: Workspace, ref: str) -> None:
-    """Remove `name@version`, or all versions of `name`. Raises DataError `data.no_dataset`."""
+    """Remove `name@version`, or all versions of `name`.
+
+    Raises DataError `data.no_dataset`, or `data.in_use` while a run that needs it is queued or working.
+    """
     found = _versions(workspace, ref)
     if not found:
         raise _no_dataset(workspace, ref)
+    live = live_users(workspace, found)
+    if live:
+        raise DataError("data.in_use", ref=ref, runs=", ".join(live))
     for dataset in found:
         grave = workspace.datasets_dir / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}"
         os.rename(dataset.folder, grave)  # from here on nobody finds half of it

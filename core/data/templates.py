@@ -80,7 +80,7 @@ class ChatTemplate:
         self._probe()
 
     def _choose(self, tokenizer: Any, name: str | None) -> tuple[str, str]:
-        known = ", ".join(NAMED)
+        known = " or ".join(NAMED)
         if name is not None:
             if name not in NAMED:
                 raise ModelError("model.unknown_template", template=name, known=known)
@@ -251,7 +251,7 @@ class ChatTemplate:
         self.opening = marked.rpartition(TURN_END)[2]
 
     def _unfit(self, code: str, error: RefusedError) -> ModelError:
-        return ModelError(code, model=self.model, detail=str(error), known=", ".join(NAMED))
+        return ModelError(code, model=self.model, detail=str(error), known=" or ".join(NAMED))
 
     def _probe(self) -> None:
         """Render one turn and two; learn from them what ends a turn and which tokens mark turns."""

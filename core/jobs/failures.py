@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from core.errors import GalenError, StopRequested
 from core.messages import sentence
-from core.rundir import RankEnd, Result, RunDir, State, Status, read_record, state_of
+from core.records import RankEnd, Result, Status
+from core.rundir import RunDir, State, read_record, state_of
 
 MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 GPU_TEXTS = ("CUDA error", "CUDA driver", "cuDNN error", "CUBLAS_STATUS", "NVML", "no kernel image", "cudaError")

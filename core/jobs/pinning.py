@@ -1,6 +1,8 @@
 """What a user wrote becomes what a run keeps: exact dataset versions, an existing model, named devices.
 
-Everything is looked at before anything is created, and all that is wrong is told at once, each with its setting.
+What costs nothing to look at comes first, and all that is wrong with it is told at once, each with its setting: the
+model, the devices, the datasets, whether a file exists. Only when all of that is right are files imported, and what is
+wrong with their rows is told. A file that could be used stays a dataset even if the other one could not.
 """
 
 from __future__ import annotations
@@ -36,6 +38,11 @@ class Pins:
             whole = Problem(error.code, error.params, key=key)
             self.problems.extend([whole, *(replace(problem, key=problem.key or key) for problem in error.problems)])
 
+    def check(self) -> None:
+        """Raise ConfigError if anything was wrong so far."""
+        if self.problems:
+            raise ConfigError(self.problems)
+
 
 def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     """`config` with its data, model, devices and name resolved. Raises ConfigError with every problem."""
@@ -44,15 +51,21 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     base = getattr(model, "base", None)
     if isinstance(base, str):
         pins.pin("model.base", partial(_model_name, workspace, base))
+    if stage.uses_devices:
+        pins.pin("devices.use", partial(expand, config.devices.use))
+    files: dict[str, Callable[[], str]] = {}
     for field in ("train", "validation"):
         text = getattr(data, field, None)
         if isinstance(text, str) and text:
-            bad_rows = getattr(data, "bad_rows", "stop")
-            pins.pin(f"data.{field}", partial(_dataset_ref, workspace, text, bad_rows))
-    if stage.uses_devices:
-        pins.pin("devices.use", partial(expand, config.devices.use))
-    if pins.problems:
-        raise ConfigError(pins.problems)
+            look = partial(_dataset_ref, workspace, text, getattr(data, "bad_rows", "stop"))
+            if Path(text).expanduser().is_file():
+                files[f"data.{field}"] = look
+            else:
+                pins.pin(f"data.{field}", look)
+    pins.check()
+    for key, bring_in in files.items():
+        pins.pin(key, bring_in)
+    pins.check()
     if not config.run.name:
         pins.values["run.name"] = _default_name(stage.name, pins.values, config)
     return _with(config, pins.values)

@@ -1,8 +1,9 @@
 """Ending a run: asking it, and killing it. Both work when the supervisor is gone.
 
-`stop` asks: the ranks agree on a step, save a checkpoint and exit. They have `stop_grace` seconds for it; after that
-the supervisor kills them, or, where it was killed itself, a janitor that `stop` starts in its place:
-`python -m core.jobs.stopping RUN_DIR`. A run counts as ended only when its lock can be taken.
+`stop` asks: the ranks agree on a step, save a checkpoint and exit. They have `stop_grace` seconds for it, and longer
+while they write, since nobody knows how long a first save takes. After that the supervisor kills them, or, where it was
+killed itself, a janitor that `stop` starts in its place: `python -m core.jobs.stopping RUN_DIR`. A run counts as ended
+only when its lock can be taken.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from core.errors import RunError
 from core.jobs import processes
 from core.jobs.locks import take_run
-from core.rundir import Progress, RunDir, lock_held, state_of
+from core.records import Progress
+from core.rundir import RunDir, lock_held, state_of
+from core.system import python_command, python_environment
 
 STOP_SECONDS = "GALEN_STOP_SECONDS"  # the least time a run has for a clean stop
 DEFAULT_STOP_SECONDS = 60.0
+MOST_WRITING_SECONDS = 1800.0  # for one phase that writes; after that it hangs
 TERM_GRACE = 10.0
 KILL_GRACE = 3.0  # seconds between SIGTERM and SIGKILL of `kill`
 KILL_PATIENCE = 20.0
@@ -51,7 +54,31 @@ def stop_deadline(run: RunDir) -> float | None:
     asked = run.stop_requested_at()
     if asked is None or not lock_held(run.lock_file):
         return None
-    return asked + stop_grace(run.progress())
+    progress = run.progress()
+    deadline = asked + stop_grace(progress)
+    if progress is not None and progress.writing:
+        return max(deadline, progress.phase_began + MOST_WRITING_SECONDS)
+    return deadline
+
+
+class Countdown:
+    """`stop_deadline` for whoever enforces it: counted from now, by a clock that cannot be moved."""
+
+    def __init__(self) -> None:
+        self.asked = time.monotonic()
+        self.phase_began: float | None = None  # of the writing phase, as progress.json has it
+        self.writing_since = 0.0  # the same by our clock
+
+    def is_over(self, progress: Progress | None) -> bool:
+        """Whether the run, which is at `progress`, has had its time."""
+        now = time.monotonic()
+        if progress is not None and progress.writing:
+            if progress.phase_began != self.phase_began:
+                self.phase_began = progress.phase_began
+                self.writing_since = now - max(0.0, time.time() - progress.phase_began)
+            if now - self.writing_since < MOST_WRITING_SECONDS:
+                return False
+        return now - self.asked > stop_grace(progress)
 
 
 def stop(run: RunDir) -> None:
@@ -115,23 +142,6 @@ def sweep(run: RunDir) -> None:
         raise RunError("run.kill_failed", run=run.id, pids=", ".join(map(str, left)))
 
 
-def python_command(module: str, *arguments: str) -> list[str]:
-    """Our interpreter on a module of ours; -P keeps files of the current folder from shadowing packages."""
-    return [sys.executable, "-P", "-m", module, *arguments]
-
-
-def python_environment() -> dict[str, str]:
-    """An environment in which `core` can be imported from any folder, free of marks of another run."""
-    environment = processes.clean_environment()
-    paths = [
-        str(Path(__file__).resolve().parents[2]),
-        *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)),
-    ]
-    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    environment["PYTHONUNBUFFERED"] = "1"
-    return environment
-
-
 # -- the janitor ------------------------------------------------------------------------------------------------------
 def _start_janitor(run: RunDir) -> None:
     with open(run.supervisor_log, "ab") as log:
@@ -141,14 +151,14 @@ def _start_janitor(run: RunDir) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=python_environment(),
+            env=python_environment(processes.clean_environment()),
         )
 
 
 def _janitor(run: RunDir) -> None:
     """Wait until the run has stopped by itself; kill it when its time is over, and what it left behind in any case."""
-    start = time.monotonic()
-    while lock_held(run.lock_file) and time.monotonic() - start < stop_grace(run.progress()):
+    countdown = Countdown()
+    while lock_held(run.lock_file) and not countdown.is_over(run.progress()):
         time.sleep(0.2)
     if lock_held(run.lock_file) and run.stop_file.exists():
         kill(run)

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import orjson
 from pydantic import ValidationError
@@ -24,9 +23,10 @@ from core.jobs.attempts import set_aside
 from core.jobs.failures import classify, first_problem
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin
-from core.jobs.stopping import kill, python_command, python_environment, stop, stop_deadline, sweep
+from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.rundir import RunDir, State, state_of, write_text
+from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
 
 __all__ = [
@@ -149,7 +149,7 @@ def _launch(run: RunDir, lock: int) -> None:
                 stderr=log,
                 pass_fds=[lock],
                 start_new_session=True,
-                env={**python_environment(), processes.SUPERVISES: str(folder)},
+                env={**python_environment(processes.clean_environment()), processes.SUPERVISES: str(folder)},
             )
     finally:
         os.close(lock)
@@ -158,7 +158,7 @@ def _launch(run: RunDir, lock: int) -> None:
     deadline = time.monotonic() + START_PATIENCE
     while not _reported(run, child.pid):
         if child.poll() is not None and not _reported(run, child.pid):
-            raise RunError("run.no_supervisor", run=run.id, detail=_last_line(run.supervisor_log))
+            raise RunError("run.no_supervisor", run=run.id, detail=last_line(run.supervisor_log))
         if time.monotonic() > deadline:
             raise RunError("run.no_supervisor", run=run.id, detail=f"process {child.pid} does not answer")
         time.sleep(0.02)
@@ -167,8 +167,3 @@ def _launch(run: RunDir, lock: int) -> None:
 def _reported(run: RunDir, pid: int) -> bool:
     status = run.status()
     return status is not None and status.supervisor_pid == pid
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return lines[-1] if lines else "it said nothing"

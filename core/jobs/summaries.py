@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from core.jobs.failures import explain
-from core.rundir import Progress, Result, RunDir, State, Status, state_of
+from core.records import Progress, Result, Status
+from core.rundir import WHEN, RunDir, State, state_of
 from core.workspace import Workspace
 
 TAIL_BYTES = 16384  # enough of metrics.jsonl for its last row with a loss
@@ -21,7 +22,11 @@ TAIL_BYTES = 16384  # enough of metrics.jsonl for its last row with a loss
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list shows; times and durations in seconds. `why` explains a run that did not succeed."""
+    """What a list shows; times and durations in seconds. `why` explains a run that did not succeed.
+
+    `step` of `total`, in `unit`, is how far the run is: its training, however much is evaluated or saved in between.
+    `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other.
+    """
 
     id: str
     name: str
@@ -33,6 +38,8 @@ class RunSummary:
     step: int
     total: int | None
     unit: str
+    phase_step: int | None
+    phase_total: int | None
     eta: float | None
     created: float
     duration: float | None
@@ -68,6 +75,7 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
     state = state or state_of(run)
     config, status = run.config(), run.status()
     progress = run.progress() or Progress(phase="", updated_at=0.0)
+    step, total, unit = progress.overall
     return RunSummary(
         id=run.id,
         name=config.get("run", {}).get("name", "") or run.id,
@@ -76,9 +84,11 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         devices=status.devices if status is not None else config.get("devices", {}).get("use", []),
         waiting_for=status.waiting_for if status is not None and state is State.QUEUED else [],
         phase=progress.phase,
-        step=progress.step,
-        total=progress.total,
-        unit=progress.unit,
+        step=step,
+        total=total,
+        unit=unit,
+        phase_step=progress.step if progress.between_steps else None,
+        phase_total=progress.total if progress.between_steps else None,
         eta=progress.eta_seconds if state is State.RUNNING else None,
         created=created(run),
         duration=duration(status, progress, state),
@@ -91,8 +101,8 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
 def created(run: RunDir) -> float:
     """When the run was submitted, as its name says; a folder copied from elsewhere keeps it."""
     try:
-        return datetime.strptime(run.id.rsplit("-", 3)[1] + run.id.rsplit("-", 3)[2], "%Y%m%d%H%M%S").timestamp()
-    except (IndexError, ValueError):
+        return datetime.strptime(run.when, WHEN).timestamp()
+    except ValueError:
         return run.config_json.stat().st_mtime
 
 

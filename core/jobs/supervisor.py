@@ -29,8 +29,10 @@ from core.hardware import Device, cores, find
 from core.jobs import failures, processes
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
-from core.jobs.stopping import python_command, python_environment, stop_grace, term_grace
-from core.rundir import RankEnd, Result, RunDir, Status, write_record
+from core.jobs.stopping import Countdown, term_grace
+from core.records import RankEnd, Result, Status
+from core.rundir import RunDir, write_record
+from core.system import python_command, python_environment
 
 POLL = 0.1  # seconds between two looks at ranks and files
 QUEUE_POLL = 0.25
@@ -38,6 +40,15 @@ PEER_GRACE = 30.0  # for the other ranks, once rank 0 is done or one rank has st
 LEFTOVER_GRACE = 1.0  # for helpers that end by themselves when their rank has ended
 TOUCH_SECONDS = 3600.0
 CLEAN_EXITS = (0, 130)
+
+# For ranks that compute on the CPU under glibc. Activations of tens of megabytes would come fresh from the kernel at
+# every operation and go back to it: the page faults cost about 5 % of a training step (docs/lab.md). So memory that was
+# freed is kept, and comes in huge pages. Whoever set one of these before keeps his own.
+CPU_MALLOC = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+}
 
 
 class Supervisor:
@@ -51,7 +62,7 @@ class Supervisor:
         self.children: list[subprocess.Popen[bytes]] = []  # kept, so that Popen never waits for a pid in our place
         self.group: int | None = None
         self.told_to_end = False
-        self.stop_seen: float | None = None
+        self.countdown: Countdown | None = None
         self.term_at: float | None = None
         self.kill_at: float | None = None
         self.sent: set[signal.Signals] = set()
@@ -180,12 +191,12 @@ class Supervisor:
     def _check_stop(self) -> None:
         if self.told_to_end:
             self._end_soon(0.0)
-        if self.stop_seen is None and self.run.stop_file.exists():
-            self.stop_seen = time.monotonic()
+        if self.countdown is None and self.run.stop_file.exists():
+            self.countdown = Countdown()
             say("asked to stop")
-        if self.stop_seen is None or self.term_at is not None:
+        if self.countdown is None or self.term_at is not None:
             return
-        if time.monotonic() - self.stop_seen > stop_grace(self.run.progress()):
+        if self.countdown.is_over(self.run.progress()):
             say("the stop took too long")
             self.status.killed = True
             self._save()
@@ -261,9 +272,11 @@ class Supervisor:
 
 def rank_environment(run: RunDir, devices: list[Device], rank: int, world_size: int, port: int) -> dict[str, str]:
     """What a rank finds: the run's marks, its devices, its share of the cores, and, with others, the rendezvous."""
-    environment = {**python_environment(), **processes.marks(run)}
+    environment = {**python_environment(processes.clean_environment()), **processes.marks(run)}
     gpus = [device.uuid for device in devices if device.is_gpu]
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if not gpus and sys.platform == "linux":
+        environment = {**CPU_MALLOC, **environment}
     if world_size > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // world_size)))
         values = (rank, rank, world_size, world_size, "127.0.0.1", port)

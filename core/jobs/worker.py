@@ -27,8 +27,9 @@ from core.configs.stages import STAGES
 from core.errors import GalenError, InputError, RunError, StopRequested
 from core.jobs import failures
 from core.jobs.failures import Terminated
+from core.records import Result
 from core.report import Report, RunContext
-from core.rundir import Result, RunDir, write_record
+from core.rundir import RunDir, write_record
 from core.workspace import Workspace
 
 PEER_PATIENCE = 3.0  # seconds in which the supervisor notices that another rank died

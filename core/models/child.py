@@ -6,17 +6,16 @@ the run is asked to stop, and the process that talks to the user stays small.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from core.errors import ModelError, RunError
+from core.system import python_environment
 
 TICK = 0.1  # seconds between two looks at the stop request
 KEPT_LINES = 40  # of what it said, for the message when it fails
@@ -39,11 +38,6 @@ class Ended:
             raise RunError("model.helper_failed", how=how, detail=self.text[-1] if self.text else "no word")
 
 
-def module(name: str, *arguments: str) -> list[str]:
-    """The argument list that runs one of our modules in this Python."""
-    return [sys.executable, "-P", "-m", name, *arguments]
-
-
 def run_child(
     argv: Sequence[str],
     *,
@@ -59,7 +53,7 @@ def run_child(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_with_core(os.environ if env is None else env),
+        env=python_environment(env),  # what marks a run's processes stays in it
     )
     objects: list[dict[str, Any]] = []
     text: list[str] = []
@@ -77,12 +71,6 @@ def run_child(
         process.wait()
         reader.join(5)
     return Ended(process.returncode, objects, text)
-
-
-def _with_core(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which `core` can be imported from any folder; what marks a run's processes stays in it."""
-    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**env, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
 
 
 def _read(

@@ -1,12 +1,7 @@
-"""What a model's `config.json` says about it: kind, context, family. Torch-free; loading is `core.models.loading`.
-
-A family is a group of architectures whose linear layers have the same names, so a page can offer LoRA targets by name.
-Anything else trains with `all-linear`, which needs no table.
-"""
+"""What a model's `config.json` says about it: class, context. Torch-free; loading is `core.models.loading`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +9,7 @@ import orjson
 
 from core.errors import ModelError
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-GATED_MLP = ("gate_proj", "up_proj", "down_proj")
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Architectures that name their linear layers alike. `model_types` are values of config.json's `model_type`."""
-
-    name: str
-    model_types: tuple[str, ...]
-    attention: tuple[str, ...]
-    mlp: tuple[str, ...]
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Every linear layer of a block, in the order of the forward pass."""
-        return (*self.attention, *self.mlp)
-
-
-FAMILIES = (
-    Family("llama", ("llama", "mistral", "smollm3", "yi", "deepseek", "minicpm"), ATTENTION, GATED_MLP),
-    Family("qwen", ("qwen2", "qwen3", "qwen3_moe", "qwen2_moe"), ATTENTION, GATED_MLP),
-    Family("gemma", ("gemma", "gemma2", "gemma3", "gemma3_text"), ATTENTION, GATED_MLP),
-    Family("glm", ("glm", "glm4"), ATTENTION, ("gate_up_proj", "down_proj")),
-    Family("phi3", ("phi3",), ("qkv_proj", "o_proj"), ("gate_up_proj", "down_proj")),
-    Family("internlm2", ("internlm2",), ("wqkv", "wo"), ("w1", "w3", "w2")),
-    Family("baichuan", ("baichuan",), ("W_pack", "o_proj"), GATED_MLP),
-    Family("chatglm", ("chatglm",), ("query_key_value", "dense"), ("dense_h_to_4h", "dense_4h_to_h")),
-    Family("gpt-neox", ("gpt_neox",), ("query_key_value", "dense"), ("dense_h_to_4h", "dense_4h_to_h")),
-    Family("bloom", ("bloom",), ("query_key_value", "dense"), ("dense_h_to_4h", "dense_4h_to_h")),
-    Family("gpt2", ("gpt2",), ("c_attn", "c_proj"), ("c_fc", "c_proj")),
-)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -90,9 +53,3 @@ def context_length(config: dict[str, Any]) -> int | None:
         if isinstance(inner.get(key), int):
             return int(inner[key])
     return None
-
-
-def family_of(config: dict[str, Any]) -> Family | None:
-    """The family of a config; None for one that is not in the table (`all-linear` serves it)."""
-    kind = str(text_config(config).get("model_type", ""))
-    return next((family for family in FAMILIES if kind in family.model_types), None)

@@ -27,7 +27,7 @@ import httpx
 
 from core.errors import GalenError, ModelError
 from core.models.disk import require_space
-from core.models.weights import folder_size
+from core.system import folder_size
 
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}

@@ -17,20 +17,24 @@ from typing import Any, Literal
 
 from core.errors import ModelError
 from core.models import families
-from core.models.weights import check_folder, inspect
-from core.rundir import Record, WeightFile, read_json, read_record, state_of, write_record
+from core.models.runs import find_run, weights_folder
+from core.models.weights import ADAPTER_CONFIG, check_folder, inspect
+from core.records import Record, WeightFile
+from core.rundir import read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 CARD = "galen.json"
 STARTER = "starter"
 STARTER_NAME = "SmolLM2-135M-Instruct"
 
+Kind = Literal["starter", "hub", "gguf", "folder"]
+
 
 class ModelCard(Record):
     """`galen.json`. `points_to` is the folder of a model that was registered where it lies; sizes are bytes."""
 
     name: str
-    kind: Literal["starter", "hub", "folder", "gguf"]
+    kind: Kind
     source: str
     revision: str | None = None
     licence: str | None = None
@@ -76,7 +80,7 @@ def find_model(workspace: Workspace, name: str) -> ModelCard:
 def describe(
     folder: Path,
     name: str,
-    kind: Literal["starter", "hub", "folder", "gguf"],
+    kind: Kind,
     source: str,
     *,
     weights: list[WeightFile],
@@ -115,10 +119,11 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 # -- what a user typed ------------------------------------------------------------------------------------------------
 def resolve_base(workspace: Workspace, text: str) -> Path:
-    """The model folder that `text` names: a model of the workspace, `starter`, a finished run with a whole model, a
-    hub id that was fetched, or a local folder.
+    """The model folder that `text` names: a model of the workspace, `starter`, a run with a whole model (`RUN`,
+    `RUN:best`, …, by id or shown name), a hub id that was fetched, or a local folder.
 
-    Raises ModelError: each thing that cannot be used says what it is and, where there is one, the command that helps.
+    Raises InputError `run.bad_reference`; ModelError: each thing that cannot be used says what it is and, where there
+    is one, the command that helps.
     """
     text = text.strip()
     card = _card_of(workspace, text)
@@ -156,16 +161,15 @@ def _card_of(workspace: Workspace, text: str) -> ModelCard | None:
 
 
 def _run_model(workspace: Workspace, text: str) -> Path | None:
-    if not text or Path(text).name != text:
+    ref = find_run(workspace, text)
+    if ref is None:
         return None
-    manifest = read_json(workspace.runs_dir / text / "output" / "manifest.json")
-    if not isinstance(manifest, dict):
-        return None
-    folder = manifest.get("model_folder")
-    if isinstance(folder, str):
-        return workspace.runs_dir / text / "output" / folder
-    base = (manifest.get("root_base") or {}).get("source") or "its base"
-    raise ModelError("model.is_adapter", path=text, base=base)
+    run = workspace.run(ref.run)
+    folder = weights_folder(run, ref.which)
+    if (folder / ADAPTER_CONFIG).is_file():
+        base = (run.config().get("model") or {}).get("base") or "the model it was trained on"
+        raise ModelError("model.run_is_adapter", run=text, base=base)
+    return folder
 
 
 def _checked(folder: Path) -> Path:

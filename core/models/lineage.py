@@ -14,20 +14,10 @@ from pathlib import Path
 
 from core.errors import ModelError
 from core.models.library import list_models, resolve_base
+from core.models.runs import find_run, weights_folder
 from core.models.weights import ADAPTER, ADAPTER_CONFIG, weight_files
-from core.rundir import (
-    ChainLink,
-    Checkpoint,
-    Manifest,
-    Record,
-    RunDir,
-    RunRef,
-    WeightFile,
-    best_checkpoint,
-    read_json,
-    read_record,
-    write_text,
-)
+from core.records import ChainLink, Manifest, Record, WeightFile
+from core.rundir import RunDir, RunRef, read_json, read_record, write_text
 from core.workspace import Workspace
 
 CHUNK = 1 << 22  # bytes hashed at once
@@ -90,7 +80,10 @@ def backbone_id(root: Sequence[WeightFile], chain: Sequence[ChainLink] = (), voc
 # -- a run's weights --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class RunWeights:
-    """What to load for a run: `adapter` on `base`, or the whole `model`. Hashes are those of the files found now."""
+    """What to load for a run: `adapter` on `base`, or the whole `model`. Hashes are those of the files found now.
+
+    `template` is the named chat template that the run was trained with, None for the tokenizer's own.
+    """
 
     label: str
     base: Path | None
@@ -98,6 +91,7 @@ class RunWeights:
     adapter: Path | None = None
     model: Path | None = None
     weights: tuple[WeightFile, ...] = ()
+    template: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -129,20 +123,7 @@ def lora_weights(workspace: Workspace, text: str, base: Path | None = None) -> R
         if base is None:
             raise ModelError("model.adapter_needs_base", adapter=str(path))
         return adapter_weights(workspace, path.resolve(), base)
-    name, _, which = text.rpartition(":") if text.count(":") else (text, "", "")
-    for candidate, suffix in ((text, ""), (name, which)):
-        run = _by_name(workspace, candidate)
-        if run is not None:
-            return run_weights(workspace, RunRef.parse(f"{run.id}:{suffix}" if suffix else run.id))
-    return run_weights(workspace, RunRef.parse(text))
-
-
-def _by_name(workspace: Workspace, name: str) -> RunDir | None:
-    """The newest run that is called so, by id or by the name that its user gave it."""
-    for run in workspace.runs():
-        if name and name in (run.id, (run.config().get("run") or {}).get("name")):
-            return run
-    return None
+    return run_weights(workspace, find_run(workspace, text) or RunRef.parse(text))
 
 
 def run_weights(workspace: Workspace, ref: RunRef) -> RunWeights:
@@ -152,39 +133,18 @@ def run_weights(workspace: Workspace, ref: RunRef) -> RunWeights:
     missing or no longer the same.
     """
     run = workspace.run(ref.run)
-    manifest = run.manifest()
-    if ref.which == "output":
-        if manifest is None:
-            raise ModelError("model.run_no_weights", run=run.id, detail="it has not delivered anything")
-        folder = _delivered(run, manifest)
-    else:
-        folder = _checkpoint(run, ref.which).path
+    folder = weights_folder(run, ref.which)
     if (folder / ADAPTER_CONFIG).is_file():
-        return _adapter_weights(workspace, run, manifest, folder, str(ref))
+        return _adapter_weights(workspace, run, run.manifest(), folder, str(ref))
     weights = tuple(weight_hashes(folder, workspace))
     if not weights:
         raise ModelError("model.run_no_weights", run=str(ref), detail=f"{folder} holds none")
-    return RunWeights(str(ref), None, (), model=folder, weights=weights)
+    return RunWeights(str(ref), None, (), model=folder, weights=weights, template=_template(run))
 
 
-def _delivered(run: RunDir, manifest: Manifest) -> Path:
-    relative = manifest.adapter_root or manifest.model_folder
-    if relative is None:
-        raise ModelError("model.run_no_weights", run=run.id, detail=f"it is a run of the kind {manifest.kind}")
-    return run.output / relative
-
-
-def _checkpoint(run: RunDir, which: str) -> Checkpoint:
-    checkpoints = run.complete_checkpoints()
-    named = {f"step-{checkpoint.step}": checkpoint for checkpoint in checkpoints}
-    if checkpoints:
-        named["last"] = checkpoints[-1]
-    best = best_checkpoint(checkpoints)
-    if best is not None:
-        named["best"] = best
-    if which not in named:
-        raise ModelError("model.no_checkpoint", run=run.id, which=which, known=", ".join(named) or "none")
-    return named[which]
+def _template(run: RunDir) -> str | None:
+    """A checkpoint holds no tokenizer that would say it."""
+    return (run.config().get("model") or {}).get("template")
 
 
 def _adapter_weights(
@@ -205,7 +165,8 @@ def _adapter_weights(
         raise ModelError(
             "model.base_changed", run=run.id, path=str(path), source=source, file=(changed or ["weights"])[0]
         )
-    return RunWeights(label, path, tuple(found), adapter=folder, weights=tuple(weight_hashes(folder, workspace)))
+    weights = tuple(weight_hashes(folder, workspace))
+    return RunWeights(label, path, tuple(found), adapter=folder, weights=weights, template=_template(run))
 
 
 def _base_folder(workspace: Workspace, source: str) -> Path:

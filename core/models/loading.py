@@ -1,7 +1,7 @@
 """From a model folder to a Transformers model on a device. Imports torch; everything before that is `library`.
 
-Safetensors only: `.bin` weights are read with `weights_only=True` and rewritten first (`convert`). A folder that lacks
-weights is refused, where Transformers would fill the gaps with random numbers and carry on.
+Safetensors only: `.bin` weights are rewritten when a model is brought in (`convert`). A folder that lacks weights is
+refused, where Transformers would fill the gaps with random numbers and carry on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from transformers.utils import logging as transformers_logging
 from core.errors import GalenError, ModelError
 from core.hardware import devices
 from core.models import families
-from core.models.convert import rewrite_bin
-from core.models.weights import bin_files, weight_files
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -38,7 +36,7 @@ def resolve_dtype(name: str, device: str) -> torch.dtype:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether the hardware multiplies in bf16 (on a CPU: AVX512-BF16, AMX or the ARM instructions)."""
+    """Whether the hardware multiplies in bf16 (on a CPU: AVX512-BF16, AMX, or ARM's BF16)."""
     wanted = "cpu:0" if device.startswith("cpu") else device
     return any(found.bf16 for found in devices() if found.id == wanted)
 
@@ -55,8 +53,6 @@ def load_model(
     config = families.read_config(folder)
     if not families.writes_text(config):
         raise ModelError("model.not_causal", path=str(folder), architecture=families.architecture(config))
-    if not weight_files(folder) and bin_files(folder):
-        rewrite_bin(folder, folder)
     transformers_logging.disable_progress_bar()
     options: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
     try:

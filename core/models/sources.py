@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from core.errors import ModelError
-from core.models.library import STARTER, STARTER_NAME, looks_like_hub_id
+from core.models.library import STARTER, STARTER_NAME, Kind, looks_like_hub_id
 from core.workspace import check_name
-
-Kind = Literal["starter", "hub", "gguf", "folder"]
 
 
 @dataclass(frozen=True)

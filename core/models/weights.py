@@ -7,7 +7,6 @@ milliseconds and a torn download is found before anything starts.
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -118,15 +117,3 @@ def check_folder(folder: Path) -> None:
 
 def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of every file below `folder`; files that vanish meanwhile count nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total

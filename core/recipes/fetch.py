@@ -22,13 +22,14 @@ from typing import Any
 from core.configs.stages import FetchConfig
 from core.errors import ModelError
 from core.models import starter
-from core.models.child import module, run_child
+from core.models.child import run_child
 from core.models.disk import require_space
 from core.models.library import CARD, STARTER, describe, read_card, write_card
 from core.models.lineage import file_sha256, weight_hashes
 from core.models.sources import Source, understand
-from core.models.weights import bin_files, check_folder, folder_size, weight_files
+from core.models.weights import bin_files, check_folder, weight_files
 from core.report import Report, RunContext
+from core.system import folder_size, python_command
 from core.workspace import Workspace
 
 
@@ -97,7 +98,7 @@ def _make_hub(source: Source, config: FetchConfig, downloads: Path, building: Pa
     plan: dict[str, Any] = {}
     spec = {"hub": config.model.hub, "repo": source.repo, "revision": config.model.revision, "file": source.file}
     ended = run_child(
-        module("core.models.hub", json.dumps({**spec, "folder": str(downloads)})),
+        python_command("core.models.hub", json.dumps({**spec, "folder": str(downloads)})),
         check_stop=report.check_stop,
         on_line=lambda line: plan.update(line.get("plan", {})),
         on_tick=lambda: follow(min(folder_size(downloads), plan.get("total") or 0), plan.get("total")),
@@ -106,7 +107,7 @@ def _make_hub(source: Source, config: FetchConfig, downloads: Path, building: Pa
     if source.file is not None:
         _convert("gguf", downloads / source.file, building, report)
     elif weight_files(downloads):
-        _gather(downloads, building, os.link)  # not moved: should the last steps fail, nothing is downloaded twice
+        _gather(downloads, building, _link)  # not moved: should the last steps fail, nothing is downloaded twice
     else:
         _rewrite(downloads, building, report)
     return {"licence": plan.get("licence"), "revision": plan.get("commit"), "origin": source.repo}
@@ -127,9 +128,19 @@ def _gather(folder: Path, target: Path, take: Callable[[Path, Path], Any]) -> No
             take(path, target / path.name)
 
 
+def _link(source: Path, target: Path) -> None:
+    """A second name for `source`; a copy on file systems that give none (exFAT, some network shares)."""
+    try:
+        os.link(source, target)
+    except OSError:
+        require_space(target.parent, source.stat().st_size)
+        shutil.copy2(source, target)
+
+
 def _convert(kind: str, source: Path, target: Path, report: Report) -> None:
     report.phase("converting")
-    ended = run_child(module("core.models.convert", kind, str(source), str(target)), check_stop=report.check_stop)
+    command = python_command("core.models.convert", kind, str(source), str(target))
+    ended = run_child(command, check_stop=report.check_stop)
     ended.raise_error()
 
 

@@ -12,8 +12,8 @@ PEFT. Left out: reward models, preference losses and PPO, which are stages of th
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,9 @@ from core.data.library import Dataset, open_dataset
 from core.data.tokenizer import load_tokenizer
 from core.errors import DataError, Problem, StopRequested
 from core.models.library import resolve_base
+from core.models.lineage import weight_hashes
 from core.models.loading import load_model, resolve_dtype
+from core.records import DataUsed, RootBase
 from core.report import RunContext
 from core.training.answering import answer
 from core.training.batching import Pack
@@ -36,6 +38,7 @@ from core.training.fastpath import FusedCausalLM
 from core.training.trainer import StageTrainer, split_rows
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
 
+RANK_PATIENCE = timedelta(hours=12)
 SHOWN_LINES = 100  # unusable rows listed in an error
 
 
@@ -43,12 +46,19 @@ def main(context: RunContext) -> None:
     """One rank of an SFT run, from the first phase to the manifest."""
     config = SFTConfig.model_validate(context.config.model_dump())
     report = context.report
-    state = PartialState(cpu=context.device == "cpu")  # forms the process group, where there are several ranks
+    state = join_ranks(context)
 
     # 1
     folder = resolve_base(context.workspace, config.model.base)
+    root = RootBase(source=config.model.base, path=str(folder), weights=weight_hashes(folder, context.workspace))
     tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
-    encoder = Encoder(tokenizer, max_length=config.data.max_length, train_on=config.data.train_on)
+    encoder = Encoder(
+        tokenizer,
+        max_length=config.data.max_length,
+        train_on=config.data.train_on,
+        template=config.model.template,
+    )
+    tokenizer.chat_template = encoder.template_text  # goes wherever the trained weights go
     with state.main_process_first():
         data = read_data(context, config, encoder)
     for part in data.parts:
@@ -71,13 +81,17 @@ def main(context: RunContext) -> None:
     print(f"{config.tuning.method}: {learning:,} of {total:,} parameters learn ({learning / total:.2%}), in {dtype}")
 
     # 3
+    set_seed(config.run.seed + context.rank)  # dropout must differ between ranks
     fused = FusedCausalLM(trainable, autocast=autocast, neftune_alpha=config.optim.neftune_alpha)
-    reason = fused.speed_up(sample_pack(data.train).to(model.device))
+    if config.model.attention == "auto":
+        reason = fused.speed_up(sample_pack(data.train).to(model.device))
+    else:
+        reason = f"model.attention={config.model.attention} was asked for"
     print("fast path: on" if reason is None else f"fast path: off, because {reason}")
 
     # 4
     reply = partial(answer, trainable, encoder, tokenizer, max_new_tokens=config.evaluation.max_new_tokens)
-    trainer = StageTrainer(fused, context, config, data.train, data.validation, reply)
+    trainer = StageTrainer(fused, context, config, data.train, data.validation, tokenizer, reply)
     trainer.continue_or_start()
     if trainer.stopped:
         raise StopRequested
@@ -85,24 +99,27 @@ def main(context: RunContext) -> None:
     # 5
     if context.rank == 0:
         report.phase("delivering")
-        used = [data_used(context.workspace, part.ref, part.used, part.left_out) for part in data.parts]
-        deliver(context, config, trainable, dtype, folder, encoder, tokenizer, used)
+        deliver(context, config, trainable, dtype, root, encoder, tokenizer, [part.facts for part in data.parts])
+
+
+def join_ranks(context: RunContext) -> PartialState:
+    """The process group, where there are several ranks. It waits long: rank 0 may tokenise millions of rows alone."""
+    patience = {"timeout": RANK_PATIENCE} if context.world_size > 1 else {}
+    return PartialState(cpu=context.device == "cpu", **patience)
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Part:
-    """What became of one dataset: rows used, rows shortened, and the indices of rows that had to be left out."""
+    """What became of one dataset: the facts for the manifest, and how many rows were shortened."""
 
-    ref: str
-    used: int
+    facts: DataUsed
     truncated: int
-    left_out: list[int]
 
     def sentence(self, max_length: int) -> str:
         return (
-            f"{self.ref}: {self.used} rows, {self.truncated} of them shortened to {max_length} tokens, "
-            f"{len(self.left_out)} left out"
+            f"{self.facts.dataset}: {self.facts.rows_used} rows, {self.truncated} of them shortened to {max_length} "
+            f"tokens, {self.facts.rows_dropped} left out"
         )
 
 
@@ -122,22 +139,20 @@ def read_data(context: RunContext, config: SFTConfig, encoder: Encoder) -> SFTDa
         kept, out = split_rows(len(chosen), config.data.validation_split, config.run.seed)
         train_rows, held_out = chosen[kept], chosen[out]
     encode = partial(_encode, context, config, encoder)
-    train, part = encode(dataset, train_rows)
-    parts, validation = [part], None
+    train = encode(dataset, train_rows)
     if config.data.validation is not None:
         other = open_dataset(context.workspace, config.data.validation)
-        validation, part = encode(other, np.arange(len(other)))
-        parts.append(part)
-    elif len(held_out):
-        validation, part = encode(dataset, held_out)
-        first = parts[0]
-        parts[0] = dataclasses.replace(
-            first,
-            used=first.used + part.used,
-            truncated=first.truncated + part.truncated,
-            left_out=first.left_out + part.left_out,
-        )
-    return SFTData(train, validation, parts)
+        validation = encode(other, np.arange(len(other)))
+        return SFTData(train, validation, [_part(dataset, train), _part(other, validation)])
+    if not len(held_out):
+        return SFTData(train, None, [_part(dataset, train)])
+    validation = encode(dataset, held_out)
+    return SFTData(train, validation, [_part(dataset, train, validation)])
+
+
+def _part(dataset: Dataset, *encoded: EncodedRows) -> Part:
+    left_out = sorted(index for rows in encoded for index in rows.unlabelled)
+    return Part(data_used(dataset, sum(map(len, encoded)), left_out), sum(rows.truncated for rows in encoded))
 
 
 def choose_rows(count: int, limit: int | None, seed: int) -> np.ndarray:
@@ -149,7 +164,7 @@ def choose_rows(count: int, limit: int | None, seed: int) -> np.ndarray:
 
 def _encode(
     context: RunContext, config: SFTConfig, encoder: Encoder, dataset: Dataset, rows: np.ndarray
-) -> tuple[EncodedRows, Part]:
+) -> EncodedRows:
     report = context.report
     report.phase("tokenising", total=len(rows), unit="row")
     encoded = encode_dataset(
@@ -162,7 +177,7 @@ def _encode(
     )
     if encoded.unlabelled and config.data.bad_rows == "stop":
         raise _left_without_label(dataset, encoded, config.data.max_length)
-    return encoded, Part(dataset.ref, len(encoded), encoded.truncated, encoded.unlabelled)
+    return encoded
 
 
 def _left_without_label(dataset: Dataset, encoded: EncodedRows, max_length: int) -> DataError:

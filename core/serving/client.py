@@ -17,11 +17,13 @@ from typing import Any
 import httpx
 
 from core.errors import GalenError, InputError, RunError
-from core.rundir import Record
+from core.records import Record
+from core.serving.options import Sampling
 
 # A stream is never silent for long: the server sends a comment every half second. Loading a model may take minutes.
 TIMEOUT = httpx.Timeout(30, connect=5)
 LOAD_TIMEOUT = httpx.Timeout(600, connect=5)
+DEFAULT = Sampling()
 
 
 class ServerHandle(Record):
@@ -65,11 +67,11 @@ def stream_chat(
     model: str,
     messages: Sequence[Mapping[str, str]],
     *,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    repetition_penalty: float = 1.0,
-    max_tokens: int = 512,
+    temperature: float = DEFAULT.temperature,
+    top_p: float = DEFAULT.top_p,
+    top_k: int = DEFAULT.top_k,
+    repetition_penalty: float = DEFAULT.repetition_penalty,
+    max_tokens: int = DEFAULT.max_new_tokens,
     seed: int | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[str | Answer]:

@@ -29,10 +29,11 @@ class Weights(Section):
 
 
 class Sampling(Section):
-    """How an answer is drawn. The page's sliders and the terminal chat share these defaults."""
+    """How an answer is drawn. The page, the terminal chat and the server share these defaults and bounds."""
 
     temperature: float = setting(0.7, "0 takes the likeliest token every time; higher is more varied.", ge=0, le=2)
     top_p: float = setting(0.9, "Draw from the likeliest tokens that make up this share.", gt=0, le=1)
+    top_k: int = setting(0, "Draw from so many of the likeliest tokens at most; 0 from all.", ge=0, le=100_000)
     repetition_penalty: float = setting(1.0, "Above 1: tokens that were already said become less likely.", ge=0.5, le=2)
     max_new_tokens: int = setting(512, "Length limit of an answer, in tokens.", ge=1, le=32768)
     seed: int = setting(42, "The same seed and the same weights give the same answer.", ge=0, le=2**31 - 1)

@@ -2,8 +2,10 @@
 
     1. write server.json with phase "importing", then import torch
     2. phase "loading": find and hash the weights, claim the device, load the base once and every run on it
-    3. phase "ready" with the port; serve until stopped, or until nobody has asked anything for `idle_minutes`
+    3. phase "ready" with the port; serve until stopped, until nobody has asked anything for `idle_minutes`, or, in a
+       session, until a training waits for the device while nobody asks
 
+Like the ranks of a run, the process sees its own GPU alone, by UUID, or none: nothing in it can touch another one.
 In a session folder, server.json is written by this process alone and `lock` is held while it lives.
 """
 
@@ -16,14 +18,16 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.errors import DeviceError, GalenError, InputError, RunError
-from core.hardware import find
-from core.jobs.queue import Claim, Holder, acquire
+from core.errors import GalenError, InputError, RunError
+from core.jobs.queue import Holder
 from core.models.lineage import RunWeights, base_weights, lora_weights
-from core.rundir import Record, write_record
+from core.records import Record
+from core.rundir import write_record
+from core.serving.place import HOLDER, Place, end_when_idle, take
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -104,8 +108,9 @@ def serve(spec: ServerSpec) -> None:
         workspace = Workspace(spec.workspace)
         base = base_weights(workspace, spec.base)
         runs = [lora_weights(workspace, text, base.model) for text in spec.runs]
-        claim = _claim(spec.device, workspace)
-        _run(spec, workspace, base, runs, listener, key, announce)
+        name = HOLDER if spec.folder else f"{HOLDER} in a terminal"
+        place = take(spec.device, Holder(run=name, workspace=str(workspace.path), pid=os.getpid()))
+        _run(spec, workspace, base, runs, listener, key, announce, place)
     except GalenError as error:
         announce("ended", error=error.as_dict())
         raise
@@ -113,8 +118,6 @@ def serve(spec: ServerSpec) -> None:
         told = RunError("serve.start_failed", detail=str(error).strip() or type(error).__name__, log=_log_of(spec))
         announce("ended", error=told.as_dict())
         raise
-    if claim is not None:
-        claim.release()
     announce("ended")
 
 
@@ -130,7 +133,9 @@ def _run(
     listener: socket.socket,
     key: str,
     announce: Announcer,
+    place: Place,
 ) -> None:
+    """Step 2 from the import of torch on, and step 3."""
     import uvicorn
 
     from core.models.loading import resolve_dtype
@@ -139,8 +144,14 @@ def _run(
     from core.serving.server import Service, build_app
 
     announce("loading")
-    dtype = resolve_dtype(spec.dtype, spec.device)
-    registry: Registry = Registry(base, dtype=dtype, device=spec.device, trust_remote_code=spec.trust_remote_code)
+    dtype = resolve_dtype(spec.dtype, place.device)
+    registry: Registry = Registry(
+        base,
+        dtype=dtype,
+        device=place.device,
+        shown_device=place.shown,
+        trust_remote_code=spec.trust_remote_code,
+    )
     for text, weights in zip(spec.runs, runs, strict=True):
         registry.add(weights, alias=text)
     engine = Engine()
@@ -163,7 +174,8 @@ def _run(
     )
     server = uvicorn.Server(config)
     if spec.idle_minutes is not None:
-        threading.Thread(target=_end_when_idle, args=(server, engine, spec.idle_minutes), daemon=True).start()
+        watch = partial(end_when_idle, lambda: engine.idle_seconds, 60 * spec.idle_minutes, place.awaited, stop)
+        threading.Thread(target=watch, daemon=True, name="idle").start()
     announce("ready", port=listener.getsockname()[1], device=spec.device, base=base.label)
     try:
         server.run(sockets=[listener])
@@ -183,33 +195,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _claim(device: str, workspace: Workspace) -> Claim | None:
-    """A shared claim on a GPU, next to other servers; nothing on the CPU. Raises DeviceError `device.busy`."""
-    if device.startswith("cpu"):
-        return None
-    holder = Holder(run="chat server", workspace=str(workspace.path), pid=os.getpid())
-    try:
-        return acquire(find([device]), holder, shared=True)
-    except DeviceError as error:
-        raise DeviceError("serve.gpu_busy", **error.params) from error
-
-
-def _end_when_idle(server: uvicorn.Server, engine: Any, minutes: float) -> None:
-    while engine.idle_seconds < minutes * 60:
-        time.sleep(min(15.0, max(0.1, minutes * 60 - engine.idle_seconds)))
-    server.should_exit = True
-
-
 def main(argv: list[str]) -> int:
     """`python -m core.serving.process SPEC`: the server of a chat session, whose spec is one JSON object."""
-    from core.jobs.locks import take
+    from core.jobs import locks
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     spec = ServerSpec.model_validate_json(argv[0])
     assert spec.folder is not None
     lock = os.open(Path(spec.folder) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not take(lock):
+    if not locks.take(lock):
         return ALREADY_RUNNING
     try:
         serve(spec)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import GalenError, InputError
+from core.serving.options import Sampling
 
 UNSUPPORTED = (
     "tools",
@@ -25,7 +26,7 @@ UNSUPPORTED = (
     "presence_penalty",
     "frequency_penalty",
 )
-DEFAULT_MAX_TOKENS = 1024
+MAX_SEED = 2**31
 
 
 class Message(BaseModel):
@@ -48,19 +49,16 @@ class Message(BaseModel):
         return cls.model_validate(raw).model_dump()
 
 
-class ChatRequest(BaseModel):
-    """The body of POST /v1/chat/completions. By default the plain distribution is drawn from, with a random seed."""
+class ChatRequest(Sampling):
+    """The body of POST /v1/chat/completions. Defaults and bounds are those of `Sampling`, but the seed is random.
 
-    model_config = ConfigDict(extra="ignore")
+    `max_new_tokens` may be sent as OpenAI's `max_tokens` or `max_completion_tokens`.
+    """
+
+    model_config = ConfigDict(extra="ignore", str_strip_whitespace=False)
 
     model: str = "base"
     messages: list[dict[str, str]] = Field(min_length=1)
-    temperature: float = Field(1.0, ge=0, le=10)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
-    repetition_penalty: float = Field(1.0, gt=0, le=10)
-    max_tokens: int = Field(DEFAULT_MAX_TOKENS, ge=1)
-    seed: int = Field(default_factory=lambda: secrets.randbelow(2**31), ge=0, lt=2**63)
     stop: list[str] = Field([], max_length=16)
     stream: bool = False
     include_usage: bool = False
@@ -68,19 +66,17 @@ class ChatRequest(BaseModel):
     @classmethod
     def read(cls, body: bytes) -> ChatRequest:
         """Raises InputError `serve.bad_request` or `serve.unsupported`."""
-        try:
-            raw = json.loads(body)
-        except ValueError as error:
-            raise InputError("serve.bad_request", detail="it is not JSON") from error
-        if not isinstance(raw, dict):
-            raise InputError("serve.bad_request", detail="it is not a JSON object")
+        raw = json_object(body)
         for name in UNSUPPORTED:
             if raw.get(name):
                 raise InputError("serve.unsupported", field=name)
         if raw.get("n") not in (None, 1):
             raise InputError("serve.unsupported", field="n")
         data = {key: value for key, value in raw.items() if value is not None}
-        data.setdefault("max_tokens", data.get("max_completion_tokens", DEFAULT_MAX_TOKENS))
+        for name in ("max_tokens", "max_completion_tokens"):
+            if name in data:
+                data.setdefault("max_new_tokens", data[name])
+        data.setdefault("seed", secrets.randbelow(MAX_SEED))
         data["stop"] = [data["stop"]] if isinstance(data.get("stop"), str) else data.get("stop", [])
         data["include_usage"] = bool((data.get("stream_options") or {}).get("include_usage"))
         try:
@@ -91,6 +87,17 @@ class ChatRequest(BaseModel):
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "message"
             raise InputError("serve.bad_request", detail=f"{place}: {first['msg']}") from error
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`; an empty body is an empty one. Raises InputError `serve.bad_request`."""
+    try:
+        raw = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InputError("serve.bad_request", detail="it is not JSON") from error
+    if not isinstance(raw, dict):
+        raise InputError("serve.bad_request", detail="it is not a JSON object")
+    return raw
 
 
 def new_id() -> str:

@@ -57,11 +57,22 @@ class Served:
 class Registry:
     """Loads and names models. `label` is what the base is called in provenance."""
 
-    def __init__(self, base: RunWeights, *, dtype: torch.dtype, device: str, trust_remote_code: bool = False) -> None:
-        """`base` holds the folder (`model`) and the hashes of its files. Raises as `load_model`."""
+    def __init__(
+        self,
+        base: RunWeights,
+        *,
+        dtype: torch.dtype,
+        device: str,
+        shown_device: str = "",
+        trust_remote_code: bool = False,
+    ) -> None:
+        """`base` holds the folder (`model`) and the hashes of its files; `device` is torch's name of the device, and
+        `shown_device` the one that users know it by. Raises as `load_model`.
+        """
         assert base.model is not None
         self.base = base
         self._dtype, self._device, self._trusted = dtype, device, trust_remote_code
+        self._shown_device = shown_device or device
         self._lock = threading.Lock()
         self._aliases: dict[str, str] = {}
         self._model = self._load(base.model)
@@ -88,11 +99,11 @@ class Registry:
         check_same_base(weights, self.base.model, self.base.weights)
         with self._lock:
             present = self._served.get(weights.label)
-            if present is not None and weights.sha256 in (
-                present.provenance["adapter_sha256"] or present.provenance["base_sha256"],
-            ):
-                self._aliases[alias or weights.label] = weights.label
-                return present
+            if present is not None:
+                loaded = present.provenance["adapter_sha256"] or present.provenance["base_sha256"]
+                if weights.sha256 == loaded:
+                    self._aliases[alias or weights.label] = weights.label
+                    return present
             if weights.adapter is not None:
                 model = self._attach(weights, weights.adapter)
                 folder = weights.adapter if has_tokenizer(weights.adapter) else self.base.model
@@ -112,7 +123,10 @@ class Registry:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
-                model = PeftModel.from_pretrained(share(self._model), str(folder), is_trainable=False)
+                # Left to itself, PEFT reads the file onto the first GPU, whatever device the model is on.
+                model = PeftModel.from_pretrained(
+                    share(self._model), str(folder), is_trainable=False, torch_device=str(self._model.device)
+                )
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 detail = str(error).strip().splitlines()[-1].strip()
                 raise self._mismatch(weights, detail) from error
@@ -129,7 +143,7 @@ class Registry:
         self, name: str, model: Any, tokenizer_folder: Path, base: RunWeights, adapter: RunWeights | None
     ) -> Served:
         tokenizer = load_tokenizer(tokenizer_folder, trust_remote_code=self._trusted)
-        encoder = encoder_for(tokenizer)
+        encoder = encoder_for(tokenizer, (adapter or base).template)
         folder = base.model
         assert folder is not None
         return Served(
@@ -147,15 +161,15 @@ class Registry:
                 "adapter": adapter.label if adapter else None,
                 "adapter_sha256": adapter.sha256 if adapter else None,
                 "dtype": str(self._dtype).removeprefix("torch."),
-                "device": self._device,
+                "device": self._shown_device,
             },
         )
 
 
-def encoder_for(tokenizer: Any) -> Encoder:
-    """The tokenizer's own template; ChatML for a base model that was never taught one, so that it can be tried."""
+def encoder_for(tokenizer: Any, template: str | None = None) -> Encoder:
+    """With the named `template`, else the tokenizer's own; ChatML for a base model that was never taught one."""
     try:
-        return Encoder(tokenizer)
+        return Encoder(tokenizer, template=template)
     except ModelError as error:
         if error.code != "model.no_template":
             raise

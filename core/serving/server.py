@@ -122,7 +122,7 @@ def _facts(served: Served) -> dict[str, Any]:
 
 
 async def _load(request: Request, service: Service) -> Response:
-    body = json.loads(await _body(request) or b"{}")
+    body = protocol.json_object(await _body(request))
     if not service.loads_more or not isinstance(body.get("model"), str):
         raise InputError("serve.bad_request", detail="it names no model")
     served = await run_in_threadpool(service.load, body["model"])
@@ -164,7 +164,7 @@ def _answer(asked: ChatRequest, served: Served, prompt: Sequence[int], events: a
         top_p=asked.top_p,
         top_k=asked.top_k,
         repetition_penalty=asked.repetition_penalty,
-        max_tokens=asked.max_tokens,
+        max_tokens=asked.max_new_tokens,
         seed=asked.seed,
         stop=tuple(asked.stop),
     )

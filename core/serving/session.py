@@ -6,7 +6,8 @@
       server.json      written by the server: phase, port, key (0600), or why it did not start
       log.txt          its output
 
-A server is a detached process: closing the page leaves it, and it ends by itself when nobody asks for some minutes.
+A server is a detached process: closing the page leaves it, and it ends by itself when nobody asks for some minutes,
+or for some seconds while a training waits for its GPU.
 Ending it frees all its memory. Another run of the same base is loaded into a server that is already there.
 """
 
@@ -28,13 +29,15 @@ import psutil
 
 from core.errors import DeviceError, GalenError, InputError, ModelError, RunError
 from core.hardware import devices, expand
+from core.jobs.processes import clean_environment
 from core.jobs.queue import holders
-from core.jobs.stopping import python_command, python_environment
 from core.models.lineage import RunWeights, base_weights, lora_weights
 from core.rundir import lock_held, read_record
 from core.serving import client
 from core.serving.client import ServerHandle
+from core.serving.place import HOLDER
 from core.serving.process import ServerSpec, ServerState
+from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
 
 MARK = "GALEN_SERVER"  # environment variable that a server carries: its folder
@@ -113,9 +116,7 @@ def _check_free(device: str, workspace: Workspace) -> None:
 def _trainings(workspace: Workspace) -> dict[str, str]:
     """GPU → the training that holds it; other chat servers share a GPU and do not count."""
     held = holders(workspace=str(workspace.path))
-    named = {
-        gpu: [name for name in names.split(", ") if not name.startswith("chat server")] for gpu, names in held.items()
-    }
+    named = {gpu: [name for name in names.split(", ") if not name.startswith(HOLDER)] for gpu, names in held.items()}
     return {gpu: ", ".join(names) for gpu, names in named.items() if names}
 
 
@@ -177,7 +178,7 @@ def _start(spec: ServerSpec, folder: Path, tell: OnProgress) -> ServerHandle:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**python_environment(), MARK: str(folder)},
+            env={**python_environment(clean_environment()), MARK: str(folder)},
         )
     threading.Thread(target=child.wait, daemon=True, name="reap chat server").start()
     told = "importing"
@@ -195,7 +196,7 @@ def _start(spec: ServerSpec, folder: Path, tell: OnProgress) -> ServerHandle:
             if handle is not None:
                 return handle
         if child.poll() is not None:
-            raise RunError("serve.start_failed", detail=_last_line(log), log=str(log))
+            raise RunError("serve.start_failed", detail=last_line(log), log=str(log))
         time.sleep(TICK)
 
 
@@ -208,11 +209,6 @@ def _failed(error: dict[str, object]) -> GalenError:
     )
     named = params if isinstance(params, dict) else {}
     return kind(code, **named)
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
 
 
 def _make_room(workspace: Workspace) -> None:

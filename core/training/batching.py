@@ -3,8 +3,8 @@
     1  The rows of a step (batch size × accumulation × ranks) come from a permutation that depends on (seed, epoch)
        alone, so a resumed run sees the order an uninterrupted one would have seen.
     2  Each rank takes its share of them, of even length in tokens.
-    3  A rank lays its share end to end, without padding, in packs of at most batch size × max_length tokens: the
-       memory the user granted, in as few passes as fit.
+    3  A rank lays its share end to end, without padding, in packs of at most so many tokens as the memory allows that
+       the user granted with batch size × max_length.
 
 The loss of a step is normalised by the labels of all its rows, so neither the packs nor the number of ranks changes it.
 Labels are shifted here: `label_positions` are the positions whose hidden state predicts `labels`.
@@ -133,15 +133,19 @@ def deal(rows: np.ndarray, lengths: np.ndarray, hands: int) -> list[list[int]]:
     return dealt
 
 
-def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Indices of `lengths` in bins of at most `capacity` tokens, first fit by falling length; longer rows go alone."""
+def pack(lengths: Sequence[int], capacity: int, *, padded: bool = False) -> list[list[int]]:
+    """Indices of `lengths` in bins of at most `capacity` tokens, first fit by falling length; longer rows go alone.
+
+    With `padded` a row counts as long as the longest of its bin, which is the bin's first.
+    """
     bins: list[list[int]] = []
     room: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        for bin_, left in enumerate(room):
-            if lengths[index] <= left:
-                bins[bin_].append(index)
-                room[bin_] -= lengths[index]
+        for number, left in enumerate(room):
+            cost = lengths[bins[number][0]] if padded else lengths[index]
+            if cost <= left:
+                bins[number].append(index)
+                room[number] -= cost
                 break
         else:
             bins.append([index])
@@ -149,6 +153,13 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def packs_of(rows: Sequence[tuple[np.ndarray, np.ndarray]], capacity: int) -> list[Pack]:
-    """The rows of a step on one rank, in packs of at most `capacity` tokens."""
-    return [Pack.of([rows[i] for i in indices]) for indices in pack([len(ids) for ids, _ in rows], capacity)]
+@dataclass(frozen=True)
+class Packing:
+    """How rows are put together: tokens to a pack, and whether something in the model pads them."""
+
+    capacity: int
+    padded: bool = False
+
+    def packs(self, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Pack]:
+        bins = pack([len(ids) for ids, _ in rows], self.capacity, padded=self.padded)
+        return [Pack.of([rows[index] for index in indices]) for indices in bins]

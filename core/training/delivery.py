@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import platform
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +12,13 @@ from transformers import PreTrainedModel
 
 from core.configs.stages import SFTConfig
 from core.data.encoding import Encoder
+from core.data.library import Dataset
 from core.hardware import devices
 from core.models.lineage import backbone_id, weight_hashes
+from core.records import DataUsed, Manifest, RootBase
 from core.report import RunContext
-from core.rundir import Checkpoint, DataUsed, Manifest, RootBase, best_checkpoint, read_jsonl, write_record
+from core.rundir import Checkpoint, best_checkpoint, read_jsonl, write_record
 from core.training.weights import load_trained, save_model
-from core.workspace import Workspace
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "bitsandbytes")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -36,7 +35,7 @@ def deliver(
     config: SFTConfig,
     model: PreTrainedModel | PeftModel,
     dtype: torch.dtype,
-    base_folder: Path,
+    root: RootBase,
     encoder: Encoder,
     tokenizer: Any,
     data: list[DataUsed],
@@ -57,14 +56,13 @@ def deliver(
         load_trained(model, chosen.path)
         save_model(model, folder, dtype)
     tokenizer.save_pretrained(str(folder))
-    root = weight_hashes(base_folder, context.workspace)
     manifest = Manifest(
         run=run.id,
         name=config.run.name,
-        stage="sft",
+        stage=run.stage,
         kind="adapter" if is_adapter else "model",
-        root_base=RootBase(source=config.model.base, path=str(base_folder), weights=root),
-        backbone_id=backbone_id(root if is_adapter else weight_hashes(folder)),
+        root_base=root,
+        backbone_id=backbone_id(root.weights if is_adapter else weight_hashes(folder)),
         adapter_root=folder.name if is_adapter else None,
         adapter_stage=folder.name if is_adapter else None,
         model_folder=None if is_adapter else folder.name,
@@ -80,7 +78,7 @@ def deliver(
         data=data,
         seed=config.run.seed,
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
-        device=device_name(config.devices.use),
+        device=device_name(context),
         trust_remote_code=config.model.trust_remote_code,
         final_metrics={"step": chosen.step, **_figures_at(context, chosen.step)},
     )
@@ -98,20 +96,17 @@ def _figures_at(context: RunContext, step: int) -> dict[str, float]:
     return figures
 
 
-def device_name(used: list[str]) -> str:
-    """The devices' own names: `2 × NVIDIA H200`, `AMD EPYC`."""
-    names = {device.id: device.name for device in devices()}
-    found = [names.get(device, platform.processor() or device) for device in used]
-    return ", ".join(
-        f"{found.count(name)} × {name}" if found.count(name) > 1 else name for name in dict.fromkeys(found)
-    )
+def device_name(context: RunContext) -> str:
+    """The devices' own name: `2 × NVIDIA H200`, `AMD EPYC`."""
+    if context.device.startswith("cuda"):
+        name = torch.cuda.get_device_name(context.device)
+    else:
+        name = next((device.name for device in devices() if device.id == "cpu:0"), "CPU")
+    return f"{context.world_size} × {name}" if context.world_size > 1 else name
 
 
-def data_used(workspace: Workspace, ref: str, rows_used: int, left_out: list[int]) -> DataUsed:
+def data_used(dataset: Dataset, rows_used: int, left_out: list[int]) -> DataUsed:
     """The manifest's record of one dataset; `left_out` are row indices the encoder could not use."""
-    from core.data.library import open_dataset
-
-    dataset = open_dataset(workspace, ref)
     lines = dataset.lines(left_out)
     return DataUsed(
         dataset=dataset.ref,

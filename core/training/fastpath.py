@@ -2,7 +2,7 @@
 
 What makes it fast (figures in docs/lab.md): rows end to end instead of padded, attention row by row with a kernel for
 short rows, logits at labelled positions only (`losses`), and LoRA layers that cast their small weights instead of the
-activations (`kernels`). It takes any model of Transformers that fetches its attention by name; `FusedCausalLM.check`
+activations (`kernels`). It takes any model of Transformers that fetches its attention by name; `FusedCausalLM.speed_up`
 compares it with the model's own forward on real rows, and what does not agree is trained through the plain path, which
 pads and asks the model for logits.
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,11 +26,14 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, PreTrainedModel
 
-from core.training.batching import Pack
-from core.training.kernels import CausalAttention, LoraLinear
+from core.hardware import memory
+from core.training.batching import Pack, Packing
+from core.training.kernels import CausalAttention, FrozenMatrix, LoraLinear, can_repack
 from core.training.losses import CHUNK, FusedLinearCrossEntropy
 
 ATTENTION = "galen_rows"
+REPACK_SHARE = 0.25  # of the free memory that copies of the frozen matrices may take
+HARMLESS = {"position_ids", "cache_position", "use_cache", "is_causal", "position_embeddings"}
 SHORT = 512  # rows up to this length keep their attention probabilities (docs/lab.md)
 
 
@@ -48,7 +52,9 @@ class FusedCausalLM(nn.Module):
         self.model = model
         self.autocast = autocast
         self.fast = False
+        self.attention: str = self.base.config._attn_implementation
         self.neftune_alpha = neftune_alpha
+        self._frozen_head: FrozenMatrix | None = None
         self._row_lengths: tuple[int, ...] = ()
         if neftune_alpha:
             self.base.get_input_embeddings().register_forward_hook(self._add_noise)
@@ -82,10 +88,9 @@ class FusedCausalLM(nn.Module):
         return output.last_hidden_state[0]
 
     def _head_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        if self._frozen_head is not None:
+            return FusedLinearCrossEntropy.apply(hidden.to(self._frozen_head.weight.dtype), self._frozen_head, labels)
         head = self.base.get_output_embeddings()
-        weight, bias = head.weight, getattr(head, "bias", None)
-        if isinstance(head, nn.Linear) and not weight.requires_grad:
-            return FusedLinearCrossEntropy.apply(hidden, weight, bias, labels)
         total = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(labels), CHUNK):
             part = slice(start, start + CHUNK)
@@ -103,7 +108,7 @@ class FusedCausalLM(nn.Module):
         ids = pad_sequence(rows, batch_first=True)
         lengths = torch.tensor(pack.row_lengths, device=ids.device)
         mask = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
-        with plain_attention(self.base):
+        with plain_attention(self.base, self.attention):
             logits = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
         return logits[mask]
 
@@ -123,35 +128,74 @@ class FusedCausalLM(nn.Module):
     # -- choosing the path --------------------------------------------------------------------------------------------
     def speed_up(self, sample: Pack) -> str | None:
         """Take the fast path if it agrees with the model's own forward on `sample`. Returns why not, or None."""
-        patched = fuse_lora(self.model)
-        if not set_attention(self.base, ATTENTION):
-            return "the model does not fetch its attention by name"
-        reason = self.check(sample)
+        with _stirred(self.model), torch.no_grad():
+            self.eval()
+            plain = row_losses(self._cast_plain(sample), sample)
+            patched = self._switch_on()
+            try:
+                with self._casting(sample):
+                    head = self.base.get_output_embeddings()
+                    worst = (row_losses(head(self._body(sample)), sample) - plain).abs().max().item()
+                reason = None if worst <= self._tolerance else f"its loss differs by {worst:.3g} from the model's own"
+            except Exception as error:  # a model of any make may refuse a packed forward in any way
+                reason = f"{type(error).__name__}: {error}"
+            self.train()
         self.fast = reason is None
         if reason is not None:
-            set_attention(self.base, "sdpa")
-            unfuse_lora(patched)
+            self._switch_off(patched)
         return reason
 
-    @torch.no_grad()
-    def check(self, sample: Pack) -> str | None:
-        """Compare both paths' loss, row by row, with dropout off; a difference is returned as a sentence."""
-        training = self.training
-        self.eval()
-        tolerance = 1e-3 if self.autocast is None and self.base.dtype == torch.float32 else 0.05
-        try:
-            with self._casting(sample):
-                plain = row_losses(self._plain_logits(sample), sample)
-                self.fast = True
-                head = self.base.get_output_embeddings()
-                fast = row_losses(head(self._body(sample)), sample)
-        except Exception as error:  # a model of any make may refuse a packed forward in any way
-            return f"{type(error).__name__}: {error}"
-        finally:
-            self.fast = False
-            self.train(training)
-        worst = (plain - fast).abs().max().item()
-        return None if worst <= tolerance else f"its loss differs by {worst:.3g} from the model's own"
+    def _cast_plain(self, pack: Pack) -> Tensor:
+        with self._casting(pack):
+            return self._plain_logits(pack)
+
+    @property
+    def _tolerance(self) -> float:
+        return 1e-3 if self.autocast is None and self.base.dtype == torch.float32 else 0.03
+
+    def _switch_on(self) -> list[PeftLinear]:
+        repack = worth_repacking(self.base)
+        head = self.base.get_output_embeddings()
+        if isinstance(head, nn.Linear) and not head.weight.requires_grad:
+            self._frozen_head = FrozenMatrix(head.weight, head.bias, repack=repack)
+        set_attention(self.base, ATTENTION)
+        return fuse_lora(self.model, repack=repack)
+
+    def _switch_off(self, patched: list[PeftLinear]) -> None:
+        unfuse_lora(patched)
+        set_attention(self.base, self.attention)
+        self._frozen_head = None
+
+    def packing(self, granted: int) -> Packing:
+        """Packs for the memory of `granted` tokens in a padded batch.
+
+        That memory includes the logits, in the model's dtype and twice in fp32. The fast path has none, so it takes as
+        many more tokens as their activations fit in there.
+        """
+        config = self.base.config.get_text_config()
+        width, inner = config.hidden_size, getattr(config, "intermediate_size", None)
+        if not self.fast or not isinstance(inner, int):
+            return Packing(granted, padded=True)
+        activations = config.num_hidden_layers * (16 * width + 6 * inner) * self.base.dtype.itemsize
+        logits = config.vocab_size * (self.base.dtype.itemsize + 8)
+        return Packing(int(granted * (1 + logits / activations)), padded=self.base.device.type != "cpu")
+
+
+@contextlib.contextmanager
+def _stirred(model: nn.Module) -> Iterator[None]:
+    """Within: adapters that change something. A new one is zero, and a comparison would not see it."""
+    fresh = {name: p for name, p in model.named_parameters() if "lora_B" in name}
+    kept = {name: p.detach().clone() for name, p in fresh.items()}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in fresh.values():
+            p.add_(torch.randn(p.shape, generator=generator).mul_(0.02).to(p))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, p in fresh.items():
+                p.copy_(kept[name])
 
 
 def row_losses(logits: Tensor, pack: Pack) -> Tensor:
@@ -165,19 +209,20 @@ def row_losses(logits: Tensor, pack: Pack) -> Tensor:
 
 
 # -- attention --------------------------------------------------------------------------------------------------------
-def set_attention(model: PreTrainedModel, name: str) -> bool:
-    """Switch the attention implementation; False where the model has its own that cannot be switched."""
+def set_attention(model: PreTrainedModel, name: str) -> None:
+    """Switch the attention kernel. Raises ValueError where the model has one of its own that cannot be switched."""
     model.set_attn_implementation(name)
-    return model.config._attn_implementation == name
+    if model.config._attn_implementation != name:
+        raise ValueError("the model does not fetch its attention by name")
 
 
 @contextlib.contextmanager
-def plain_attention(model: PreTrainedModel) -> Iterator[None]:
+def plain_attention(model: PreTrainedModel, stock: str = "sdpa") -> Iterator[None]:
     """Within: the stock kernel with its masks, as generation and padded batches need it."""
     if model.config._attn_implementation != ATTENTION:
         yield
         return
-    set_attention(model, "sdpa")
+    set_attention(model, stock)
     try:
         yield
     finally:
@@ -194,13 +239,17 @@ def attend_rows(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     row_lengths: Sequence[int] = (),
-    **unused: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each row of a pack: query [1, h, n, d], key and value [1, g, n, d] → [1, n, h, d].
 
-    The signature is that of Transformers' AttentionInterface. What it passes beyond this (soft-capping, sinks) is not
-    computed here; `FusedCausalLM.check` notices.
+    The signature is that of Transformers' AttentionInterface. Raises TypeError for what is not computed here, such as
+    soft-capping or sinks: such a model keeps its own path.
     """
+    given = {name for name, value in others.items() if value is not None and value is not False}
+    unknown = given - HARMLESS
+    if unknown or others.get("is_causal") is False:
+        raise TypeError(f"its attention takes {', '.join(sorted(unknown)) or 'no causal mask'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if torch.is_autocast_enabled(query.device.type):  # rotary embeddings may have left fp32 behind
         dtype = torch.get_autocast_dtype(query.device.type)
@@ -251,14 +300,23 @@ AttentionInterface.register(ATTENTION, attend_rows)
 
 
 # -- LoRA -------------------------------------------------------------------------------------------------------------
-def fuse_lora(model: nn.Module) -> list[PeftLinear]:
+def fuse_lora(model: nn.Module, *, repack: bool) -> list[PeftLinear]:
     """Give every plain LoRA layer the fused forward; variants (DoRA, dropout, quantised bases) keep PEFT's own."""
     patched = []
     for module in model.modules():
         if isinstance(module, PeftLinear) and _is_plain(module):
-            module.forward = _fused_forward.__get__(module)  # type: ignore[method-assign]  # per layer, undone below
+            frozen = FrozenMatrix(module.base_layer.weight, module.base_layer.bias, repack=repack)
+            module.forward = partial(_fused_forward, module, frozen)  # type: ignore[method-assign]  # undone below
             patched.append(module)
     return patched
+
+
+def worth_repacking(model: PreTrainedModel) -> bool:
+    """Whether a second and third copy of the frozen matrices are small beside the memory that is free."""
+    frozen = [p for p in model.parameters() if p.ndim == 2 and not p.requires_grad]
+    if not frozen or not all(map(can_repack, frozen)):
+        return False
+    return 2 * sum(p.numel() * p.element_size() for p in frozen) < REPACK_SHARE * memory()[1]
 
 
 def unfuse_lora(patched: list[PeftLinear]) -> None:
@@ -279,12 +337,9 @@ def _is_plain(layer: PeftLinear) -> bool:
     )
 
 
-def _fused_forward(self: PeftLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if self.disable_adapters or self.merged:
-        return PeftLinear.forward(self, x, *args, **kwargs)
-    (name,) = self.active_adapters
-    base = self.base_layer
-    x = x.to(base.weight.dtype)
-    return LoraLinear.apply(
-        x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
-    )
+def _fused_forward(layer: PeftLinear, frozen: FrozenMatrix, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if layer.disable_adapters or layer.merged:
+        return PeftLinear.forward(layer, x, *args, **kwargs)
+    (name,) = layer.active_adapters
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return LoraLinear.apply(x.to(frozen.weight.dtype), frozen, a, b, layer.scaling[name])

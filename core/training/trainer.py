@@ -10,11 +10,10 @@ What the Trainer offers and this leaves out: its own evaluation loop, rotation, 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +29,12 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from core.configs.stages import SFTConfig
 from core.errors import RunError
 from core.report import RunContext
-from core.rundir import best_checkpoint, read_jsonl
-from core.training.batching import Pack, Rows, Step, StepSampler, packs_of
+from core.rundir import Checkpoint, best_checkpoint, flush_folder, read_jsonl, write_json
+from core.training.batching import Pack, Packing, Rows, Step, StepSampler
 from core.training.fastpath import FusedCausalLM
 from core.training.weights import load_trained, save_trained
 
+EVAL_ROWS = 256  # held-out rows that are put into packs at once
 OPTIMIZERS = {"adamw": "adamw_torch_fused", "adafactor": "adafactor", "sgd": "sgd"}
 
 
@@ -51,12 +51,12 @@ class StepBatch:
 class _Steps(Dataset[StepBatch]):
     """Maps a Step to its StepBatch. A rank without rows computes one with weight 0, so that gradients still meet."""
 
-    def __init__(self, rows: Rows, capacity: int) -> None:
-        self.rows, self.capacity = rows, capacity
+    def __init__(self, rows: Rows, packing: Packing) -> None:
+        self.rows, self.packing = rows, packing
 
     def __getitem__(self, step: Step) -> StepBatch:
         chosen = [self.rows[i] for i in step.rows or [step.any_row]]
-        return StepBatch(packs_of(chosen, self.capacity), step.labels, step.tokens, 1.0 if step.rows else 0.0)
+        return StepBatch(self.packing.packs(chosen), step.labels, step.tokens, 1.0 if step.rows else 0.0)
 
 
 class StageTrainer(Trainer):
@@ -69,8 +69,10 @@ class StageTrainer(Trainer):
         config: SFTConfig,
         train_rows: Rows,
         eval_rows: Rows | None,
+        tokenizer: Any,
         answer: Callable[[str], str],
     ) -> None:
+        self.tokenizer = tokenizer
         self.context, self.config, self.report = context, config, context.report
         self.train_rows, self.eval_rows, self.answer = train_rows, eval_rows, answer
         schedule = config.schedule
@@ -86,7 +88,7 @@ class StageTrainer(Trainer):
         super().__init__(model=model, args=self._arguments())
         self.add_callback(_Pace(self))
         past, _ = read_jsonl(context.run.metrics_file)
-        self.eval_losses = [row["eval_loss"] for row in past if "eval_loss" in row]
+        self.eval_losses: list[float] = [row["eval_loss"] for row in past if row.get("eval_loss") is not None]
         self._evaluated: dict[int, float | None] = {}
         self._last_log = (time.monotonic(), 0)
         self._save_seconds = 0.0
@@ -108,7 +110,7 @@ class StageTrainer(Trainer):
             adam_epsilon=optim.adam_epsilon,
             max_grad_norm=optim.max_grad_norm,
             lr_scheduler_type=schedule.scheduler,
-            warmup_steps=schedule.warmup_steps or math.ceil(schedule.warmup_ratio * self.total_steps),
+            warmup_steps=schedule.warmup_steps or int(schedule.warmup_ratio * self.total_steps),
             logging_steps=config.logging.steps,
             logging_first_step=True,
             logging_nan_inf_filter=False,
@@ -127,8 +129,8 @@ class StageTrainer(Trainer):
 
     # -- 1: steps -----------------------------------------------------------------------------------------------------
     def get_train_dataloader(self) -> DataLoader[StepBatch]:
-        capacity = self.config.schedule.batch_size * self.config.data.max_length
-        steps = _Steps(self.train_rows, capacity)
+        granted = self.config.schedule.batch_size * self.config.data.max_length
+        steps = _Steps(self.train_rows, self.model.packing(granted))
         return DataLoader(steps, batch_sampler=self.sampler, collate_fn=lambda batches: batches[0])
 
     def _get_num_items_in_batch(self, batch_samples: list[StepBatch], device: torch.device) -> None:
@@ -151,15 +153,15 @@ class StageTrainer(Trainer):
                     loss = model(pack.to(self.args.device), inputs.labels_in_step) * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
+        if not torch.isfinite(total):
+            raise RunError("run.nan_loss", step=self.state.global_step + 1)
         self.state.num_input_tokens_seen += inputs.tokens
         return total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Into metrics.jsonl (and TensorBoard). Raises RunError `run.nan_loss` when the loss is no number any more."""
+        """Into metrics.jsonl, and TensorBoard."""
         if "loss" not in logs:
             return
-        if not math.isfinite(logs["loss"]):
-            raise RunError("run.nan_loss", step=self.state.global_step)
         now, tokens = time.monotonic(), self.state.num_input_tokens_seen
         since, before = self._last_log
         self._last_log = (now, tokens)
@@ -184,7 +186,10 @@ class StageTrainer(Trainer):
 
     # -- 3: evaluation ------------------------------------------------------------------------------------------------
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Held-out loss per labelled token, over all ranks, and the fixed prompts answered by rank 0."""
+        """Held-out loss per labelled token, over all ranks, and the fixed prompts answered by rank 0.
+
+        Asks the loop to save and end when the losses no longer improve.
+        """
         step = self.state.global_step
         if step in self._evaluated:
             return {}
@@ -196,6 +201,8 @@ class StageTrainer(Trainer):
             figures["eval_loss"] = loss
             self.eval_losses.append(loss)
             self._write(figures)
+            if self.out_of_patience():
+                self.control.should_save = self.control.should_training_stop = True
         self._evaluated[step] = figures.get("eval_loss")
         if self.context.rank == 0:
             self._answer_prompts(step)
@@ -215,17 +222,17 @@ class StageTrainer(Trainer):
     def _eval_loss(self, rows: Rows) -> float | None:
         """Mean −log p(label) over all held-out rows and ranks; None when a rank saw a stop request on the way."""
         self.model.eval()
-        capacity = self.config.evaluation.batch_size * self.config.data.max_length
+        packing = self.model.packing(self.config.evaluation.batch_size * self.config.data.max_length)
         mine = range(self.context.rank, len(rows), self.context.world_size)
-        packs = packs_of([rows[i] for i in mine], capacity)
-        self.report.phase("evaluating", total=len(packs), epoch=self.state.epoch)
-        loss, labels, left = 0.0, 0, 0
-        for done, pack in enumerate(packs, 1):
+        self.report.phase("evaluating", total=len(mine), unit="row", epoch=self.state.epoch)
+        loss, labels, done, left = 0.0, 0, 0, 0
+        for pack in (pack for few in batched(mine, EVAL_ROWS) for pack in packing.packs([rows[i] for i in few])):
             if self.report.stop_requested():
                 left = 1
                 break
             loss += self.model(pack.to(self.args.device), 1.0).item()
             labels += len(pack.labels)
+            done += len(pack.row_lengths)
             self.report.progress(done)
         sums = torch.tensor([loss, labels, left], dtype=torch.float64, device=self.args.device)
         if self.args.world_size > 1:
@@ -242,24 +249,26 @@ class StageTrainer(Trainer):
         started = time.monotonic()
         step, folder = self.state.global_step, self.context.run.checkpoints
         final, temporary = folder / f"step-{step}", folder / f"tmp-step-{step}"
-        if final.exists():
-            return
+        if not all(torch.isfinite(p).all() for p in self.model.parameters() if p.requires_grad):
+            raise RunError("run.nan_loss", step=step)
         self.report.phase("saving", epoch=self.state.epoch)
         if self.context.rank == 0:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
         self.accelerator.wait_for_everyone()
         if self.context.rank == 0:
-            save_trained(self.model.model, temporary)
+            save_trained(self.model.model, self.tokenizer, temporary)
             self.state.save_to_json(str(temporary / "trainer_state.json"))
         self._save_optimizer_and_scheduler(str(temporary))
         self._save_scaler(str(temporary))
         self._save_rng_state(str(temporary))
         self.accelerator.wait_for_everyone()
         if self.context.rank == 0:
+            flush_folder(temporary)
             mark = {"step": step, "saved_at": time.time(), "eval_loss": self._evaluated.get(step)}
-            (temporary / "COMPLETE").write_text(json.dumps(mark))
+            write_json(temporary / "COMPLETE", mark)
             temporary.rename(final)
+            flush_folder(folder)
             self._prune()
         self._save_seconds = time.monotonic() - started
 
@@ -275,13 +284,39 @@ class StageTrainer(Trainer):
         load_trained(self.model.model, Path(resume_from_checkpoint))
 
     def continue_or_start(self) -> None:
-        """Train from the last whole checkpoint, or from the start where there is none."""
+        """Train from the last whole checkpoint, or from the start; nothing where the last step is done already."""
         checkpoints = self.context.run.complete_checkpoints()
+        last = checkpoints[-1] if checkpoints else None
         try:
-            self.train(resume_from_checkpoint=str(checkpoints[-1].path) if checkpoints else None)
+            if last is not None and self._lacks_evaluation(last):
+                self._evaluate_late(last)
+            if self.stopped:
+                return
+            if last is None or (last.step < self.total_steps and not self.out_of_patience()):
+                self.train(resume_from_checkpoint=None if last is None else str(last.path))
         finally:
             if self.board is not None:
                 self.board.close()
+
+    def _is_evaluation(self, step: int) -> bool:
+        """Whether this step is one after which the model is evaluated."""
+        every = self.config.evaluation.steps or len(self.sampler)
+        return step >= self.total_steps or step % every == 0
+
+    def _lacks_evaluation(self, checkpoint: Checkpoint) -> bool:
+        return self.eval_rows is not None and checkpoint.eval_loss is None and self._is_evaluation(checkpoint.step)
+
+    def _evaluate_late(self, checkpoint: Checkpoint) -> None:
+        """A stop came between this checkpoint and its evaluation: make up for it, on the weights it holds."""
+        load_trained(self.model.model, checkpoint.path)
+        self.state.global_step, self.state.epoch = checkpoint.step, checkpoint.step / len(self.sampler)
+        self.evaluate()
+        loss = self._evaluated.get(checkpoint.step)
+        if loss is not None and self.context.rank == 0:
+            mark = {"step": checkpoint.step, "saved_at": checkpoint.saved_at, "eval_loss": loss}
+            write_json(checkpoint.path / "COMPLETE", mark)
+        self.accelerator.wait_for_everyone()
+        self.stopped = self.agreed_to_stop()
 
 
 class _Pace(TrainerCallback):
@@ -318,17 +353,12 @@ class _Pace(TrainerCallback):
             trainer.stopped = True
             control.should_save = control.should_training_stop = True
             return control
-        every = config.evaluation.steps or len(trainer.sampler)
-        evaluate = last or step % every == 0
+        evaluate = trainer._is_evaluation(step)
         save = last or (evaluate if config.saving.steps is None else step % config.saving.steps == 0)
         if evaluate and config.evaluation.keep_best and trainer.eval_rows is not None:
             save = True  # the best one cannot be delivered unless it was kept
         control.should_evaluate, control.should_save = evaluate, save
-        return control
-
-    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> TrainerControl:
-        if self.trainer.out_of_patience():
-            control.should_training_stop = True
+        control.should_log = control.should_log or last
         return control
 
     def _back_to_training(self, state: TrainerState) -> None:
@@ -347,6 +377,10 @@ def _tensorboard(context: RunContext) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # imported here: it takes a second that most runs need not spend
 
     return SummaryWriter(str(context.run.path / "tensorboard"))
+
+
+def batched(numbers: range, size: int) -> Iterator[range]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def split_rows(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

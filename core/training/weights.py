@@ -6,6 +6,7 @@ A checkpoint is loadable by plain PEFT or Transformers, too, so that it can be c
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
@@ -16,13 +17,14 @@ from transformers import PreTrainedModel
 from core.models.weights import weight_files
 
 
-def save_trained(model: PreTrainedModel | PeftModel, folder: Path) -> None:
-    """The adapter, or the whole model in the dtypes it is trained in (fp32 wherever it learns)."""
+def save_trained(model: PreTrainedModel | PeftModel, tokenizer: Any, folder: Path) -> None:
+    """The adapter, or the whole model in the dtypes it is trained in (fp32 wherever it learns) with its tokenizer."""
     if isinstance(model, PeftModel):
         model.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; the manifest says what this is
     else:
         model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
 
 
 def load_trained(model: PreTrainedModel | PeftModel, folder: Path) -> None:

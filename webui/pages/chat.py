@@ -9,35 +9,28 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
 from core.errors import GalenError
-from core.rundir import RunRef, State, best_checkpoint
-from core.serving.client import Answer, ServerHandle, stream_chat
+from core.jobs.store import RunSummary
+from core.rundir import State, best_checkpoint
+from core.serving.client import ServerHandle, stream_chat
 from core.serving.session import ensure_server, running_servers, stop_server
 from webui import views, views_chat
+from webui.answers import SAMPLING, follow, messages, read_sampling
 from webui.catalog import Catalog, can_chat
+from webui.confine import check_base, check_run
 from webui.figures import duration, esc
 from webui.messages import error_text, join
 from webui.page import Page
 from webui.text import t
 
 SIDES = ("base", "run")
-FRAME = 0.12  # seconds between two updates of the panes while text arrives
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-# name: (default, lowest, highest, whole number)
-SAMPLING: dict[str, tuple[float, float, float, bool]] = {
-    "max_tokens": (256, 1, 32768, True),
-    "temperature": (0.7, 0, 5, False),
-    "top_p": (0.9, 0.01, 1, False),
-    "top_k": (0, 0, 100_000, True),
-    "repetition_penalty": (1.0, 0.1, 5, False),
-    "seed": (42, 0, 2**31 - 1, True),
-}
 STICK = """const box = element.closest('.chat-pane'); let stick = true;
 box?.addEventListener('scroll', () => { stick = box.scrollHeight - box.scrollTop - box.clientHeight < 60; });
 new MutationObserver(() => { if (box && stick) box.scrollTop = box.scrollHeight; })
@@ -46,9 +39,10 @@ new MutationObserver(() => { if (box && stick) box.scrollTop = box.scrollHeight;
 
 @dataclass
 class Talk:
-    """What one session has under way; Stop reaches the answers through it."""
+    """The question that one session has under way; Stop and New conversation reach its answers through it."""
 
     cancel: threading.Event = field(default_factory=threading.Event)
+    forgotten: threading.Event = field(default_factory=threading.Event)  # nobody wants the turn any more
 
 
 class ChatPage:
@@ -109,7 +103,7 @@ class ChatPage:
                     gr.Textbox, f"chat.{name}", value=f"{default:g}", lines=1, max_lines=1, interactive=True,
                     elem_id=f"chat-{name}", elem_classes=["field", "sixth"],
                 )
-                for name, (default, *_rest) in SAMPLING.items()
+                for name, default in SAMPLING.items()
             ]  # fmt: skip
             self.system = labels.field(
                 gr.Textbox, "chat.system", lines=1, max_lines=4, interactive=True, elem_id="chat-system",
@@ -157,7 +151,7 @@ class ChatPage:
         runs = [
             (catalog.choice(found, lang), found.id)
             for found in catalog.runs
-            if found.stage != "fetch" and can_chat(self.page.workspace.run(found.id), found.state)
+            if found.stage != "fetch" and self._has_weights(found)
         ]
         first = {"value": runs[0][1]} if runs and not run else {}
         alone = {"value": models[0][1]} if models and not base else {}
@@ -170,6 +164,12 @@ class ChatPage:
             gr.update(choices=weights, **gone),
             gr.update(choices=devices),
         ]
+
+    def _has_weights(self, found: RunSummary) -> bool:
+        try:
+            return can_chat(self.page.workspace.run(found.id), found.state)
+        except GalenError:  # deleted since the catalog was read
+            return False
 
     # -- choosing -----------------------------------------------------------------------------------------------------
     def weights(self, run_id: str | None, lang: str) -> list[tuple[str, str]]:
@@ -188,9 +188,12 @@ class ChatPage:
     def choose(self, run_id: str | None, lang: str) -> list[Any]:
         """After another run was chosen: its weights, and the base that it was trained on."""
         choices = self.weights(run_id, lang)
-        if not choices or run_id is None:
+        try:
+            base = self.page.workspace.run(run_id or "").config().get("model", {}).get("base")
+        except GalenError:
+            choices = []
+        if not choices:
             return [gr.update(choices=[], value=None), gr.skip()]
-        base = self.page.workspace.run(run_id).config().get("model", {}).get("base")
         return [gr.update(choices=choices, value=choices[0][1]), base or gr.skip()]
 
     # -- asking -------------------------------------------------------------------------------------------------------
@@ -206,11 +209,17 @@ class ChatPage:
             complaint = t("chat.no_question", lang)
         if not complaint and not base:
             complaint = t("chat.choose_base", lang)
+        models = {"base": "base"}
+        if not complaint and base:
+            try:
+                check_base(base, self.page.workspace)
+                models |= {"run": check_run(run, which or "output", self.page.workspace)} if run else {}
+            except GalenError as error:
+                complaint = join(*error_text(error, lang))
         if complaint or base is None:
             yield [skip, skip, views.say(complaint), skip, skip, skip, skip]
             return
-        talk.cancel = cancel = threading.Event()
-        models = {"base": "base", **({"run": str(RunRef(run=run, which=which or "output"))} if run else {})}
+        talk.cancel, talk.forgotten = cancel, forgotten = threading.Event(), threading.Event()
         turn: dict[str, Any] = {"question": question, **{side: {"text": "", "live": True} for side in models}}
         turns.append(turn)
 
@@ -223,10 +232,10 @@ class ChatPage:
             for update in self._server(
                 base, [m for m in models.values() if m != "base"], device or "auto", cancel, lang
             ):
-                if isinstance(update, str):
-                    yield frame(update)
-                else:
+                if not isinstance(update, str):
                     handle = update
+                elif not forgotten.is_set():
+                    yield frame(update)
             if handle is not None:
                 streams = {
                     side: lambda side=side, model=model: stream_chat(
@@ -235,13 +244,17 @@ class ChatPage:
                     for side, model in models.items()
                 }
                 for _ in follow(streams, turn, cancel, lang):
-                    yield frame(skip)
+                    if not forgotten.is_set():
+                        yield frame(skip)
         except Exception as error:  # whatever it is belongs into the panes; error_text logs what is not ours
             said = join(*error_text(error, lang))
             for side in models:
                 turn[side] = {"error": said}
         finally:
             cancel.set()
+        if forgotten.is_set():  # the panes are empty by now, and stay so
+            yield [skip, skip, skip, skip, gr.update(interactive=False), skip, talk]
+            return
         for side in models:
             turn[side].pop("live", None)
         final = frame("")
@@ -291,6 +304,8 @@ class ChatPage:
             talk.cancel.set()
 
     def forget(self, talk: Talk | None, run: str | None, lang: str) -> list[Any]:
+        if talk is not None:
+            talk.forgotten.set()
         self.halt(talk)
         return [*self.restored([], run, lang), []]
 
@@ -308,78 +323,3 @@ class ChatPage:
         except GalenError as error:
             return [views.say(*error_text(error, lang)), gr.skip()]
         return [f'<div class="chat-state">{esc(t("chat.freed", lang))}</div>', gr.update(visible=False)]
-
-
-def read_sampling(values: tuple[str, ...], lang: str) -> tuple[dict[str, Any], str]:
-    """The settings as numbers, and what is wrong with the first that is not one."""
-    found: dict[str, Any] = {}
-    for (name, (_, low, high, whole)), text in zip(SAMPLING.items(), values, strict=True):
-        try:
-            number = float(text)
-            if not low <= number <= high or (whole and number != int(number)):
-                raise ValueError(text)
-        except ValueError:
-            label = t(f"chat.{name}", lang)
-            return {}, t("chat.number", lang, label=label, low=f"{low:g}", high=f"{high:g}")
-        found[name] = int(number) if whole else number
-    return found, ""
-
-
-def messages(turns: list[dict[str, Any]], side: str, system: str) -> list[dict[str, str]]:
-    """The conversation as one side has seen it: its own answers, and only turns that it answered."""
-    told = [{"role": "system", "content": system.strip()}] if (system or "").strip() else []
-    for turn in turns[:-1]:
-        said = (turn.get(side) or {}).get("text")
-        if said:
-            told += [{"role": "user", "content": turn["question"]}, {"role": "assistant", "content": said}]
-    return [*told, {"role": "user", "content": turns[-1]["question"]}]
-
-
-def follow(
-    streams: Mapping[str, Callable[[], Iterator[str | Answer]]],
-    turn: dict[str, Any],
-    cancel: threading.Event,
-    lang: str,
-) -> Iterator[None]:
-    """Write what all streams bring into `turn`, and yield whenever the panes are worth drawing again."""
-    arrived: queue.Queue[tuple[str, Any]] = queue.Queue()
-
-    def read(side: str) -> None:
-        try:
-            for piece in streams[side]():
-                arrived.put((side, piece))
-            arrived.put((side, None))
-        except BaseException as error:
-            arrived.put((side, error))
-
-    for side in streams:
-        threading.Thread(target=read, args=(side,), daemon=True, name=f"chat {side}").start()
-    running, drawn, changed = set(streams), 0.0, False
-    while running:
-        try:
-            side, piece = arrived.get(timeout=FRAME)
-        except queue.Empty:
-            side, piece = "", None
-        if side:
-            changed = True
-            if take(turn[side], piece, cancel, lang):
-                running.discard(side)
-        if changed and (time.monotonic() - drawn >= FRAME or not running):
-            drawn, changed = time.monotonic(), False
-            yield
-
-
-def take(reply: dict[str, Any], piece: Any, cancel: threading.Event, lang: str) -> bool:
-    """Add one event of a stream to its reply; whether the stream has ended."""
-    if isinstance(piece, str):
-        reply["text"] += piece
-        return False
-    if isinstance(piece, Answer):
-        reply["facts"] = views_chat.facts(piece)
-        return False
-    reply.pop("live", None)
-    if isinstance(piece, BaseException):
-        reply["error"] = join(*error_text(piece, lang))
-    elif cancel.is_set() and "facts" not in reply:
-        reply["stopped"] = True
-    return True

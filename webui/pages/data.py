@@ -14,7 +14,7 @@ import gradio as gr
 from core.data.doctor import CheckReport, check_file
 from core.data.library import Dataset, delete_dataset, import_file, name_from, open_dataset
 from core.errors import GalenError
-from webui import views, views_lists
+from webui import views, views_lists, views_rows
 from webui.catalog import Catalog
 from webui.figures import count, esc
 from webui.messages import code_text, error_text
@@ -175,7 +175,7 @@ class DataPage:
             path = self.page.workspace.allowed(pending)
             dataset = import_file(self.page.workspace, path, (name or "").strip() or None, bad_rows=bad_rows)
         except GalenError as error:
-            note = views.say(*error_text(error, lang)) + views_lists.problem_list(error.problems, lang)
+            note = views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang)
             return [note, gr.skip(), gr.skip(), gr.skip()]
         self.page.catalog.read(fresh=True)
         key = "data.imported_dropped" if dataset.card.dropped else "data.imported"

@@ -1,9 +1,9 @@
-"""The Runs tab: every run of the workspace, filtered; one of them in short; open, stop, delete."""
+"""The Runs tab: every run of the workspace, filtered; one of them in short; open, stop, resume, delete."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import gradio as gr
 from core.errors import GalenError
 from core.jobs import store
 from core.jobs.store import RunSummary
-from core.rundir import RunDir
+from core.rundir import RunDir, State
 from webui import views, views_lists
 from webui.catalog import Catalog
 from webui.figures import size
 from webui.messages import error_text
 from webui.page import Page
+from webui.run_panel import RESUMABLE
 from webui.text import t
 
 FILTERS = ("all", "live", "finished", "unfinished")
@@ -52,6 +53,7 @@ class RunsPage:
                 with gr.Row(elem_classes=["actions"], visible=False) as self.actions:
                     self.open = labels.button("runs.open", variant="primary", elem_id="runs-open")
                     self.stop = labels.button("run.stop", elem_id="runs-stop")
+                    self.resume = labels.button("run.resume", elem_id="runs-resume")
                     self.delete = labels.button("runs.delete", elem_id="runs-delete")
                 with gr.Column(elem_classes=["confirm"], visible=False) as self.confirm:
                     self.question = gr.HTML("", elem_classes=["bare"])
@@ -63,7 +65,7 @@ class RunsPage:
 
     def wire(self) -> None:
         page, lang = self.page, self.page.lang
-        view = [self.table, self.detail, self.more, self.actions, self.stop, self.delete]
+        view = [self.table, self.detail, self.more, self.actions, self.stop, self.resume, self.delete]
         inputs = [self.search, self.filter, self.chosen]
         page.on_catalog(self.news, inputs, view)
         quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
@@ -76,24 +78,28 @@ class RunsPage:
         self.no.click(lambda: gr.update(visible=False), None, self.confirm, **quiet)
         removed = self.yes.click(self.remove, [self.chosen, lang], [self.note, self.confirm, self.chosen], **quiet)
         removed.then(self.show, [lang, *inputs], view, **quiet)
-        self.stop.click(self.ask_stop, [self.chosen, lang], self.note, **quiet)
+        for button, action in ((self.stop, store.stop), (self.resume, self._resume)):
+            acted = button.click(self._actor(action), [self.chosen, lang], self.note, **quiet)
+            acted.then(self.show, [lang, *inputs], view, **quiet)
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def show(self, lang: str, search: str, state: str, chosen: str | None) -> list[Any]:
         return self.news(self.page.catalog.read(), lang, search, state, chosen)
 
     def news(self, catalog: Catalog, lang: str, search: str, state: str, chosen: str | None) -> list[Any]:
-        runs = matching(catalog.runs, search or "", state)
+        runs = matching(catalog, search or "", state)
         table = views_lists.run_table(runs, len(catalog.runs), chosen, lang)
         run = self._run(chosen)
         if run is None:
             hint = views.empty(t("runs.choose", lang)) if catalog.runs else ""
-            return [table, hint, "", gr.update(visible=False), gr.skip(), gr.skip()]
+            return [table, hint, "", gr.update(visible=False), *[gr.skip()] * 3]
         shot = views.snapshot(run)
         detail = views.title(shot.name) + views.head(shot, lang) + views.progress(shot, lang, store.stop_deadline(run))
         more = views.result(shot, lang) + views.settings(shot, lang)
         live = shot.state.live
-        return [table, detail, more, gr.update(visible=True), gr.update(visible=live), gr.update(visible=not live)]
+        stop, resume = live and shot.state is not State.STOPPING, shot.state in RESUMABLE
+        buttons = [gr.update(visible=shown) for shown in (True, stop, resume, not live)]
+        return [table, detail, more, *buttons]
 
     def _run(self, run_id: str | None) -> RunDir | None:
         try:
@@ -125,26 +131,35 @@ class RunsPage:
         self.page.catalog.read(fresh=True)
         return [views.say(t("runs.deleted", lang, name=name), tone="calm"), gr.update(visible=False), ""]
 
-    def ask_stop(self, chosen: str | None, lang: str) -> str:
-        run = self._run(chosen)
-        try:
-            if run is not None:
-                store.stop(run)
-        except GalenError as error:
-            return views.say(*error_text(error, lang))
-        return ""
+    def _resume(self, run: RunDir) -> None:
+        store.resume(self.page.workspace, run.id)
+
+    def _actor(self, action: Callable[[RunDir], Any]) -> Callable[[str | None, str], str]:
+        """A handler that does `action` to the chosen run and says what was wrong with that."""
+
+        def act(chosen: str | None, lang: str) -> str:
+            run = self._run(chosen)
+            try:
+                if run is not None:
+                    action(run)
+            except GalenError as error:
+                return views.say(*error_text(error, lang))
+            self.page.catalog.read(fresh=True)
+            return ""
+
+        return act
 
 
-def matching(runs: Sequence[RunSummary], search: str, state: str) -> list[RunSummary]:
-    """The runs whose name, id or stage has every word of `search`, in the chosen kind of state."""
+def matching(catalog: Catalog, search: str, state: str) -> list[RunSummary]:
+    """The runs whose name, id, stage, model or data have every word of `search`, in the chosen kind of state."""
     words = search.lower().split()
 
     def fits(run: RunSummary) -> bool:
         kind = "live" if run.state.live else "finished" if run.state.value == "succeeded" else "unfinished"
-        text = f"{run.name} {run.id} {run.stage}".lower()
+        text = f"{run.name} {run.id} {run.stage} {catalog.made_of.get(run.id, '')}".lower()
         return state in ("all", kind) and all(word in text for word in words)
 
-    return [run for run in runs if fits(run)]
+    return [run for run in catalog.runs if fits(run)]
 
 
 def folder_size(folder: Path) -> int:

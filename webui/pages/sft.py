@@ -6,15 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from core.configs.files import find_preset, list_presets, resolve, save_preset
+from core.configs.files import find_preset, list_presets, save_preset
 from core.errors import GalenError
-from core.jobs import store
-from core.rundir import State
 from webui import views
 from webui.catalog import Catalog
 from webui.figures import count, size
 from webui.forms import Form, flat
 from webui.messages import error_text
+from webui.model_shelf import ModelShelf
 from webui.page import Page
 from webui.run_panel import RunPanel
 from webui.text import t
@@ -30,6 +29,7 @@ class SFTPage:
         self.page = page
         self.form = Form(STAGE, page.labels)
         self.panel = RunPanel(page, self.form)
+        self.shelf = ModelShelf(page)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
@@ -47,8 +47,7 @@ class SFTPage:
             labels.html(lambda lang: views.title(t("form.setup", lang)), elem_classes=["bare"])
             with gr.Column(elem_classes=["fields"]):
                 self.form.place("model.base")
-            self.starter_note = gr.HTML("", elem_id="starter-note", elem_classes=["bare"])
-            self.starter = labels.button("form.get_starter", visible=False, elem_id="get-starter")
+            self.shelf.build()
             with gr.Column(elem_classes=["fields"]):
                 self.form.place("data.train")
             self.data_note = gr.HTML("", elem_classes=["bare"])
@@ -96,13 +95,13 @@ class SFTPage:
             show_progress="hidden",
         )
         self.advanced.change(None, self.advanced, None, js="(on) => galen.advanced('sft-settings', on)")
-        self.starter.click(self.fetch_starter, [page.lang], [self.starter_note], show_progress="hidden")
         page.on_catalog(
             self.news,
             [form.component("model.base"), form.component("data.train"), self.panel.select],
             [form.component("model.base"), form.component("data.train"), form.component("data.validation"), self.preset,
-             self.panel.select, self.starter_note, self.starter, self.data_note, self.to_data],
+             self.panel.select, self.data_note, self.to_data],
         )  # fmt: skip
+        self.shelf.wire(form.component("model.base"))
 
     def news(self, catalog: Catalog, lang: str, base: str | None, train: str | None, run: str | None) -> list[Any]:
         """Choices of every picker, and what is missing before a first run."""
@@ -112,15 +111,12 @@ class SFTPage:
             for d in catalog.datasets
             if STAGE in d.card.stages
         ]
-        note, offer = self._starter_state(catalog, lang)
         return [
             gr.update(choices=models) if base or not models else gr.update(choices=models, value=models[0][1]),
             gr.update(choices=datasets) if train or not datasets else gr.update(choices=datasets, value=datasets[0][1]),
             gr.update(choices=datasets),
             gr.update(choices=self._preset_choices(lang)),
             self.panel.catalog_updates(lang, run),
-            note,
-            gr.update(visible=offer),
             "" if datasets else views.say(t("form.no_dataset", lang), tone="calm"),
             gr.update(visible=not datasets),
         ]
@@ -130,25 +126,7 @@ class SFTPage:
         named = [(t("form.preset_own", lang, name=p.name) if p.own else p.name, p.name) for p in presets]
         return [(t("form.preset_none", lang), ""), *named]
 
-    def _starter_state(self, catalog: Catalog, lang: str) -> tuple[str, bool]:
-        """The newest download of a model, from its own run; and whether the starter is still to be offered."""
-        if any(model.kind == "starter" for model in catalog.models):
-            return "", False
-        fetches = [run for run in catalog.runs if run.stage == "fetch"]
-        if fetches and fetches[0].state is not State.SUCCEEDED:
-            shot = views.snapshot(self.page.workspace.run(fetches[0].id))
-            return views.progress(shot, lang), not shot.state.live
-        return ("", True) if catalog.models else (views.say(t("form.no_model", lang), tone="calm"), True)
-
     # -- acting -------------------------------------------------------------------------------------------------------
-    def fetch_starter(self, lang: str) -> str:
-        try:
-            store.submit(self.page.workspace, "fetch", resolve("fetch", values={"model.source": "starter"}))
-        except GalenError as error:
-            return views.say(*error_text(error, lang))
-        note, _ = self._starter_state(self.page.catalog.read(fresh=True), lang)
-        return note
-
     def load_preset(self, name: str | None, lang: str) -> list[Any]:
         """The preset's values into the form; model, data and name stay unless the preset sets them."""
         try:

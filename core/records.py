@@ -1,0 +1,164 @@
+"""The typed records that a run keeps in JSON files; `core.rundir` says which file holds which, and who writes it.
+
+No reading or writing here. A figure that was no number (infinite, or none at all) is null in a file, and missing here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Record(BaseModel):
+    """A JSON file of a run. Unknown keys are ignored, so an older Galen can list a newer one's runs."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class RankEnd(Record):
+    """How the process of one rank ended: `code` when it exited, `signal` when it was killed."""
+
+    rank: int
+    code: int | None = None
+    signal: int | None = None
+
+
+class Status(Record):
+    """`status.json`. `started_at` is None while the run waits for its devices (`waiting_for` names their holders)."""
+
+    attempt: int = 1
+    supervisor_pid: int
+    supervisor_started: float = Field(description="start time of the supervisor process, seconds since the epoch")
+    host: str = ""
+    submitted_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    devices: list[str] = []
+    waiting_for: list[str] = []
+    rank_pids: list[int] = []
+    ranks_ended: list[RankEnd] = []
+    killed: bool = Field(default=False, description="the supervisor killed the ranks because a stop took too long")
+
+
+class Result(Record):
+    """`result.json`: what rank 0 says of its own end. Sentences keep their code, so a page can translate them."""
+
+    outcome: Literal["succeeded", "failed", "stopped"]
+    code: str = ""
+    params: dict[str, Any] = {}
+    reason: str = ""
+    remedy: str = ""
+    problems: list[dict[str, Any]] = []
+    ended_at: float
+
+
+Unit = Literal["step", "byte", "row"]
+TRAINING = "training"
+STARTING_PHASES = ("starting", "importing", "loading", "tokenising")  # nothing of what the run is for has begun
+WRITING_PHASES = ("saving", "delivering")  # to be killed in them loses what the run has computed
+
+
+class Progress(Record):
+    """`progress.json`. `step` of `total` is the position within the phase, counted in `unit`; None is an unknown total.
+
+    A training has phases between its steps (evaluating, saving): `trained` of `train_total` is its own position, kept
+    through them. `train_total` is None where nothing trains, or not yet. Times are seconds since the epoch.
+    """
+
+    phase: str
+    phase_began: float = 0.0
+    step: int = 0
+    total: int | None = None
+    unit: Unit = "step"
+    trained: int = 0
+    train_total: int | None = None
+    epoch: float | None = None
+    tokens: int = 0
+    eta_seconds: float | None = None
+    step_seconds: float | None = None
+    save_seconds: float | None = None
+    updated_at: float
+
+    @property
+    def writing(self) -> bool:
+        """Whether the run is putting down what it has computed."""
+        return self.phase in WRITING_PHASES
+
+    @property
+    def starting(self) -> bool:
+        """Whether the run is still getting ready."""
+        return self.phase in STARTING_PHASES
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether this is a phase of a training that has begun: evaluating, answering, saving, delivering."""
+        return self.train_total is not None and self.phase != TRAINING
+
+    @property
+    def overall(self) -> tuple[int, int | None, Unit]:
+        """(step, total, unit) of the run as a whole: its training's, else those of the phase."""
+        if self.train_total is not None:
+            return self.trained, self.train_total, "step"
+        return self.step, self.total, self.unit
+
+
+class WeightFile(Record):
+    name: str
+    sha256: str
+
+
+class RootBase(Record):
+    """The untouched model at the bottom of a chain. `source` is what the user named, `path` where it lay."""
+
+    source: str
+    path: str
+    weights: list[WeightFile] = []
+
+
+class ChainLink(Record):
+    run: str
+    adapter_sha256: str
+    scaling: float
+
+
+class DataUsed(Record):
+    dataset: str
+    sha256: str
+    rows_used: int
+    rows_dropped: int = 0
+    dropped_lines: list[int] = []
+
+
+class Manifest(Record):
+    """`output/manifest.json`, schema 1: what a finished run is, and what later stages may do with it."""
+
+    schema_version: int = 1
+    run: str
+    name: str
+    stage: str
+    kind: Literal["adapter", "model", "reward", "merged", "evaluation"]
+    root_base: RootBase
+    chain: list[ChainLink] = []
+    backbone_id: str
+    adapter_root: str | None = None
+    adapter_stage: str | None = None
+    model_folder: str | None = None
+    method: str
+    dtype: str
+    quantisation: str | None = None
+    head: dict[str, Any] | None = None
+    tokenizer: dict[str, Any] = {}
+    template: dict[str, Any] = {}
+    data: list[DataUsed] = []
+    seed: int = 0
+    packages: dict[str, str] = {}
+    device: str = ""
+    trust_remote_code: bool = False
+    final_metrics: dict[str, float] = {}
+
+    @field_validator("final_metrics", mode="before")
+    @classmethod
+    def _drop_missing(cls, figures: Any) -> Any:
+        """Without the figures that were no numbers, which a file holds as null."""
+        return {k: v for k, v in figures.items() if v is not None} if isinstance(figures, dict) else figures

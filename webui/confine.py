@@ -1,0 +1,107 @@
+"""What the page may name: things the workspace knows, and paths inside the workspace and its roots.
+
+A text is judged by what the core would take it for, not by how it looks: `etc/hostname` is a file where the page was
+started in `/`. Only texts that name no path at all (a hub id, a misspelt name) are left for the core to judge.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.data.library import open_dataset
+from core.errors import GalenError, InputError, Problem
+from core.models.library import STARTER, list_models, looks_like_hub_id
+from core.rundir import RunRef
+from core.workspace import Workspace
+
+Known = Callable[[Workspace, str], bool]
+
+
+def _knows_model(workspace: Workspace, text: str) -> bool:
+    """As `resolve_base` does: a model's name or what it was made from, or a run with a whole model."""
+    named = any(text in (card.name, card.source, card.origin) for card in list_models(workspace))
+    return named or text == STARTER or _knows_run(workspace, text)
+
+
+def _knows_dataset(workspace: Workspace, text: str) -> bool:
+    try:
+        open_dataset(workspace, text)
+    except GalenError:
+        return False
+    return True
+
+
+def _knows_run(workspace: Workspace, text: str) -> bool:
+    try:
+        return bool(text) and workspace.run(text).exists()
+    except GalenError:
+        return False
+
+
+def _knows_source(workspace: Workspace, text: str) -> bool:
+    return text == STARTER
+
+
+# The settings that may name something on this machine: what the workspace knows, and whether a hub id may be meant.
+NAMING: dict[str, tuple[Known, bool]] = {
+    "model.base": (_knows_model, True),
+    "data.train": (_knows_dataset, False),
+    "data.validation": (_knows_dataset, False),
+    "model.source": (_knows_source, True),
+}
+
+
+def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
+    """A problem for each setting that names a file or folder outside the workspace and its roots."""
+    problems = []
+    for key in NAMING:
+        text = str(read.get(key) or "").strip()
+        known, hub = NAMING[key]
+        if text and not known(workspace, text):
+            problem = outside(text, workspace, hub=hub)
+            problems += [Problem(problem.code, problem.params, key=key)] if problem else []
+    return problems
+
+
+def outside(text: str, workspace: Workspace, *, hub: bool = False) -> Problem | None:
+    """`path.outside` where `text` is or could be a path that the page may not touch; `hub`: it may be a hub id."""
+    try:
+        workspace.allowed(text)
+        return None
+    except InputError as error:
+        problem = Problem(error.code, error.params)
+    except (OSError, RuntimeError, ValueError):  # too long, no such home, a loop, a null byte: no path at all
+        problem = Problem("path.outside", {"path": text, "roots": str(workspace.path)})
+    if _exists(text):
+        return problem
+    plain = os.sep not in text and not text.startswith(("~", "."))
+    return None if plain or (hub and looks_like_hub_id(text)) else problem
+
+
+def _exists(text: str) -> bool:
+    try:
+        return os.path.lexists(Path(text).expanduser())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def check_base(text: str, workspace: Workspace) -> None:
+    """Whether a chat may load `text` as its base. Raises InputError `path.outside`."""
+    for problem in confine({"model.base": text}, workspace):
+        raise InputError(problem.code, **problem.params)
+
+
+def check_run(run: str, which: str, workspace: Workspace) -> str:
+    """The reference of a run's weights for the chat server: a run of the workspace, or an adapter folder in a root.
+
+    Raises InputError `run.bad_reference`, `run.not_found` or `path.outside`.
+    """
+    ref = RunRef.parse(f":{which}").model_copy(update={"run": run})
+    if _knows_run(workspace, run):
+        return str(ref)
+    if not _exists(run):
+        raise InputError("run.not_found", run=run)
+    return str(workspace.allowed(run))

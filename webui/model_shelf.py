@@ -1,0 +1,175 @@
+"""Bringing a base model in, beneath the picker it will appear in: the starter by one button, any other by its source.
+
+A download is a `fetch` run like any other: its bytes are shown from its own files, it can be stopped and resumed, and
+it goes on without the page. What cannot be a source is told beside the field, before there is a run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from core.configs.stages import FetchConfig
+from core.errors import ConfigError, GalenError, ModelError, Problem
+from core.jobs import store
+from core.jobs.store import RunSummary
+from core.models.library import STARTER, read_card
+from core.models.sources import Source, understand
+from core.models.starter import WHEEL_BYTES
+from core.models.weights import bin_files, check_folder, weight_files
+from core.rundir import State
+from webui import views
+from webui.catalog import Catalog
+from webui.figures import size
+from webui.forms import Form
+from webui.messages import error_text
+from webui.page import Page
+from webui.text import t
+
+STAGE, SOURCE = "fetch", "model.source"
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+class ModelShelf:
+    """Build it beneath a model picker; `wire` connects it, and puts a model that it brought in into the picker."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.form = Form(STAGE, page.labels)
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def build(self) -> None:
+        labels = self.page.labels
+        self.note = gr.HTML("", elem_id="starter-note", elem_classes=["bare"])
+        with gr.Row(elem_classes=["actions", "fetch-actions"]):
+            self.starter = labels.button("form.get_starter", visible=False, elem_id="get-starter")
+            self.stop = labels.button("run.stop", visible=False, elem_id="fetch-stop", elem_classes=["slim"])
+            self.resume = labels.button("run.resume", visible=False, elem_id="fetch-resume", elem_classes=["slim"])
+        with labels.accordion("form.other_model", open=False, elem_id="other-model", elem_classes=["section", "other"]):
+            with gr.Column(elem_classes=["fields"]):
+                self.form.place(SOURCE, value="", placeholder="form.source_hint", more_help="form.token_help")
+                self.form.place("model.hub", "half")
+                self.form.place("model.folder", "half")
+            self.get = labels.button("form.get_model", elem_id="get-model", elem_classes=["slim"])
+        self.awaited = gr.State("")  # the fetch run whose model this session wants in its picker
+
+    def wire(self, picker: Any) -> None:
+        page, form = self.page, self.form
+        told = [self.note, self.awaited, self.starter, self.stop, self.resume, picker]
+        self.starter.click(self.fetch_starter, page.lang, told, **QUIET)
+        gr.on(
+            [self.get.click, form.component(SOURCE).submit],
+            self.fetch,
+            [page.lang, *form.components],
+            [*told, *form.components],
+            **QUIET,
+        )
+        self.stop.click(lambda lang: self._act(lang, stop=True), page.lang, told, **QUIET)
+        self.resume.click(lambda lang: self._act(lang, stop=False), page.lang, told, **QUIET)
+        page.on_catalog(self.news, [self.awaited], told)
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+    def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
+        """Updates of (note, awaited, starter, stop, resume, picker) after a change of the workspace."""
+        run = newest_fetch(catalog)
+        note = ""
+        if run is not None:
+            note = self._progress(run, lang)
+        elif not catalog.models:
+            note = views.say(t("form.no_model", lang, size=size(WHEEL_BYTES)), tone="calm")
+        offer = not any(model.kind == STARTER for model in catalog.models)
+        live = run is not None and run.state.live
+        name = self._arrived(catalog, awaited)
+        return [
+            note,
+            "" if name else gr.skip(),
+            gr.update(visible=offer and not live),
+            gr.update(visible=live and run is not None and run.state is not State.STOPPING),
+            gr.update(visible=run is not None and not live),
+            gr.update(value=name) if name else gr.skip(),
+        ]
+
+    def _progress(self, run: RunSummary, lang: str) -> str:
+        try:
+            return views.progress(views.snapshot(self.page.workspace.run(run.id)), lang)
+        except GalenError:  # deleted since the catalog was read
+            return ""
+
+    def _arrived(self, catalog: Catalog, awaited: str) -> str:
+        """The name of the model that the awaited run has brought in; empty until then."""
+        run = next((run for run in catalog.runs if run.id == awaited), None)
+        if run is None or run.state is not State.SUCCEEDED:
+            return ""
+        try:
+            config = FetchConfig.model_validate(self.page.workspace.run(run.id).config())
+            name = understand(config.model.source, config.model.folder).name
+        except (GalenError, ValueError):
+            return ""
+        return name if any(model.name == name for model in catalog.models) else ""
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+    def fetch_starter(self, lang: str) -> list[Any]:
+        try:
+            run = store.submit(self.page.workspace, STAGE, FetchConfig())
+        except GalenError as error:
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * 5]
+        return self._after(run.id, lang)
+
+    def fetch(self, lang: str, *values: Any) -> list[Any]:
+        """Submit what the fields name; what cannot be one is told beside its field. A model that is here is chosen."""
+        try:
+            config, source = self._understand(values)
+            present = read_card(self.page.workspace, source.name)
+            if present is not None:
+                done = views.say(t("form.model_present", lang, name=present.name), tone="good")
+                skips = [gr.skip()] * 4
+                return [done, *skips, gr.update(value=present.name), *self.form.mark([], lang)]
+            run = store.submit(self.page.workspace, STAGE, config)
+        except GalenError as error:
+            problems = error.problems or [Problem(error.code, error.params, key=SOURCE)]
+            return [*[gr.skip()] * 6, *self.form.mark(problems, lang)]
+        return [*self._after(run.id, lang), *self.form.mark([], lang)]
+
+    def _understand(self, values: tuple[Any, ...]) -> tuple[FetchConfig, Source]:
+        """The config of a fetch run and its source, looked at as far as this machine can tell. Raises InputError."""
+        if not str(values[self.form.keys.index(SOURCE)] or "").strip():
+            raise ConfigError([Problem("config.missing", key=SOURCE)])
+        config = self.form.resolve(values, self.page.workspace)
+        assert isinstance(config, FetchConfig)
+        source = understand(config.model.source, config.model.folder)
+        if source.kind == "gguf" and source.path.suffix.lower() != ".gguf":
+            raise ModelError("model.unknown_source", source=config.model.source)
+        if source.kind == "folder" and (weight_files(source.path) or not bin_files(source.path)):
+            check_folder(source.path)
+        present = read_card(self.page.workspace, source.name)
+        if present is not None and present.source != source.text:
+            taken = {"name": source.name, "source": present.source}
+            raise ConfigError([Problem("model.name_taken", taken, key="model.folder")])
+        config.model.source = source.text  # a path that means the same wherever the run starts
+        return config, source
+
+    def _after(self, run_id: str, lang: str) -> list[Any]:
+        updates = self.news(self.page.catalog.read(fresh=True), lang, "")
+        updates[1] = run_id
+        return updates
+
+    def _act(self, lang: str, *, stop: bool) -> list[Any]:
+        """Stop the download that is shown, or go on with it."""
+        run = newest_fetch(self.page.catalog.read(fresh=True))
+        try:
+            if run is not None and stop:
+                store.stop(self.page.workspace.run(run.id))
+            elif run is not None:
+                store.resume(self.page.workspace, run.id)
+        except GalenError as error:
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * 5]
+        return self._after(run.id, lang) if run else [gr.skip()] * 6
+
+
+def newest_fetch(catalog: Catalog) -> RunSummary | None:
+    """The download worth showing: the newest, while it lives, or unfinished and nothing was started since."""
+    run = next((run for run in catalog.runs if run.stage == STAGE), None)
+    if run is None or run.state is State.SUCCEEDED:
+        return None
+    return run if run.state.live or run is catalog.runs[0] or not catalog.models else None
