@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import alpaca_rows
+from core.jobs.supervisor import CPU_MALLOC
 
 BATCH, ACCUMULATION, MAX_LENGTH, LEARNING_RATE, RANK, ALPHA = 2, 4, 512, 2e-4, 8, 16
 HELD_OUT = 24
@@ -212,7 +214,9 @@ def main() -> None:
     for name in chosen:
         command = [sys.executable, "-m", "benchmarks.sft", "--one", name]
         command += ["--model", str(args.model), "--rows", str(args.rows)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        # Ours gets what the supervisor gives a run on a CPU; TRL runs as its users run it.
+        env = {**os.environ, **(CPU_MALLOC if name == OURS and sys.platform == "linux" else {})}
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode:
             sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
         result = results[name] = json.loads(done.stdout.splitlines()[-1])
