@@ -210,7 +210,7 @@ class App:
         """Updates of (tabs, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
         chosen = tab if tab in self.tab_items else ""
         try:
-            stage = self.workspace.run(run_id).id.split("-", 1)[0] if run_id else ""
+            stage = self.workspace.run(run_id).stage if run_id else ""
         except GalenError:
             stage = ""
         if not stage:

@@ -40,7 +40,7 @@ class Snapshot:
 
     @property
     def stage(self) -> str:
-        return self.run.id.split("-", 1)[0]
+        return self.run.stage
 
     @property
     def name(self) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,6 +11,7 @@ from core.errors import GalenError
 from core.jobs import store
 from core.jobs.store import RunSummary
 from core.rundir import RunDir, State
+from core.system import folder_size
 from webui import views, views_lists
 from webui.catalog import Catalog
 from webui.figures import size
@@ -160,15 +159,3 @@ def matching(catalog: Catalog, search: str, state: str) -> list[RunSummary]:
         return state in ("all", kind) and all(word in text for word in words)
 
     return [run for run in catalog.runs if fits(run)]
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files below `folder`."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_size
-            except OSError:
-                continue
-    return total
