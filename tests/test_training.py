@@ -195,7 +195,17 @@ def test_row_losses_keep_rows_apart() -> None:
     made = sample()
     logits = torch.randn(made.input_ids.shape[1], 500)
     single = F.cross_entropy(logits[made.label_positions], made.labels, reduction="none")
-    assert row_losses(logits, made)[0] == pytest.approx(single[: 9 - 9 // 2].mean().item(), rel=1e-5)
+    losses, labels = row_losses(logits, made)
+    assert losses[0] == pytest.approx(single[: 9 - 9 // 2].mean().item(), rel=1e-5)
+    assert labels.tolist() == [9 - 9 // 2, 7, 3]
+
+
+def test_sixteen_bits_allow_for_their_own_noise_and_not_for_more(tiny_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    allowed = FusedCausalLM(model)._tolerance(torch.tensor([1, 6, 50, 2000]))
+    assert allowed[1] > 0.071 + 0.03  # as far as a real row of 6 labels was apart from fp32 on either path
+    assert allowed.tolist() == sorted(allowed.tolist(), reverse=True)
+    assert allowed[-1] < 0.04
 
 
 def test_wrong_targets_and_layers_are_named(tiny_model: Path) -> None:

@@ -192,6 +192,12 @@ def _left_without_label(dataset: Dataset, encoded: EncodedRows, max_length: int)
 
 
 def sample_pack(rows: EncodedRows) -> Pack:
-    """Two short rows of the training data, to compare the two paths on: a border between rows, and their labels."""
-    shortest = np.argsort(rows.lengths, kind="stable")[: max(2, len(rows) // 4)]
-    return Pack.of([rows[int(shortest[-1])], rows[int(shortest[0])]])
+    """Two short rows of the training data, to compare the two paths on: a border between rows, and their labels.
+
+    Of the shorter quarter the longest and the one with most labels: the fewer labels, the noisier the comparison.
+    """
+    short = np.argsort(rows.lengths, kind="stable")[: max(2, len(rows) // 4)]
+    longest = int(short[-1])
+    others = short[:-1] if len(short) > 1 else short
+    richest = int(others[rows.label_counts[others].argmax()])
+    return Pack.of([rows[longest], rows[richest]])

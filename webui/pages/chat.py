@@ -43,6 +43,7 @@ class Talk:
 
     cancel: threading.Event = field(default_factory=threading.Event)
     forgotten: threading.Event = field(default_factory=threading.Event)  # nobody wants the turn any more
+    refused: bool = False  # the last question was not asked: what the status line says of it stays until the next
 
 
 class ChatPage:
@@ -217,8 +218,10 @@ class ChatPage:
             except GalenError as error:
                 complaint = join(*error_text(error, lang))
         if complaint or base is None:
-            yield [skip, skip, views.say(complaint), skip, skip, skip, skip]
+            talk.refused = True
+            yield [skip, skip, views.say(complaint), skip, skip, skip, talk]
             return
+        talk.refused = False
         talk.cancel, talk.forgotten = cancel, forgotten = threading.Event(), threading.Event()
         turn: dict[str, Any] = {"question": question, **{side: {"text": "", "live": True} for side in models}}
         turns.append(turn)
@@ -310,8 +313,8 @@ class ChatPage:
         return [*self.restored([], run, lang), []]
 
     def look(self, lang: str, talk: Talk | None) -> list[Any]:
-        """Whether a server holds memory now, and where; silent while an answer is under way, which says so itself."""
-        if talk is not None and not talk.cancel.is_set():
+        """Whether a server holds memory now, and where; silent while an answer is under way, or after a refusal."""
+        if talk is not None and (talk.refused or not talk.cancel.is_set()):
             return [gr.skip(), gr.skip()]
         servers = running_servers(self.page.workspace)
         said = t("chat.ready", lang, device=", ".join(s.device for s in servers)) if servers else t("chat.asleep", lang)
