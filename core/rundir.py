@@ -157,6 +157,11 @@ class RunDir:
         return self.path / "output"
 
     @property
+    def produced_file(self) -> Path:
+        """The datasets that the run has put into the workspace (`core.records.Produced`)."""
+        return self.path / "output" / "datasets.json"
+
+    @property
     def manifest_file(self) -> Path:
         return self.output / "manifest.json"
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from core.workspace import Workspace
+from tests.browser_tools import browser, opened, ready
+
+__all__ = ["browser", "opened", "ready"]  # fixtures
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

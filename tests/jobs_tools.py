@@ -46,14 +46,14 @@ def eventually(condition: Callable[[], bool], seconds: float = TRUTH_SECONDS) ->
     return condition()
 
 
-def reaches(run: RunDir, *states: State, seconds: float = 15.0) -> State:
+def reaches(run: RunDir, *states: State, seconds: float = 60.0) -> State:
     """Wait until the run is in one of `states` (any end of it, when none is named)."""
     wanted = states or tuple(state for state in State if not state.live)
     assert eventually(lambda: state_of(run) in wanted, seconds), f"{run} is {state_of(run)}, not {wanted}:\n{logs(run)}"
     return state_of(run)
 
 
-def in_phase(run: RunDir, phase: str, seconds: float = 15.0) -> None:
+def in_phase(run: RunDir, phase: str, seconds: float = 60.0) -> None:
     """Wait until the drill has paused in `phase`; in training that is before step 8."""
     paused = (run.path / f"paused-{phase}").exists
     assert eventually(paused, seconds), f"{run} is in {run.progress()}:\n{logs(run)}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 from core.models.lineage import backbone_id, weight_hashes
 from core.records import Manifest, RootBase
@@ -65,10 +66,15 @@ def make_whole_run(workspace: Workspace, base: Path, *, name: str, steps: tuple[
 
 
 class Hub:
-    """The few requests of a model hub that a download makes. `stall`: send that many bytes of a file, then nothing."""
+    """The few requests of a hub that a download makes. `stall`: send that many bytes of a file, then nothing.
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    `kind`: the repository own/tiny is a "model" or a "dataset".
+    """
+
+    def __init__(self, files: dict[str, bytes], kind: str = "model") -> None:
         self.files = files
+        self.api = f"/api/{kind}s/own/tiny"
+        self.place = "/own/tiny/resolve/" if kind == "model" else "/datasets/own/tiny/resolve/"
         self.stall: dict[str, int] = {}
         self.stalled = threading.Event()
         self.closing = threading.Event()
@@ -89,10 +95,10 @@ class Hub:
             def _answer(self, body: bool) -> None:
                 hub.tokens.add(self.headers.get("Authorization"))
                 path = self.path.split("?")[0]
-                if path.startswith("/api/models/own/tiny"):
+                if path.startswith(hub.api):
                     return self._send(json.dumps(hub.info()).encode(), body)
-                name = path.rpartition("/resolve/")[2].partition("/")[2]
-                if not path.startswith("/own/tiny/resolve/") or name not in hub.files:
+                name = unquote(path.rpartition("/resolve/")[2].partition("/")[2])
+                if not path.startswith(hub.place) or name not in hub.files:
                     self.send_response(404)
                     self.send_header("X-Error-Code", "EntryNotFound" if "own/tiny" in path else "RepoNotFound")
                     self.send_header("Content-Length", "0")
@@ -133,9 +139,10 @@ class Hub:
 
 
 @contextmanager
-def local_hub(folder: Path) -> Iterator[Hub]:
-    """A hub that serves the files of `folder` as the model own/tiny."""
-    hub = Hub({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+def local_hub(folder: Path, kind: str = "model") -> Iterator[Hub]:
+    """A hub that serves the files below `folder` as the model, or the dataset, own/tiny."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    hub = Hub({path.relative_to(folder).as_posix(): path.read_bytes() for path in files}, kind)
     thread = threading.Thread(target=hub.server.serve_forever, daemon=True)
     thread.start()
     try:

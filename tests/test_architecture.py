@@ -13,18 +13,23 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERYBODY = (
     "core.errors",
     "core.messages",
+    "core.messages_data",
+    "core.messages_steps",
     "core.system",
     "core.hardware",
     "core.records",
     "core.rundir",
     "core.workspace",
     "core.report",
+    "core.children",
+    "core.disk",
+    "core.hubs",
 )
 
 # From each package, the project's own modules that it may import; its own are always allowed.
 MAY_IMPORT = {
     "core.configs": EVERYBODY,
-    "core.data": EVERYBODY,
+    "core.data": (*EVERYBODY, "core.configs"),
     "core.models": (*EVERYBODY, "core.data", "core.configs"),
     "core.jobs": (*EVERYBODY, "core.configs", "core.data", "core.models.library"),
     "core.training": (*EVERYBODY, "core.configs", "core.data", "core.models"),
@@ -55,8 +60,13 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.rundir": EVERYBODY,
     "core.records": (),
     "core.hardware": EVERYBODY,
-    "core.messages": (),
+    "core.messages": ("core.messages_data", "core.messages_steps"),
+    "core.messages_data": (),
+    "core.messages_steps": (),
     "core.system": (),
+    "core.children": EVERYBODY,
+    "core.disk": EVERYBODY,
+    "core.hubs": EVERYBODY,
 }
 
 

@@ -14,6 +14,7 @@ from core.errors import ConfigError, InputError
 from core.workspace import Workspace
 
 NEEDED = ("model.base=m", "data.train=d")
+NEEDED_BY = {"sft": NEEDED, "prepare": ("recipe.inputs=d",)}
 
 
 def test_yaml_is_read_by_its_1_2_rules() -> None:
@@ -56,6 +57,33 @@ def test_all_errors_come_at_once_each_with_key_and_remedy() -> None:
     assert caught.value.exit_status == 2
 
 
+def test_errors_within_lists_name_the_place_and_the_nearest_setting() -> None:
+    steps = "[{do: near, treshold: 0.5}, {do: nea}, {do: near, threshold: 2}, {do: contamination}, 7, {min_chars: 3}]"
+    with pytest.raises(ConfigError) as caught:
+        resolve("prepare", overrides=["recipe.inputs=[a, {dataset: b, weight: -1}]", f"recipe.steps={steps}"])
+    by_key = {problem.key: problem for problem in caught.value.problems}
+    assert set(by_key) == {
+        "recipe.inputs[1].weight",
+        "recipe.steps[0].treshold",
+        "recipe.steps[1].do",
+        "recipe.steps[2].threshold",
+        "recipe.steps[3].against",
+        "recipe.steps[4]",
+        "recipe.steps[5].do",
+    }
+    assert "'threshold'" in by_key["recipe.steps[0].treshold"].remedy
+    assert "'near'" in by_key["recipe.steps[1].do"].remedy
+    assert "≤ 1" in by_key["recipe.steps[2].threshold"].remedy
+
+
+def test_words_are_short_for_inputs_steps_and_lists() -> None:
+    steps = "[exact, {do: language, keep: 'zh, en'}]"
+    recipe = resolve("prepare", overrides=["recipe.inputs=medical", f"recipe.steps={steps}"]).recipe
+    assert [each.dataset for each in recipe.inputs] == ["medical"]
+    assert [step.do for step in recipe.steps] == ["exact", "language"]
+    assert recipe.steps[1].keep == ["zh", "en"]
+
+
 def test_missing_settings_are_named() -> None:
     with pytest.raises(ConfigError) as caught:
         resolve("sft")
@@ -86,7 +114,7 @@ def test_a_dumped_config_resolves_to_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", [(stage, p.name) for stage in STAGES for p in list_presets(stage)])
 def test_shipped_presets_resolve_and_say_what_they_need(preset: tuple[str, str]) -> None:
     stage, name = preset
-    resolve(stage, preset=name, overrides=NEEDED)
+    resolve(stage, preset=name, overrides=NEEDED_BY[stage])
     about = next(p for p in list_presets(stage) if p.name == name).about
     assert f"python -m core {stage} --preset {name}" in about
 

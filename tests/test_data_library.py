@@ -42,7 +42,7 @@ def test_import_gives_canonical_rows_and_a_card(workspace: Workspace, chat_file:
     card = dataset.card
     assert (len(dataset), card.kind, card.format, card.dropped) == (64, "messages", "sharegpt", 0)
     assert sorted(path.name for path in dataset.folder.iterdir()) == [
-        "card.json", "data.parquet", "dropped.parquet", "source.jsonl",
+        "card.json", "data.parquet", "dropped.parquet", "figures.parquet", "search.arrow", "source.jsonl",
     ]  # fmt: skip
     first = conversations(64)[0]["conversations"]
     assert dataset.rows(0, 1) == [

@@ -421,18 +421,16 @@ def test_nothing_left_to_learn_and_a_wrong_kind(dataset, workspace, tmp_path) ->
     assert caught.value.code == "data.wrong_kind"
 
 
-def test_a_thousand_rows_are_quick_and_the_second_time_instant(workspace, tmp_path) -> None:
+def test_the_second_time_nothing_is_encoded(workspace, tmp_path, monkeypatch) -> None:
     rows = [{"instruction": "头痛怎么办？" * 8, "output": "多喝水，多休息。" * 8} for _ in range(1000)]
     rows = [{**row, "output": f"{index} {row['output']}"} for index, row in enumerate(rows)]
     many = import_file(workspace, write_jsonl(tmp_path / "many.jsonl", rows))
     encoder = Encoder(tokenizer_with(tmp_path / "t", STARTER), max_length=512)
-    started = time.perf_counter()
-    encode_dataset(many, encoder, tmp_path / "cache")
-    first = time.perf_counter() - started
-    started = time.perf_counter()
-    assert len(encode_dataset(many, encoder, tmp_path / "cache")) == 1000
-    assert time.perf_counter() - started < 0.5
-    assert first < 10  # under 1 s on an idle machine
+    first = encode_dataset(many, encoder, tmp_path / "cache")
+    monkeypatch.setattr(type(many), "take", None)  # whoever reads a row now fails
+    again = encode_dataset(many, encoder, tmp_path / "cache")
+    assert len(again) == 1000
+    assert again.folder == first.folder
 
 
 def test_loading_and_encoding_need_no_torch(tmp_path) -> None:

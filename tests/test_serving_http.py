@@ -177,7 +177,7 @@ def test_hanging_up_ends_the_answer(server: ServerHandle) -> None:
         else:
             cancel.set()
             assert not any(isinstance(piece, Answer) for piece in stream)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while client.health(server)["active"]:
             assert time.monotonic() < deadline, way
             time.sleep(0.02)
@@ -240,7 +240,7 @@ def test_stop_frees_the_process_and_a_killed_one_is_replaced(tmp_path: Path, tin
     workspace = Workspace(tmp_path / "workspace")
     handle = serve(workspace, tiny_model)
     psutil.Process(state(workspace).pid).kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while session.running_servers(workspace):
         assert time.monotonic() < deadline
     with pytest.raises(RunError):
@@ -249,7 +249,7 @@ def test_stop_frees_the_process_and_a_killed_one_is_replaced(tmp_path: Path, tin
     pid = state(workspace).pid
     text, _ = ask(again)
     assert text
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(pid):  # nobody asks any more: it ends by itself
         assert time.monotonic() < deadline
         time.sleep(0.05)

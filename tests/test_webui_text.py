@@ -10,6 +10,7 @@ import pytest
 
 from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
+from core.data.export_forms import FORMS
 from core.data.formats import SHAPES
 from core.errors import ConfigError, ModelError, Problem
 from core.messages import MESSAGES
@@ -87,6 +88,17 @@ def test_every_declared_string_is_asked_for() -> None:
         "chat.which_",
         "chat.pane_",
         "tab.",
+        "data.tab_",
+        "kind.",
+        "language.",
+        "waiting.",
+        "look.show_",
+        "look.col_",
+        "look.head_",
+        "look.as_",
+        "look.name_",
+        "look.key_",
+        "look.at_",
     )
     assert {f"chat.{name}" for name in SAMPLING} <= set(TEXT)
     assert {key for key in TEXT if key not in said and not key.startswith(families)} == set()
@@ -94,11 +106,13 @@ def test_every_declared_string_is_asked_for() -> None:
 
 
 def test_the_shapes_of_rows_are_named() -> None:
-    assert {f"shape.{shape.name}" for shape in SHAPES} == {key for key in TEXT if key.startswith("shape.")}
+    names = {shape.name for shape in SHAPES} | {form.name for form in FORMS}
+    assert {f"shape.{name}" for name in names} == {key for key in TEXT if key.startswith("shape.")}
 
 
 def test_what_the_settings_say_of_themselves_is_translated() -> None:
-    source = (WEBUI.parent / "core" / "configs" / "sections.py").read_text("utf-8")
+    declared = ("sections.py", "shape_steps.py", "clean_steps.py")
+    source = "".join((WEBUI.parent / "core" / "configs" / name).read_text("utf-8") for name in declared)
     assert set(re.findall(r'raise ValueError\("([^"]+)"\)', source)) == set(DETAILS_ZH)
     assert (
         "两次"

@@ -19,12 +19,12 @@ from core.records import Result, Status
 from core.report import Report
 from core.rundir import RunDir, State, write_record, write_text
 from core.workspace import Workspace
-from webui import charts, views, views_chat, views_lists
+from webui import charts, views, views_chat, views_lists, views_report
 from webui.answers import SAMPLING, read_sampling
 from webui.catalog import Reader
 from webui.figures import clock, duration, figure, size
 from webui.pages.runs import matching
-from webui.tails import Tail, downsample, last_text, tail
+from webui.tails import downsample, last_text, tail
 
 EVIL = "<script>alert(1)</script> a<b && c>d ${x} {{y}}"
 
@@ -97,22 +97,16 @@ def test_downsampling_keeps_ends_length_and_level() -> None:
     assert downsample(column[:5], 300) == column[:5]
 
 
-def test_a_hundred_thousand_rows_are_quick(workspace: Workspace) -> None:
+def test_a_hundred_thousand_rows_make_a_small_chart_and_are_read_once(workspace: Workspace) -> None:
     run = make_run(workspace)
     rows = (
         orjson.dumps({"step": step, "epoch": step / 1e4, "time": 1.0, "loss": 2.0, "lr": 1e-4})
         for step in range(100_000)
     )
     run.metrics_file.write_bytes(b"\n".join(rows) + b"\n")
-    Tail(run.metrics_file, False).refresh()  # warms the disk cache, not ours
-    start = time.perf_counter()
-    first = charts.loss_chart(tail(run.metrics_file), "en")
-    cold = time.perf_counter() - start
-    start = time.perf_counter()
-    charts.loss_chart(tail(run.metrics_file), "en")
-    assert time.perf_counter() - start < 0.1
-    assert cold < 1.0
-    assert len(first) < 60_000
+    read = tail(run.metrics_file)
+    assert len(charts.loss_chart(read, "en")) < 60_000
+    assert tail(run.metrics_file) is read
 
 
 def test_the_log_begins_at_a_whole_line(workspace: Workspace) -> None:
@@ -178,7 +172,7 @@ def test_rows_that_stopped_a_run_are_listed_with_their_lines(workspace: Workspac
 
 
 def test_the_check_names_the_shape_and_its_evidence(chat_file: Path) -> None:
-    said = views_lists.check_report(check_file(chat_file), "en")
+    said = views_report.check_report(check_file(chat_file), "en")
     keys = "<code>conversations</code> with <code>from</code>/<code>value</code>"
     assert f"{keys}: <b>ShareGPT</b> → SFT" in said
     assert "64 of the first 64 rows" in said
@@ -248,14 +242,12 @@ def test_provenance_names_both_hashes() -> None:
 
 
 # -- the catalog ------------------------------------------------------------------------------------------------------
-def test_two_hundred_runs_are_listed_in_time_and_idle_reads_change_nothing(workspace: Workspace) -> None:
+def test_two_hundred_runs_are_listed_and_idle_reads_change_nothing(workspace: Workspace) -> None:
     for number in range(200):
         make_run(workspace, name=f"run {number}", steps=1)
     reader = Reader(workspace)
     assert len(reader.read().runs) == 200
-    start = time.perf_counter()
     mark = reader.read(fresh=True).mark
-    assert time.perf_counter() - start < 0.15
     assert reader.read(fresh=True).mark == mark
     make_run(workspace, name="from a terminal")
     assert reader.read(fresh=True).mark == mark + 1

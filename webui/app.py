@@ -22,6 +22,7 @@ from core.jobs.queue import holders
 from core.workspace import Workspace
 from webui import views_lists
 from webui.catalog import Reader
+from webui.data_export import export_folder
 from webui.figures import esc
 from webui.labels import Labels
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, Page
@@ -120,10 +121,11 @@ class App:
         address = [self.tabs, *(page.panel.select for page in self.stages.values()), self.runs.chosen]
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
+        dataset = [self.data.chosen, self.data.parts]
         loaded = blocks.load(
             self.opened, [self.kept_lang, self.chat.kept, *(page.kept for page in self.stages.values())],
-            [self.lang, self.chat.kept, *address, *self._timer_outputs(), *forms, *self.labels.components], **QUIET,
-            js=f"() => [galen.kept('language', ''), galen.kept('chat', []), {kept}]",
+            [self.lang, self.chat.kept, *address, *dataset, *self._timer_outputs(), *forms, *self.labels.components],
+            **QUIET, js=f"() => [galen.kept('language', ''), galen.kept('chat', []), {kept}]",
         )  # fmt: skip
         panes: dict[str, Any] = {
             "fn": self.chat.restored, "inputs": [self.chat.kept, self.chat.run, self.lang],
@@ -156,7 +158,11 @@ class App:
     def _wire_tabs(self, address: list[Any]) -> None:
         for name, tab in self.tab_items.items():
             tab.select(self._timers(name), None, self._timer_outputs(), **QUIET)
-            tab.select(None, js=f"() => galen.address({{tab: '{name}'}})")
+            if name == "data":
+                with_dataset = "(dataset) => galen.address({tab: 'data', dataset, part: galen.part})"
+                tab.select(None, self.data.chosen, None, js=with_dataset)
+            else:
+                tab.select(None, js=f"() => galen.address({{tab: '{name}', dataset: '', part: ''}})")
 
         def opened(event: gr.EventData) -> list[Any]:
             return self.address_of(str(event._data["run"]))
@@ -174,11 +180,11 @@ class App:
             to_chat.then(self.chat.choose, [select, self.lang], [self.chat.which, self.chat.base], **QUIET)
 
     def _timer_outputs(self) -> list[gr.Timer]:
-        return [*(page.panel.timer for page in self.stages.values()), self.chat.timer]
+        return [*(page.panel.timer for page in self.stages.values()), self.chat.timer, self.data.bring.timer]
 
     def _timers(self, tab: str) -> Any:
         """Only the panel of the tab in front looks at its run's files."""
-        return lambda: [gr.Timer(active=tab == name) for name in (*self.stages, "chat")]
+        return lambda: [gr.Timer(active=tab == name) for name in (*self.stages, "chat", "data")]
 
     def _news_inputs(self) -> list[Any]:
         return [component for listener in self.page.listeners for component in listener.inputs]
@@ -199,12 +205,14 @@ class App:
             if accepted.lower().startswith("zh")
             else self.labels.lang
         )
-        address = self.address_of(query.get("run", ""), query.get("tab", ""))
+        named = query.get("dataset", "")
+        dataset = self.data.opened(named, query.get("part", ""))
+        address = self.address_of(query.get("run", ""), query.get("tab", "") or ("data" if named else ""))
         front = getattr(address[0], "selected", None) or "sft"
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        return [lang, talk, *address, *self._timers(front)(), *restored, *relabel]
+        return [lang, talk, *address, *dataset, *self._timers(front)(), *restored, *relabel]
 
     def address_of(self, run_id: str, tab: str = "") -> list[Any]:
         """Updates of (tabs, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
@@ -256,7 +264,8 @@ def launch_options(workspace: Workspace) -> dict[str, Any]:
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return {
         "theme": theme,
-        "css_paths": [HERE / "style.css"],
+        "css_paths": [HERE / "style.css", HERE / "style_data.css", HERE / "style_look.css", HERE / "style_recipe.css"],
+        "allowed_paths": [str(export_folder(workspace))],
         "head": f"<script>{script}</script>",
         "footer_links": [],
         "run_history": False,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from core.errors import GalenError, Problem
-from core.messages import sentence
+from core.messages import MESSAGES, sentence
 from core.records import Result
 from webui.text import t
 from webui.text_zh import MESSAGES_ZH, NEAREST
+from webui.text_zh_steps import NAMED_PARAMS, NAMES_ZH
 
 # The words in which `core.configs.files` says what a setting takes; its sentences carry them as a parameter.
 ALLOWED_ZH = {
@@ -19,13 +21,22 @@ ALLOWED_ZH = {
     "a number": "数字",
     "true or false": "是或否",
     "a list such as": "列表，如",
+    "a list of": "列表，可含",
+    "names and values such as": "名称与值，如",
     "a group of settings": "一组设置",
     "text": "文字",
 }
-# What the settings' own checks say (`core.configs.sections`), as the parameter `detail`.
+# What the settings' own checks say (`core.configs`), as the parameter `detail`.
 DETAILS_ZH = {
     "name at least one device": "请至少选择一个设备",
     "a device is listed twice": "同一设备列了两次",
+    "write numbers and ranges with commas, such as 3, 7, 10-20": "请写行号或范围，用逗号隔开，例如 3, 7, 10-20",
+    "rows count from 1, and a range goes from the smaller number to the larger one": "行号从 1 数起，范围须由小到大",
+    "a share is below 1, a number of rows is a whole number": "小于 1 的是比例，行数须为整数",
+    "give validation rows, test rows, or both": "验证集和测试集至少要有一个",
+    "the shares of validation and test leave nothing to train on": "验证集与测试集的比例之和没有给训练集留下任何行",
+    "write the system message, or choose remove": "请填写系统提示，或选择移除（remove）",
+    "there are no such buckets": "没有这些分桶",
 }
 
 
@@ -37,12 +48,25 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
     if params.get("nearest") == "":
         remedy = remedy.replace(NEAREST, "").strip()
     params = {**params, "allowed": _allowed_zh(str(params.get("allowed", "")))}
+    if code.startswith("step."):
+        params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
     if params.get("detail") in DETAILS_ZH:
         params["detail"] = DETAILS_ZH[params["detail"]]
     try:
         return said.format(**params), remedy.format(**params)
     except (KeyError, IndexError):
         return sentence(code, params)
+
+
+def reason(code: str, lang: str) -> str:
+    """What a code says, with its blanks left open: one line for the many rows that have it."""
+    table = MESSAGES_ZH if lang == "zh" and code in MESSAGES_ZH else MESSAGES
+    return re.sub(r"\{\w+\}", "…", table.get(code, (code, ""))[0])
+
+
+def _names_zh(text: str) -> str:
+    """`violence, drugs` in Chinese; a word that has no Chinese stays."""
+    return "、".join(NAMES_ZH.get(word, word) for word in text.split(", "))
 
 
 def _allowed_zh(text: str) -> str:

@@ -13,9 +13,26 @@
     if ((new URL(location.href).searchParams.get('tab') || 'sft') === stage) galen.address({run});
   };
 
+  // So do the chosen dataset and the part of the Data tab, while that tab is in front.
+  galen.part = 'bring';
+  galen.data = (parts) => {
+    if ('part' in parts) galen.part = parts.part;
+    if (new URL(location.href).searchParams.get('tab') === 'data') galen.address({...parts, part: galen.part});
+  };
+
   // What the browser keeps from one visit to the next: the language, unsent forms, the conversation.
   galen.keep = (name, value) => { try { localStorage.setItem(`galen.${name}`, JSON.stringify(value)); } catch { /* storage is full or off */ } };
   galen.kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(`galen.${name}`)) ?? fallback; } catch { return fallback; } };
+
+  // Whether the page has `frame` and lacks `what` in it.
+  galen.missing = (frame, what) => !!document.querySelector(frame)?.checkVisibility() && !document.querySelector(what);
+
+  // Scroll the column that holds `what` and nothing else, so that `what` stands beneath the column's tabs.
+  galen.reveal = (what, patience = 20) => {
+    const found = document.querySelector(what), box = found?.closest('.work');
+    if (!found?.checkVisibility()) { if (patience) setTimeout(() => galen.reveal(what, patience - 1), 50); return; }
+    box?.scrollTo({ top: box.scrollTop + found.getBoundingClientRect().top - box.getBoundingClientRect().top - 50, behavior: 'smooth' });
+  };
 
   galen.advanced = (id, on) => { document.getElementById(id)?.classList.toggle('show-advanced', on); };
 

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from webui.text_bring import BRING
+from webui.text_look import LOOK
+from webui.text_shape import SHAPE
+from webui.text_shapes import SHAPE_NAMES
+
 LANGUAGES = {"zh": "中文", "en": "English"}
 
 TEXT: dict[str, tuple[str, str]] = {
@@ -46,6 +51,8 @@ TEXT: dict[str, tuple[str, str]] = {
     "phase.saving": ("Saving", "保存"),
     "phase.downloading": ("Downloading", "下载"),
     "phase.converting": ("Converting", "转换格式"),
+    "phase.measuring": ("Measuring", "计算困惑度"),
+    "phase.preparing": ("Preparing rows", "处理数据行"),
     "phase.checking": ("Checking", "校验"),
     "figure.loss": ("train loss", "训练损失"),
     "figure.eval_loss": ("eval loss", "验证损失"),
@@ -145,60 +152,7 @@ TEXT: dict[str, tuple[str, str]] = {
     "run.rows_used": ("{used} rows used, {dropped} dropped", "使用 {used} 行，丢弃 {dropped} 行"),
     "run.log_cut": ("The last {size} of the log. The whole file: {path}", "仅显示日志末尾 {size}，完整文件：{path}"),
     "run.gone": ("This run is no longer in the workspace.", "该运行已不在工作区中。"),
-    # -- data
-    "data.upload": ("Upload a file", "上传文件"),
-    "data.upload_help": (
-        "JSONL, JSON, CSV, Parquet or TXT, each also gzipped. Conversations (ShareGPT, OpenAI messages), "
-        "Alpaca, prompt/response, preference pairs.",
-        "支持 JSONL、JSON、CSV、Parquet、TXT（均可 gzip）。对话（ShareGPT、OpenAI messages）、Alpaca、问答、偏好对。",
-    ),
-    "data.drop_here": ("Choose a file", "选择文件"),
-    "data.drop_note": ("or drop it here", "或拖放到此处"),
-    "data.path": ("Or a path on this machine", "或本机路径"),
-    "data.path_check": ("Check it", "检查"),
-    "data.name": ("Name of the dataset", "数据集名称"),
-    "data.import": ("Add to the workspace", "加入工作区"),
-    "data.import_drop": ("Drop them and continue", "丢弃这些行并继续"),
-    "data.discard": ("Discard", "放弃"),
-    "data.imported": ("Added {ref}: {rows} rows.", "已加入 {ref}：{rows} 行。"),
-    "data.imported_dropped": (
-        "Added {ref}: {rows} rows, {dropped} dropped.",
-        "已加入 {ref}：{rows} 行，丢弃 {dropped} 行。",
-    ),
-    "data.usable": ("{usable} of {rows} rows can be used", "{rows} 行中有 {usable} 行可用"),
-    "data.all_usable": ("All {rows} rows can be used", "全部 {rows} 行可用"),
-    "data.keys_with": ("{outer} with {inner}", "{outer} 含 {inner}"),
-    "data.matched": ("{matched} of the first {rows} rows", "前 {rows} 行中有 {matched} 行"),
-    "data.unusable": ("{count} rows cannot be used", "{count} 行无法使用"),
-    "data.line": ("Line", "行号"),
-    "data.reason": ("Reason", "原因"),
-    "data.first_of": ("the first {shown} of {count}", "显示前 {shown} 条，共 {count} 条"),
-    "data.list": ("Datasets", "数据集"),
-    "data.none": (
-        "No dataset yet. Upload a file on the left: every row is checked before anything is stored.",
-        "还没有数据集。请在左侧上传文件：保存之前会逐行检查。",
-    ),
-    "data.rows": ("{rows} rows", "{rows} 行"),
-    "data.rows_from": ("Rows {first}–{last} of {total}", "第 {first}–{last} 行，共 {total} 行"),
-    "data.previous": ("Back", "上一页"),
-    "data.next": ("Next", "下一页"),
-    "data.use": ("Train with it", "用它训练"),
-    "data.delete": ("Delete", "删除"),
-    "data.delete_ask": (
-        "Delete {ref}? Runs that used it keep their results, but cannot be resumed.",
-        "确定删除 {ref}？用过它的运行会保留结果，但无法继续。",
-    ),
-    "data.deleted": ("Deleted {ref}.", "已删除 {ref}。"),
-    "data.checking": ("Checking the rows …", "正在逐行检查……"),
-    "data.choose_one": ("Choose a dataset to read its rows.", "选择一个数据集以查看内容。"),
-    "shape.preference": ("preference pairs", "偏好对"),
-    "shape.choice": ("choice questions", "选择题"),
-    "shape.choice-options": ("choice questions", "选择题"),
-    "shape.sharegpt": ("ShareGPT", "ShareGPT"),
-    "shape.messages": ("OpenAI messages", "OpenAI messages"),
-    "shape.alpaca": ("Alpaca", "Alpaca"),
-    "shape.prompt-response": ("question and answer", "问答"),
-    "shape.text": ("plain text", "纯文本"),
+    # -- roles in rows; more of the Data tab is in text_bring, text_look, text_shape and text_shapes
     "role.system": ("system", "系统"),
     "role.user": ("user", "用户"),
     "role.assistant": ("assistant", "助手"),
@@ -224,7 +178,6 @@ TEXT: dict[str, tuple[str, str]] = {
     "chat.stop": ("Stop", "停止"),
     "chat.clear": ("New conversation", "新对话"),
     "chat.free": ("Free memory", "释放内存"),
-    "chat.freed": ("The model server was ended; its memory is free again.", "模型服务已结束，内存已释放。"),
     "chat.placeholder": ("Ask both models the same question …", "向两个模型提出同一个问题……"),
     "chat.system": ("System message", "系统提示"),
     "chat.max_new_tokens": ("Max new tokens", "最多生成词元"),
@@ -251,7 +204,7 @@ TEXT: dict[str, tuple[str, str]] = {
     "chat.cut": ("length limit reached", "达到长度上限"),
     "chat.loading": ("Loading the model …", "正在加载模型……"),
     "chat.loading_for": ("Loading the model … {time}", "正在加载模型…… {time}"),
-    "chat.asleep": ("The model is loaded with the first question.", "提出第一个问题时加载模型。"),
+    "chat.asleep": ("No model is in memory; it is loaded with the next question.", "内存中没有模型；下次提问时加载。"),
     "chat.ready": ("Ready on {device}.", "已就绪：{device}。"),
     "chat.choose_base": ("Choose a base model first.", "请先选择基座模型。"),
     "chat.no_question": ("Type a question first.", "请先输入问题。"),
@@ -290,6 +243,9 @@ TEXT: dict[str, tuple[str, str]] = {
     "stage.ppo": ("PPO", "PPO"),
     "stage.evaluate": ("evaluation", "评估"),
     "stage.fetch": ("Model download", "模型下载"),
+    "stage.import": ("Data import", "导入数据"),
+    "stage.prepare": ("Data recipe", "数据配方"),
+    "stage.perplexity": ("Perplexity", "困惑度"),
     # -- units
     "time.seconds": ("{n} s", "{n} 秒"),
     "time.minutes": ("{n} min {s} s", "{n} 分 {s} 秒"),
@@ -301,6 +257,10 @@ TEXT: dict[str, tuple[str, str]] = {
         "runs are not affected.",
         "页面内部出错（{kind}）。详情见启动它的终端；正在进行的运行不受影响。",
     ),
+    **BRING,
+    **LOOK,
+    **SHAPE,
+    **SHAPE_NAMES,
 }
 
 

@@ -5,7 +5,9 @@ A test compares codes and placeholders of the two tables, so that neither can fa
 
 from __future__ import annotations
 
+from webui.text_zh_data import DATA_ZH
 from webui.text_zh_models import MODELS_ZH
+from webui.text_zh_steps import STEPS_ZH
 
 NEAREST = "是不是想写“{nearest}”？"  # left out where nothing is near
 
@@ -22,6 +24,7 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     "config.no_preset": ("阶段 {stage} 没有预设“{preset}”；现有 {known}。", "是不是想写“{nearest}”？"),
     "config.not_key_value": ("“{word}”不是 键=值 的形式。", "例如写成 optim.learning_rate=2e-5。"),
     "config.unknown_key": ("没有这个设置。", "是不是想写“{nearest}”？ 分组有 {sections}。"),
+    "config.unknown_choice": ("这里没有“{value}”；可选的有 {known}。", "是不是想写“{nearest}”？"),
     "config.missing": ("这一项没有默认值，必须填写。", "请填写。"),
     "config.out_of_bounds": ("“{value}”超出范围。", "允许：{allowed}。"),
     "config.too_long": ("太长。", "最多 {limit}。"),
@@ -33,81 +36,6 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
         "请确认它存在、磁盘有空间、且您有写入权限；也可以用 --workspace 指定别的文件夹。",
     ),
     "name.bad": ("“{name}”不能作名称。", "可用字母、数字、空格和 . _ + -，最多 80 个字符，以字母或数字开头。"),
-    # -- data: files, rows, datasets
-    "data.no_file": ("没有文件 {file}。", "请检查路径。"),
-    "data.unreadable": ("没有权限读取 {file}。", "请修改文件权限。"),
-    "data.empty_file": ("{file} 是空的，没有任何数据行。", "请选择其他文件。"),
-    "data.wide_encoding": ("{file} 的编码是 {encoding}。", "请另存为 UTF-8。"),
-    "data.unknown_container": (
-        "{file} 不是 Galen 能读取的数据文件。",
-        "请使用 JSONL、JSON、CSV、Parquet 或 TXT（也可用 gzip 压缩），并保留通常的扩展名。",
-    ),
-    "data.gzip_broken": ("压缩文件在此处提前结束或已损坏。", "请重新获取或重新压缩。"),
-    "data.parquet_broken": ("无法读取 Parquet 文件：{detail}。", "请重新获取或重新写出。"),
-    "data.bom": ("文件开头的字节顺序标记（BOM）已略去。", ""),
-    "data.shape": ("{shape}：前 {looked_at} 行中有 {matched} 行含有 {keys}。", ""),
-    "data.no_shape": ("没有已知的行格式含有这些键：{keys}。", ""),
-    "data.bad_rows": (
-        "{file} 的 {rows} 行中有 {bad} 行不能用。",
-        "请改正这些行，或用 data.bad_rows=drop（`data add --bad-rows drop`）接受舍弃。",
-    ),
-    "data.none_usable": ("{file} 的 {rows} 行全部不能用。", "前几行的问题见下。"),
-    "data.disk_full": (
-        "{folder} 空间不足：约需 {needed} MB，剩余 {free} MB。",
-        "请腾出空间（可删除旧的运行、模型和数据集）后重试。",
-    ),
-    "data.no_dataset": (
-        "工作区里没有数据集“{ref}”；现有 {known}。",
-        "是不是想写“{nearest}”？ 用 `python -m core data add FILE` 添加文件。",
-    ),
-    "data.wrong_kind": (
-        "{ref} 的数据类型是“{kind}”，这里需要“{needed}”。",
-        "请选择其他数据集；`python -m core data list` 会说明每个数据集的用途。",
-    ),
-    "data.not_utf8": ("这一行的第 {byte} 个字节不是 UTF-8。", "请转换编码，例如 `iconv -f {guess} -t UTF-8`。"),
-    "data.row_too_long": ("这一行有 {megabytes} MB，上限是 {limit} MB。", "请拆分或删除这一行。"),
-    "data.truncated_line": ("文件在这一行中间就结束了。", "文件可能没有复制完整：请重新获取，或删除最后一行。"),
-    "data.json_broken": ("第 {column} 列不是合法的 JSON：{detail}。", "请改正这一行。"),
-    "data.json_ends": (
-        "第 {column} 列不是合法的 JSON：{detail}。此后的内容无法读取。",
-        "请改正这一行；改用 JSONL（每行一个对象）时，坏行只影响它自己。",
-    ),
-    "data.csv_broken": ("不是合法的 CSV：{detail}。", "请从这一行起检查引号。"),
-    "data.csv_cells": (
-        "这一行有 {found} 个单元格，首行有 {expected} 个。",
-        "含分隔符或换行的单元格请加引号。",
-    ),
-    "data.not_object": ("这一行的类型是 {found}，不是带键的对象。", "每行请写一个 JSON 对象。"),
-    "data.unknown_shape": ("这一行的键是 {found}，不符合任何已知格式。", "可用的格式：{would}。"),
-    "data.missing_key": (
-        "这一行的键是 {found}；本文件的 {shape} 格式需要 {missing}。",
-        "请补上缺少的键，或把其他格式的行放到单独的文件里。",
-    ),
-    "data.not_text": ("“{key}”的类型是 {found}，不是文本。", "请给它的值加上引号。"),
-    "data.empty_value": ("“{key}”是空的。", "请填写，或删除这一行。"),
-    "data.not_turns": ("“{key}”的类型是 {found}，不是对话轮次的列表。", "请写成列表，每轮一项。"),
-    "data.turn_not_object": ("第 {turn} 轮的类型是 {found}。", "请写成 from 和 value，或 role 和 content。"),
-    "data.turn_keys": ("第 {turn} 轮的键是 {found}。", "需要 from 和 value，或 role 和 content。"),
-    "data.turn_not_text": ("第 {turn} 轮（{role}）的类型是 {found}，不是文本。", "请写成文本。"),
-    "data.turn_parts": ("第 {turn} 轮含有 {found} 类型的内容。", "只能使用文本：请删除这一行。"),
-    "data.empty_turn": ("第 {turn} 轮（{role}）是空的。", "请填写，或删除这一行。"),
-    "data.unknown_role": (
-        "第 {turn} 轮的角色是“{role}”。",
-        "角色只能是 system、user（或 human）和 assistant（或 gpt）。",
-    ),
-    "data.role_order": (
-        "第 {turn} 轮是 {found}，此处应由 {expected} 发言。",
-        "开头至多一条系统消息，之后用户与助手轮流发言。",
-    ),
-    "data.no_answer": ("对话没有以助手的回答结束。", "请删除最后的提问，或补上回答。"),
-    "data.no_question": ("提示没有以用户的提问结束。", "请改正提示。"),
-    "data.history_pair": ("“history”不是由文本对组成的列表。", "请写成 [[问, 答], …]。"),
-    "data.no_prompt": ("这对回答没有提示：现有的键是 {found}。", "请补上 prompt、question 或 conversations。"),
-    "data.pair_differs": ("“{key}”不是对同一提示的一个回答。", "chosen 与 rejected 必须是对同一提示的两个回答。"),
-    "data.same_pair": ("“{chosen}”与“{rejected}”相同。", "请删除这一行：从中学不到东西。"),
-    "data.choices": ("选项的类型是 {found}，或少于两个。", "请写 A 到 D 列，或 options 对象。"),
-    "data.choice_answer": ("答案“{answer}”不在选项 {names} 之中。", "请写选项的字母。"),
-    "data.nothing_to_learn": ("{ref} 没有一行在 {max_length} 个词元之内留有可学的回答。", "请调大 data.max_length。"),
     # -- model: folders, hubs, adapters, templates
     "model.no_template": ("{model} 的分词器没有对话模板。", "请选择指令模型，或设 model.template={known}。"),
     "model.unknown_template": ("没有名为“{template}”的对话模板。", "请设 model.template={known}，或留空。"),
@@ -125,6 +53,31 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     "model.no_tokenizer": ("文件夹 {model} 中没有可加载的分词器：{detail}。", "请重新获取模型。"),
     # -- device
     # -- run: jobs, failures
+    # -- hub: what models and datasets are fetched from; files and disks
+    "hub.no_network": (
+        "无法连接 {source}：{detail}。",
+        "请检查网络，或在启动时用 HF_ENDPOINT 指定镜像，然后点“继续”；也可以手动下载文件后填写路径。",
+    ),
+    "hub.missing": (
+        "{hub} 上没有你能读取的 {repo}。",
+        "请检查拼写；私有仓库请在环境变量中设置令牌（{token}）。",
+    ),
+    "hub.gated": (
+        "{repo} 只提供给在 {hub} 上接受其条款的人。",
+        "请在其页面上接受条款，在环境变量中设置令牌（{token}），然后继续。",
+    ),
+    "hub.revision": ("{repo} 没有版本“{revision}”。", "请检查版本；通常是 main。"),
+    "hub.failed": ("{hub} 未能送达 {repo}：{detail}。", "点“继续”会从中断处接着下载。"),
+    "hub.no_modelscope": (
+        "没有安装 modelscope 软件包。",
+        "请运行 `python -m pip install modelscope` 后继续，或选择 huggingface。",
+    ),
+    "file.bad_checksum": (
+        "{file} 不是应有的文件：其 SHA-256 是 {found}，应为 {expected}。文件已删除。",
+        "点“继续”重新获取；若再次发生，请勿信任该来源。",
+    ),
+    "disk.no_space": ("{folder} 需要 {need} 可用空间，现有 {free}。", "请腾出空间后继续。"),
+    "run.helper_failed": ("辅助进程中断（{how}）：{detail}。", "其余见运行日志。"),
     "run.stopped": ("运行已按要求停止。", "点“继续”可从最后一个检查点恢复。"),
     "device.unknown": ("这里没有设备“{device}”。", "可选：{known}。"),
     "device.mixed": ("一次运行要么用 GPU，要么用 CPU，不能混用：{devices}。", "请选择同一种设备。"),
@@ -180,4 +133,4 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     # -- serve: chat and the local server
 }
 
-MESSAGES_ZH.update(MODELS_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH)

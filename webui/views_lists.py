@@ -1,20 +1,15 @@
-"""Lists: devices and runs of the sidebar, the table of runs, datasets, rows, and what a check found. No gradio."""
+"""Lists: devices and runs of the sidebar, the table of runs, and rows of a dataset in full. No gradio."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.data.doctor import CheckReport
-from core.data.library import Dataset
 from core.hardware import Device
 from core.jobs.store import RunSummary
 from webui.figures import clock, count, duration, esc, figure, size
-from webui.messages import code_text
-from webui.text import has, stage_name, t
-from webui.views import badge, empty, title
-from webui.views_rows import problem_rows
+from webui.text import stage_name, t
+from webui.views import badge, empty
 
 LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN = 6, 6, 200
 
@@ -95,77 +90,22 @@ def _run_row(run: RunSummary, chosen: bool, lang: str) -> str:
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
-def dataset_list(datasets: Sequence[Dataset], chosen: str | None, lang: str) -> str:
-    if not datasets:
-        return empty(t("data.none", lang))
-    rows = []
-    for dataset in datasets:
-        card = dataset.card
-        mark = " chosen" if dataset.ref == chosen else ""
-        facts = [t("data.rows", lang, rows=count(len(dataset))), *[stage_name(stage, lang) for stage in card.stages]]
-        rows.append(
-            f'<button type="button" class="dataset{mark}" data-ref="{esc(dataset.ref)}">'
-            f'<b>{esc(dataset.name)}</b><span class="version">{esc(dataset.version)}</span>'
-            f'<span class="sub">{esc(" · ".join(facts))}</span></button>'
-        )
-    return f'<div class="datasets">{"".join(rows)}</div>'
-
-
-def check_report(report: CheckReport, lang: str) -> str:
-    """How many rows can be used, the format, and every unusable row with line, reason and remedy."""
-    bad = max(report.rows - report.usable, len(report.problems))
-    said = (
-        t("data.all_usable", lang, rows=count(report.rows))
-        if report.ok
-        else t("data.usable", lang, usable=count(report.usable), rows=count(report.rows))
-    )
-    share = report.usable / report.rows * 100 if report.rows else 0
-    head = (
-        f'<div class="check {"clean" if report.ok else "mixed"}"><b>{esc(said)}</b>'
-        f'<div class="bar"><i style="width:{share:.1f}%"></i></div>{_evidence(report, lang)}</div>'
-    )
-    if not report.problems:
-        return head
-    return head + title(t("data.unusable", lang, count=count(bad))) + problem_rows(report.problems, bad, lang)
-
-
-def _evidence(report: CheckReport, lang: str) -> str:
-    """The shape that was found, by which keys, and what it is good for: `conversations` …: ShareGPT → SFT."""
-    why = report.evidence
-    if why is None:
-        return ""
-    if report.format is None:
-        return f'<p class="quiet">{esc(code_text(why.code, why.params, lang)[0])}</p>'
-    shape = t(f"shape.{report.format}", lang) if has(f"shape.{report.format}") else report.format
-    stages = ", ".join(stage_name(stage, lang) for stage in report.stages) or "–"
-    rows = t("data.matched", lang, matched=count(why.params["matched"]), rows=count(why.params["looked_at"]))
-    keys = _keys(str(why.params["keys"]), lang)
-    found = f"{keys}: <b>{esc(shape)}</b> → {esc(stages)}"
-    return f'<p class="evidence">{found} <span class="quiet">({esc(rows)})</span></p>'
-
-
-def _keys(described: str, lang: str) -> str:
-    """`conversations[from, value]` in words; other descriptions of a shape as they are."""
-    nested = re.fullmatch(r"(\w+)\[([\w, ]+)\]", described)
-    if nested is None:
-        return f"<code>{esc(described)}</code>"
-    inner = "/".join(f"<code>{esc(key.strip())}</code>" for key in nested[2].split(","))
-    return t("data.keys_with", lang, outer=f"<code>{esc(nested[1])}</code>", inner=inner)
-
-
 def data_rows(rows: Sequence[Mapping[str, Any]], first: int, total: int, lang: str) -> str:
     """Canonical rows as conversations; anything else as its fields."""
     if not rows:
         return empty(t("data.choose_one", lang))
-    blocks = "".join(
-        f'<article class="data-row"><span class="number">{first + at + 1}</span><div>{_row(row, lang)}</div></article>'
-        for at, row in enumerate(rows)
-    )
+    blocks = "".join(numbered(first + at + 1, row_text(row, lang)) for at, row in enumerate(rows))
     note = t("data.rows_from", lang, first=count(first + 1), last=count(first + len(rows)), total=count(total))
     return f'<div class="rows">{blocks}</div><p class="quiet">{esc(note)}</p>'
 
 
-def _row(row: Mapping[str, Any], lang: str) -> str:
+def numbered(number: int, body: str) -> str:
+    """One row, with the number that it is known by."""
+    return f'<article class="data-row"><span class="number">{number}</span><div>{body}</div></article>'
+
+
+def row_text(row: Mapping[str, Any], lang: str) -> str:
+    """One canonical row as a conversation, or as its fields."""
     if "messages" in row:
         return _turns(row["messages"], lang)
     parts = []

@@ -1,55 +1,48 @@
-"""`python -m core data check | add | list | rm`: files and datasets from the terminal."""
+"""`python -m core data list | show | rm`: the datasets of a workspace. Other `data` commands are in their modules."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from core.cli.output import SHOWN_PROBLEMS, print_json, size, table
-from core.data.doctor import CheckReport, check_file
-from core.data.library import Dataset, delete_dataset, import_file, list_datasets
+from core.cli import bring_data, look_data, prepare_data, shape_data
+from core.cli.output import cut, print_json, size, table
+from core.data.library import Dataset, delete_dataset, list_datasets, open_dataset
+from core.data.normal import row_text
 from core.workspace import Workspace
+
+AROUND = 20  # characters shown before and behind what was changed
+SHOWN_CHARS = 160
+COMPARED_CHARS = 2000  # beyond, comparing character by character takes too long
 
 
 def add(subparsers: Any) -> None:
     """Register `data` and its commands."""
-    parser = subparsers.add_parser("data", help="check, add, list and remove datasets")
+    parser = subparsers.add_parser(
+        "data", help="check files, make datasets of them, look at them, clean and shape them"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    look_data.add(commands)
 
-    check = commands.add_parser("check", help="say which rows of a file can be used; exit status 2 where one cannot")
-    check.add_argument("file", type=Path)
-    check.set_defaults(handler=_check)
-
-    bring = commands.add_parser("add", help="make a file a dataset of the workspace")
-    bring.add_argument("file", type=Path)
-    bring.add_argument("--name", help="default: made from the file's name")
-    bring.add_argument("--bad-rows", choices=("stop", "drop"), default="stop", help="default: stop, and list them")
-    bring.set_defaults(handler=_add)
+    bring_data.add(commands)
 
     commands.add_parser("list", help="the datasets of the workspace, newest first").set_defaults(handler=_list)
+
+    prepare_data.add(commands)
+    shape_data.add(commands)
+
+    show = commands.add_parser("show", help="what a dataset is, and its first rows")
+    show.add_argument("name", help="name or name@version")
+    show.add_argument("--rows", type=int, default=3, help="rows to show; default: 3")
+    show.add_argument("--repaired", action="store_true", help="what an import with --repair has changed")
+    show.set_defaults(handler=_show)
 
     remove = commands.add_parser("rm", help="delete a dataset (all versions) or one version (name@version)")
     remove.add_argument("name")
     remove.set_defaults(handler=_remove)
-
-
-def _check(args: argparse.Namespace) -> int:
-    report = check_file(args.file)
-    _print_report(report)
-    if args.json:
-        print_json(report.as_dict())
-    return 0 if report.ok else 2
-
-
-def _add(args: argparse.Namespace) -> int:
-    dataset = import_file(Workspace(args.workspace), args.file, args.name, bad_rows=args.bad_rows)
-    card = dataset.card
-    print(f"{dataset.ref}: {card.rows} rows for {', '.join(card.stages)}; {card.dropped} dropped")
-    if args.json:
-        print_json(_facts(dataset))
-    return 0
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -75,23 +68,58 @@ def _remove(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_report(report: CheckReport) -> None:
-    print(f"{report.path}: {report.rows} rows, {report.usable} usable")
-    if report.evidence is not None:
-        print(f"  {report.evidence.message}")
-    if report.stages:
-        print(f"  fits {', '.join(report.stages)}")
-    for note in report.notes:
-        print(f"  {note.message}")
-    if report.counts:
-        print(table(("ROWS", "PROBLEM"), [(count, code) for code, count in report.counts.most_common()]))
-    for problem in report.problems[:SHOWN_PROBLEMS]:
-        print(f"  {problem}")
-        if problem.excerpt:
-            print(f"      {problem.excerpt}")
-    left = sum(report.counts.values()) - SHOWN_PROBLEMS
-    if left > 0:
-        print(f"  … and {left} more (--json lists the first thousand)")
+def _show(args: argparse.Namespace) -> int:
+    dataset = open_dataset(Workspace(args.workspace), args.name)
+    if args.repaired:
+        rows = dataset.repaired()
+        for row in rows[: args.rows]:
+            print(f"line {row['line']}: {', '.join(row['codes'])}")
+            for sign, text in _changed(row["before"], row["after"]):
+                print(f"  {sign} {text}")
+        if len(rows) > args.rows:
+            print(f"… and {len(rows) - args.rows} more (--rows {len(rows)})")
+        if not rows:
+            print(f"Nothing was mended in {dataset.ref}.")
+        if args.json:
+            print_json({"ref": dataset.ref, "repaired": rows})
+        return 0
+    for name, value in _facts(dataset).items():
+        if value not in (None, "", [], {}):
+            print(f"{name:<16}{_when(dataset) if name == 'created' else value}")
+    first = dataset.rows(0, args.rows)
+    for line, row in zip(dataset.lines(range(len(first))), first, strict=True):
+        print(f"line {line}:")
+        print("\n".join(f"  {text}" for text in row_text(dataset.card.kind, row, "\n").splitlines()))
+    if args.json:
+        print_json({**_facts(dataset), "first": first})
+    return 0
+
+
+def _changed(before: str, after: str) -> Iterator[tuple[str, str]]:
+    """The pieces of two JSON texts that differ, each with what stands round it: ("-", …) and ("+", …)."""
+    first = _alike(before, after)
+    rest = _alike(before[first:][::-1], after[first:][::-1])
+    old, new = before[first : len(before) - rest], after[first : len(after) - rest]
+    pieces = [("replace", 0, len(old), 0, len(new))]
+    if len(old) < COMPARED_CHARS and len(new) < COMPARED_CHARS:
+        pieces = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    for tag, start, stop, start_new, stop_new in pieces:
+        if tag != "equal":
+            yield "-", _piece(before, first + start, first + stop)
+            yield "+", _piece(after, first + start_new, first + stop_new)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _piece(text: str, start: int, stop: int) -> str:
+    return cut(_visible(text[max(0, start - AROUND) : stop + AROUND]), SHOWN_CHARS)
+
+
+def _visible(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:

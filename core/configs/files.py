@@ -6,7 +6,6 @@ defaults, then the preset, then the file, then `values` (the page's form), then 
 
 from __future__ import annotations
 
-import difflib
 import io
 import types
 from collections.abc import Iterable, Mapping
@@ -16,10 +15,10 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from core.configs.problems import nearest, problem_of
 from core.configs.sections import Section
 from core.configs.stages import STAGES, Stage, StageConfig
 from core.errors import ConfigError, InputError, Problem
@@ -92,7 +91,7 @@ def _takes_text(annotation: Any) -> bool:
 def stage_of(name: str) -> Stage:
     """The stage called `name`. Raises InputError with the nearest name."""
     if name not in STAGES:
-        raise InputError("config.unknown_stage", stage=name, known=", ".join(STAGES), nearest=_nearest(name, STAGES))
+        raise InputError("config.unknown_stage", stage=name, known=", ".join(STAGES), nearest=nearest(name, STAGES))
     return STAGES[name]
 
 
@@ -174,7 +173,7 @@ def resolve(
         resolved = config.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-        raise ConfigError([*problems, *(_problem(detail, known) for detail in details)]) from error
+        raise ConfigError([*problems, *(problem_of(detail, config) for detail in details)]) from error
     if problems:
         raise ConfigError(problems)
     return resolved
@@ -194,82 +193,16 @@ def read_settings(kind: type[S], words: Iterable[str]) -> S:
         data[key] = value
         if key not in known:
             del data[key]
-            nearest = {"nearest": _nearest(key, known), "known": ", ".join(known)}
-            problems.append(Problem("config.unknown_name", nearest, key=key))
+            params = {"nearest": nearest(key, known), "known": ", ".join(known)}
+            problems.append(Problem("config.unknown_name", params, key=key))
     try:
         settings = kind.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-        raise ConfigError([*problems, *(_problem(detail, known) for detail in details)]) from error
+        raise ConfigError([*problems, *(problem_of(detail, kind) for detail in details)]) from error
     if problems:
         raise ConfigError(problems)
     return settings
-
-
-def _problem(detail: ErrorDetails, known: Mapping[str, FieldInfo]) -> Problem:
-    """A pydantic error as a Problem with the dotted key of the setting, and what would be allowed."""
-    path = [str(part) for part in detail["loc"] if not isinstance(part, int)]
-    key = ".".join(path[:2])
-    params: dict[str, Any] = {
-        "value": _shown(detail.get("input")),
-        "allowed": allowed_text(known[key]) if key in known else "a group of settings",
-    }
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        sections = sorted({name.split(".")[0] for name in known})
-        nearest = _nearest(key, [*known, *sections])
-        return Problem("config.unknown_key", {"nearest": nearest, "sections": ", ".join(sections)}, key=key)
-    if kind == "missing":
-        missing = [name for name, field in known.items() if name.startswith(f"{key}.") and field.is_required()]
-        return Problem("config.missing", {}, key=missing[0] if missing else key)
-    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        return Problem("config.out_of_bounds", params, key=key)
-    if kind == "string_too_short":
-        return Problem("config.missing", {}, key=key)
-    if kind in ("string_too_long", "too_long"):
-        return Problem("config.too_long", {"limit": detail["ctx"].get("max_length", "")}, key=key)
-    if kind == "value_error":
-        return Problem("config.wrong", {**params, "detail": str(detail["ctx"].get("error", ""))}, key=key)
-    return Problem("config.wrong_type", params, key=key)
-
-
-def allowed_text(field: FieldInfo) -> str:
-    """What a setting takes, in words: its type, its bounds or its choices."""
-    parts = (
-        get_args(field.annotation) if get_origin(field.annotation) in (Union, types.UnionType) else (field.annotation,)
-    )
-    words = []
-    for part in parts:
-        if get_origin(part) is not None and get_args(part) and all(isinstance(arg, str) for arg in get_args(part)):
-            words.append("one of " + ", ".join(get_args(part)))
-        elif get_origin(part) is list:
-            words.append("a list such as [a, b]")
-        else:
-            names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "empty"}
-            words.append(names.get(part, str(part)))
-    return " or ".join(words) + bounds_text(field)
-
-
-def bounds_text(field: FieldInfo) -> str:
-    """` ≥ 1, ≤ 1024`, from the field's own bounds; empty without any."""
-    signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
-    found = [f"{sign} {getattr(m, name)}" for m in field.metadata for name, sign in signs if hasattr(m, name)]
-    return f" {', '.join(found)}" if found else ""
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """The known name that is most like `word`: the whole key first, then its last part; empty when none is."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, 1, 0.6)
-    if not close:
-        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
-        close = [leaves[leaf] for leaf in difflib.get_close_matches(word.rsplit(".", 1)[-1], leaves, 1, 0.6)]
-    return close[0] if close else ""
 
 
 # -- presets ----------------------------------------------------------------------------------------------------------
@@ -304,7 +237,7 @@ def find_preset(stage: str, name: str, workspace: Workspace | None = None) -> Pr
     presets = {preset.name: preset for preset in list_presets(stage, workspace)}
     if name not in presets:
         known = ", ".join(presets) or "none"
-        raise InputError("config.no_preset", stage=stage, preset=name, known=known, nearest=_nearest(name, presets))
+        raise InputError("config.no_preset", stage=stage, preset=name, known=known, nearest=nearest(name, presets))
     return presets[name]
 
 

@@ -7,7 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from core.configs import sections
+from pydantic import field_validator
+
+from core.configs import data, sections
 from core.configs.sections import Section, setting
 
 PLUGINS = "GALEN_PLUGINS"
@@ -49,6 +51,35 @@ class FetchConfig(StageConfig):
     model: FetchSource = FetchSource()
 
 
+class ImportConfig(StageConfig):
+    """Making a file, or a dataset of a hub, a dataset of the workspace."""
+
+    source: data.ImportSource = data.ImportSource()
+    rows: data.ImportRows = data.ImportRows()
+
+
+class PrepareConfig(StageConfig):
+    """Cleaning and shaping datasets by a recipe: steps in the order given, a new version as the result."""
+
+    recipe: data.Recipe
+
+
+class PerplexityConfig(StageConfig):
+    """How surprising a model finds the answers of a dataset: a verdict that the step `quality` takes by `run`."""
+
+    model: sections.Model
+    data: data.Scored
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    @field_validator("devices")
+    @classmethod
+    def _one(cls, value: sections.Devices) -> sections.Devices:
+        if len(value.use) > 1:
+            raise ValueError("it computes on one device")
+        return value
+
+
 @dataclass(frozen=True)
 class Stage:
     """`recipe` is imported by name, and only by the process that runs it. `uses_devices`: waits for its devices."""
@@ -64,6 +95,9 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("sft", SFTConfig, "core.recipes.sft"),
         Stage("fetch", FetchConfig, "core.recipes.fetch", uses_devices=False),
+        Stage("import", ImportConfig, "core.recipes.import_data", uses_devices=False),
+        Stage("prepare", PrepareConfig, "core.recipes.prepare", uses_devices=False),
+        Stage("perplexity", PerplexityConfig, "core.recipes.perplexity"),
     )
 }
 

@@ -1,7 +1,7 @@
-"""One generator per kind of file: bytes in, `Raw` rows out. A row that cannot be read is a `Raw` with its problem.
+"""One reader per kind of file: bytes in, rows out. A row that cannot be read is a `Raw` with its problem.
 
 Line numbers count from 1 and are those of the uncompressed file: the line on which the row begins; for Parquet, which
-has no lines, the row's number.
+has no lines, the row's number. JSON, CSV and Parquet are here; files of lines are read in `core.data.lines`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import heapq
 import io
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import orjson
@@ -27,56 +28,98 @@ BOM = codecs.BOM_UTF8
 EXCERPT_CHARS = 120
 MAX_ROW_BYTES = 8_000_000  # some two million tokens: no context holds it
 CHUNK = 1 << 20
+BATCH_BYTES = 8_000_000
+BATCH_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One row as the file has it: `value` parsed from JSON, CSV or Parquet, or the problem that kept it from being."""
+    """One row as the file has it: `value` parsed from JSON, CSV or Parquet, or the problem that kept it from being.
+
+    `text` is its JSON, where that is what the file holds.
+    """
 
     line: int
     value: Any = None
     problem: Problem | None = None
+    text: bytes | None = None
 
 
-Reader = Callable[[BinaryIO], Iterator[Raw]]
+@dataclass(slots=True)
+class Batch:
+    """Some rows in order. `texts` is as long as `values` where the file is JSON, else empty; each problem is a row."""
+
+    lines: list[int] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values) + len(self.problems)
+
+    def add(self, raw: Raw) -> None:
+        if raw.problem is not None:
+            self.problems.append(raw.problem)
+            return
+        self.lines.append(raw.line)
+        self.values.append(raw.value)
+        if raw.text is not None:
+            self.texts.append(raw.text)
+
+    def raws(self) -> Iterator[Raw]:
+        """The rows one by one, the unreadable ones where they stood."""
+        texts: Sequence[bytes | None] = self.texts or [None] * len(self.values)
+        good = (Raw(line, value, text=text) for line, value, text in zip(self.lines, self.values, texts, strict=True))
+        broken = (Raw(problem.line or 0, problem=problem) for problem in self.problems)
+        yield from heapq.merge(good, broken, key=lambda raw: raw.line)
 
 
-def excerpt(value: Any) -> str:
-    """At most 120 characters of a row, for somebody who has to find it again."""
+Rows = Callable[[BinaryIO], Iterator[Raw]]
+
+
+def excerpt(value: Any, around: int = 0) -> str:
+    """At most 120 characters of a row, for somebody who has to find it again; from shortly before `around` on.
+
+    Control characters are written as `\\u0007`, so that a terminal shows them and does not obey.
+    """
     if isinstance(value, bytes):
         text = value[: 4 * EXCERPT_CHARS].decode("utf-8", errors="replace").strip()
     elif isinstance(value, str):
-        text = value[: 4 * EXCERPT_CHARS].strip()
+        start = max(0, around - EXCERPT_CHARS // 3)
+        text = ("…" if start else "") + value[start : start + 4 * EXCERPT_CHARS].strip()
     else:
         text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    return text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"
+    text = text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"
+    if not text.isprintable():
+        shown = (c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+        text = "".join(shown)[: EXCERPT_CHARS - 1] + ("…" if text.endswith("…") else "")
+    return text
 
 
-# -- lines ------------------------------------------------------------------------------------------------------------
-def byte_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
-    """(line number, bytes, size) of every line that is not blank; of one over the limit only the first bytes."""
-    number = 0
-    while chunk := stream.readline(MAX_ROW_BYTES + 1):
-        number += 1
-        size = len(chunk)
-        if size > MAX_ROW_BYTES and not chunk.endswith(b"\n"):
-            while rest := stream.readline(CHUNK):
-                size += len(rest)
-                if rest.endswith(b"\n"):
-                    break
-            chunk = chunk[:1000]
-        if number == 1:
-            chunk = chunk.removeprefix(BOM)
-        if size > MAX_ROW_BYTES or not chunk.isspace():
-            yield number, chunk, size
+def batches_of(raws: Iterable[Raw]) -> Iterator[Batch]:
+    """`raws` by batches of BATCH_ROWS, or fewer where their text is long."""
+    batch, size = Batch(), 0
+    for raw in raws:
+        batch.add(raw)
+        size += len(raw.text) if raw.text is not None else _weight(raw.value)
+        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = Batch(), 0
+    if len(batch):
+        yield batch
 
 
-def too_long(line: int, size: int, text: bytes | str) -> Raw:
+def _weight(value: Any) -> int:
+    return sum(len(cell) for cell in value.values() if isinstance(cell, str)) if isinstance(value, dict) else 0
+
+
+# -- what is wrong with a row ----------------------------------------------------------------------------------------
+def too_long(line: int, size: int, text: bytes | str) -> Problem:
     params = {"megabytes": round(size / 1e6, 1), "limit": MAX_ROW_BYTES // 1_000_000}
-    return Raw(line, problem=Problem("data.row_too_long", params, line=line, excerpt=excerpt(text)))
+    return Problem("data.row_too_long", params, line=line, excerpt=excerpt(text))
 
 
-def not_utf8(line: int, data: bytes) -> Raw:
+def not_utf8(line: int, data: bytes) -> Problem:
     """Says which byte is wrong, and the encoding it would fit where that is the usual Chinese one."""
     try:
         data.decode("utf-8")
@@ -88,46 +131,23 @@ def not_utf8(line: int, data: bytes) -> Raw:
         data.decode("gb18030")
     except UnicodeDecodeError:
         guess = "ISO-8859-1"
-    return Raw(
-        line, problem=Problem("data.not_utf8", {"byte": column, "guess": guess}, line=line, excerpt=excerpt(data))
-    )
+    return Problem("data.not_utf8", {"byte": column, "guess": guess}, line=line, excerpt=excerpt(data))
 
 
 def parse(line: int, data: bytes, *, last: bool) -> Raw:
     """One JSON value. `last`: the file ends here without a line break, so broken JSON means that it was cut off."""
     try:
-        return Raw(line, orjson.loads(data))
+        return Raw(line, orjson.loads(data), text=data)
     except orjson.JSONDecodeError as error:
         detail, column = error.msg.split(": line ")[0], error.colno
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        return not_utf8(line, data)
+        return Raw(line, problem=not_utf8(line, data))
     if last and "end of data" in detail:
         return Raw(line, problem=Problem("data.truncated_line", line=line, excerpt=excerpt(data)))
     problem = Problem("data.json_broken", {"column": column, "detail": detail}, line=line, excerpt=excerpt(data))
     return Raw(line, problem=problem)
-
-
-# -- JSONL and TXT ----------------------------------------------------------------------------------------------------
-def jsonl_rows(stream: BinaryIO) -> Iterator[Raw]:
-    for number, data, size in byte_lines(stream):
-        if size > MAX_ROW_BYTES:
-            yield too_long(number, size, data)
-        else:
-            yield parse(number, data, last=not data.endswith(b"\n"))
-
-
-def txt_rows(stream: BinaryIO) -> Iterator[Raw]:
-    """Every line is a row `{"text"}`."""
-    for number, data, size in byte_lines(stream):
-        if size > MAX_ROW_BYTES:
-            yield too_long(number, size, data)
-            continue
-        try:
-            yield Raw(number, {"text": data.decode("utf-8").strip("\r\n")})
-        except UnicodeDecodeError:
-            yield not_utf8(number, data)
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
@@ -162,7 +182,7 @@ def json_rows(stream: BinaryIO) -> Iterator[Raw]:
                 failure = error
             else:
                 data = text[position:end].encode("utf-8", "surrogateescape")
-                yield too_long(line, len(data), data) if len(data) > MAX_ROW_BYTES else parse(line, data, last=False)
+                yield _element(line, data)
                 line += text.count("\n", position, end)
                 position = end
                 continue
@@ -176,6 +196,12 @@ def json_rows(stream: BinaryIO) -> Iterator[Raw]:
         return
 
 
+def _element(line: int, data: bytes) -> Raw:
+    if len(data) > MAX_ROW_BYTES:
+        return Raw(line, problem=too_long(line, len(data), data))
+    return parse(line, data, last=False)
+
+
 def _may_go_on(text: str, position: int, failure: json.JSONDecodeError) -> bool:
     """Whether the element may only be incomplete: it fails where the text read so far ends, or inside a string."""
     if len(text) - position > 2 * MAX_ROW_BYTES:
@@ -186,7 +212,7 @@ def _may_go_on(text: str, position: int, failure: json.JSONDecodeError) -> bool:
 def _end_of_json(text: str, position: int, line: int, failure: json.JSONDecodeError | None) -> Raw:
     rest = text[position:]
     if len(rest) > MAX_ROW_BYTES:
-        return too_long(line, len(rest), rest)
+        return Raw(line, problem=too_long(line, len(rest), rest))
     if failure is None or _may_go_on(text, position, failure):
         return Raw(line, problem=Problem("data.truncated_line", line=line, excerpt=excerpt(rest)))
     params = {"column": failure.colno, "detail": failure.msg}
@@ -198,14 +224,14 @@ def _end_of_json(text: str, position: int, line: int, failure: json.JSONDecodeEr
 def csv_rows(stream: BinaryIO) -> Iterator[Raw]:
     """Rows by the names in the first line; cells may hold line breaks. The separator is that of the first line."""
     csv.field_size_limit(MAX_ROW_BYTES)
-    wrong: list[Raw] = []
+    wrong: list[Problem] = []
     lines = _csv_lines(stream, wrong)
     header_line = next(lines, "")
     delimiter = max(",\t;", key=header_line.count)
     header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     if wrong:
-        yield wrong.pop()
+        yield Raw(1, problem=wrong.pop())
         return
     while True:
         line = rows.line_num + 2  # the header was read before, and lines count from 1
@@ -217,7 +243,7 @@ def csv_rows(stream: BinaryIO) -> Iterator[Raw]:
             yield Raw(line, problem=Problem("data.csv_broken", {"detail": str(error)}, line=line))
             continue
         if wrong:
-            yield wrong[0]
+            yield Raw(line, problem=wrong[0])
             wrong.clear()
         elif len(cells) not in (0, len(header)):
             params = {"found": len(cells), "expected": len(header)}
@@ -228,7 +254,14 @@ def csv_rows(stream: BinaryIO) -> Iterator[Raw]:
             yield Raw(line, dict(zip(header, cells, strict=True)))
 
 
-def _csv_lines(stream: BinaryIO, wrong: list[Raw]) -> Iterator[str]:
+def repeated_columns(head: bytes) -> list[str]:
+    """Names that stand twice in the first line: of such columns only the last can be read."""
+    first = head.removeprefix(BOM).split(b"\n", 1)[0].decode("utf-8", errors="replace")
+    names = [name.strip() for name in next(csv.reader([first], delimiter=max(",\t;", key=first.count)), [])]
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _csv_lines(stream: BinaryIO, wrong: list[Problem]) -> Iterator[str]:
     """Lines as text; one that is not UTF-8 is noted in `wrong`, and passed on with replacement characters."""
     number = 0
     while data := stream.readline(MAX_ROW_BYTES + 1):
@@ -252,9 +285,12 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Raw]:
             seekable.seek(0)
         try:
             number = 0
-            for batch in pq.ParquetFile(seekable).iter_batches(batch_size=1000):
-                for value in batch.to_pylist():
-                    number += 1
-                    yield Raw(number, value)
+            with pq.ParquetFile(seekable) as file:
+                held = max(1, sum(file.metadata.row_group(at).total_byte_size for at in range(file.num_row_groups)))
+                size = min(BATCH_ROWS, max(1, BATCH_BYTES * file.metadata.num_rows // held))
+                for batch in file.iter_batches(batch_size=size):
+                    for value in batch.to_pylist():
+                        number += 1
+                        yield Raw(number, value)
         except (pa.ArrowException, OSError) as error:
             raise DataError("data.parquet_broken", detail=str(error).split("\n")[0]) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,23 +12,67 @@ import pyarrow.parquet as pq
 
 from core.data.formats import Kind, Row
 from core.records import Record
+from core.rundir import read_record
 
 GROUP_ROWS = 2000
 
+META: list[tuple[str, pa.DataType]] = [  # beside the canonical columns of every row
+    ("line", pa.int64()), ("source", pa.string()), ("difficulty", pa.float64()), ("score", pa.float64()),
+]  # fmt: skip
+META_NAMES = [name for name, _ in META]
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_ANSWERS = pa.list_(pa.struct([("content", pa.string()), ("score", pa.float64())]))
 SCHEMAS: dict[Kind, pa.Schema] = {
-    "text": pa.schema([("line", pa.int64()), ("text", pa.string())]),
-    "messages": pa.schema([("line", pa.int64()), ("messages", _TURNS)]),
-    "preference": pa.schema([("line", pa.int64()), ("prompt", _TURNS), ("chosen", _TURNS), ("rejected", _TURNS)]),
+    "text": pa.schema([*META, ("text", pa.string())]),
+    "messages": pa.schema([*META, ("messages", _TURNS)]),
+    "prompt": pa.schema([*META, ("prompt", _TURNS)]),
+    "preference": pa.schema([*META, ("prompt", _TURNS), ("chosen", _TURNS), ("rejected", _TURNS)]),
+    "ranked": pa.schema([*META, ("prompt", _TURNS), ("answers", _ANSWERS)]),
     "choice": pa.schema(
-        [("line", pa.int64()), ("question", pa.string()), ("choices", pa.list_(pa.string())), ("answer", pa.string())]
+        [*META, ("question", pa.string()), ("choices", pa.list_(pa.string())), ("answer", pa.string())]
     ),
 }
-DROPPED = pa.schema([("line", pa.int64()), ("code", pa.string()), ("message", pa.string()), ("excerpt", pa.string())])
+DROPPED = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("excerpt", pa.string()),
+        ("step", pa.int64()),  # of the recipe, from 1; null where the row never was a canonical one
+        ("row", pa.string()),  # the canonical row itself, as JSON
+        ("params", pa.string()),  # what fills the message, as JSON: a page translates it by code
+    ]
+)
+REPAIRED = pa.schema(
+    [("line", pa.int64()), ("codes", pa.list_(pa.string())), ("before", pa.string()), ("after", pa.string())]
+)
+
+
+class Meta(NamedTuple):
+    """What is known of a row beside its text. `source` is None where it is the dataset itself."""
+
+    line: int
+    source: str | None = None
+    difficulty: float | None = None
+    score: float | None = None
+
+
+class StepCount(Record):
+    """What one step of a recipe did: rows before and after it, and how many of these it changed."""
+
+    do: str
+    before: int
+    after: int
+    changed: int = 0
 
 
 class DatasetCard(Record):
-    """`card.json`. `sha256` covers the source's content and the way it was read; times are seconds since the epoch."""
+    """`card.json`. `sha256` covers the source's content and the way it was read; times are seconds since the epoch.
+
+    A dataset made by a recipe has `parents` (name@version), the `recipe`, the names of all datasets that came of it
+    (`parts`), and what its `steps` did. `duplicates` rows have a normal text that an earlier row has, too; None: not
+    counted. `languages` and `sources` count rows.
+    """
 
     schema_version: int = 1
     name: str
@@ -45,6 +89,16 @@ class DatasetCard(Record):
     source_name: str
     source_bytes: int
     created: float
+    parents: list[str] = []
+    recipe: dict[str, Any] | None = None
+    parts: list[str] = []
+    steps: list[StepCount] = []
+    duplicates: int | None = None
+    repaired: int = 0
+    languages: dict[str, int] = {}
+    sources: dict[str, int] = {}
+    licence: str = ""
+    origin: str = ""
 
 
 class Dataset:
@@ -79,12 +133,18 @@ class Dataset:
 
     def take(self, indices: Sequence[int]) -> list[Row]:
         """The rows with these indices, in the order given."""
-        table = self._table(indices)
-        return [] if table is None else table.drop_columns(["line"]).to_pylist()
+        columns = [field.name for field in SCHEMAS[self.card.kind] if field.name not in META_NAMES]
+        table = self._table(indices, columns)
+        return [] if table is None else table.to_pylist()
+
+    def meta(self, indices: Sequence[int]) -> list[Meta]:
+        """What is known of these rows beside their text. Versions of earlier days know the line only."""
+        table = self._table(indices, META_NAMES)
+        return [] if table is None else [Meta(**row) for row in table.to_pylist()]
 
     def lines(self, indices: Sequence[int]) -> list[int]:
         """On which lines of the source these rows stood."""
-        table = self._table(indices)
+        table = self._table(indices, ["line"])
         return [] if table is None else table.column("line").to_pylist()
 
     def batches(self, size: int = GROUP_ROWS) -> Iterator[list[Row]]:
@@ -93,11 +153,20 @@ class Dataset:
             yield self.rows(start, size)
 
     def dropped(self) -> list[dict[str, Any]]:
-        """What could not be used: `{"line", "code", "message", "excerpt"}` a row."""
+        """What is not in it: `{"line", "code", "message", "excerpt", "step", "row", "params"}` a row.
+
+        `step` (of the recipe, from 1), `row` and `params` (both JSON) may be None.
+        """
         rows: list[dict[str, Any]] = pq.read_table(self.folder / "dropped.parquet").to_pylist()
+        return [{**dict.fromkeys(DROPPED.names), **row} for row in rows]
+
+    def repaired(self) -> list[dict[str, Any]]:
+        """What the import mended: `{"line", "codes", "before", "after"}` a row, the last two as JSON."""
+        path = self.folder / "repaired.parquet"
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
         return rows
 
-    def _table(self, indices: Sequence[int]) -> pa.Table | None:
+    def _table(self, indices: Sequence[int], columns: list[str]) -> pa.Table | None:
         wanted = np.asarray(indices, dtype=np.int64)
         if len(wanted) == 0:
             return None
@@ -105,6 +174,13 @@ class Dataset:
             raise IndexError(f"{self.ref} has {len(self)} rows")
         groups = np.unique(wanted // GROUP_ROWS)
         with pq.ParquetFile(self.folder / "data.parquet") as file:
-            table = file.read_row_groups(groups.tolist())
+            there = set(file.schema_arrow.names)
+            table = file.read_row_groups(groups.tolist(), [name for name in columns if name in there])
         places = np.searchsorted(groups, wanted // GROUP_ROWS) * GROUP_ROWS + wanted % GROUP_ROWS
         return table.take(pa.array(places))
+
+
+def open_version(folder: Path) -> Dataset | None:
+    """The version in `folder`; None where there is none."""
+    card = read_record(folder / "card.json", DatasetCard)
+    return None if card is None else Dataset(folder, card)

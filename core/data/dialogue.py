@@ -13,10 +13,15 @@ Message = dict[str, str]  # {"role", "content"}
 Value = Mapping[str, Any]
 
 ROLES = {
-    "system": "system",
+    "system": "system", "developer": "system",
     "human": "user", "user": "user", "prompter": "user",
     "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
 }  # fmt: skip
+TOOLS = {
+    "tool", "tools", "tool_call", "tool_calls", "tool_response", "tool_result", "function", "function_call",
+    "function_response", "function-call", "function-response", "observation", "ipython", "environment", "execution",
+}  # fmt: skip
+REASONING = {"reasoning", "reasoning_content", "thinking", "think", "thought", "thoughts", "analysis", "cot"}
 
 
 class RowError(Exception):
@@ -66,6 +71,10 @@ def read_turns(value: Any, key: str) -> list[Message]:
 
 
 def _read_turn(turn: Any, number: int) -> Message:
+    if type(turn) is dict:  # nearly all turns are so, and there are millions
+        said, content = turn.get("from"), turn.get("value")
+        if type(said) is str and said in ROLES and type(content) is str and content and not content.isspace():
+            return {"role": ROLES[said], "content": content}
     if not isinstance(turn, dict):
         raise RowError("data.turn_not_object", turn=number, found=kind_of(turn))
     if "from" in turn:
@@ -76,7 +85,7 @@ def _read_turn(turn: Any, number: int) -> Message:
         raise RowError("data.turn_keys", turn=number, found=", ".join(map(str, turn)) or "–")
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:
-        raise RowError("data.unknown_role", turn=number, role=str(said))
+        raise _no_role(said, number)
     if isinstance(content, list):
         content = _joined(content, number)
     if not isinstance(content, str):
@@ -84,6 +93,12 @@ def _read_turn(turn: Any, number: int) -> Message:
     if not content.strip():
         raise RowError("data.empty_turn", turn=number, role=role)
     return {"role": role, "content": content}
+
+
+def _no_role(said: Any, number: int) -> RowError:
+    name = said.lower() if isinstance(said, str) else ""
+    code = "data.tool_role" if name in TOOLS else "data.reasoning_role" if name in REASONING else "data.unknown_role"
+    return RowError(code, turn=number, role=str(said))
 
 
 def _joined(parts: Sequence[Any], number: int) -> str:
@@ -110,8 +125,17 @@ def check_order(messages: list[Message], *, answered: bool = True) -> list[Messa
         expected = "assistant" if (index - start) % 2 else "user"
         found = messages[index]["role"]
         if found != expected:
-            raise RowError("data.role_order", turn=index + 1, found=found, expected=expected)
+            raise _out_of_order(messages, index, expected)
     last = "assistant" if answered else "user"
     if len(messages) == start or messages[-1]["role"] != last:
         raise RowError("data.no_answer" if answered else "data.no_question")
     return messages
+
+
+def _out_of_order(messages: list[Message], index: int, expected: str) -> RowError:
+    turn, found = index + 1, messages[index]["role"]
+    if found == "system":
+        return RowError("data.system_in_middle", turn=turn)
+    if index and found == messages[index - 1]["role"]:
+        return RowError("data.same_role_twice", turn=turn, before=turn - 1, role=found)
+    return RowError("data.role_order", turn=turn, found=found, expected=expected)

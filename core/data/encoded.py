@@ -11,13 +11,16 @@ to a folder of its own that is renamed, so two processes may do it at once. `cor
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from core.data.library import Dataset
 
 CHUNK_ROWS = 500
+CHUNKS_AHEAD = 2
 
 Ints = NDArray[np.int32]
 
@@ -107,8 +111,7 @@ def encode_dataset(
     if dataset.card.kind != "messages":
         raise DataError("data.wrong_kind", ref=dataset.ref, kind=dataset.card.kind, needed="messages")
     chosen = np.arange(len(dataset)) if rows is None else np.asarray(rows, dtype=np.int64)
-    key = hashlib.sha256(f"{dataset.card.sha256}:{encoder.settings_sha256}:".encode() + chosen.tobytes()).hexdigest()
-    folder = cache_dir / key[:24]
+    folder = _folder(dataset, encoder, cache_dir, chosen)
     shelf.touch(folder)  # before the look: what was used just now is not removed by anybody
     if not (folder / shelf.MARK).is_file():
         shelf.sweep(cache_dir)
@@ -122,6 +125,18 @@ def encode_dataset(
     if on_progress is not None:
         on_progress(len(chosen), len(chosen))
     return encoded
+
+
+def cached_rows(dataset: Dataset, encoder: Encoder, cache_dir: Path) -> EncodedRows | None:
+    """All rows of a dataset as tokens where they were encoded before; None where not."""
+    folder = _folder(dataset, encoder, cache_dir, np.arange(len(dataset)))
+    shelf.touch(folder)
+    return EncodedRows(folder) if (folder / shelf.MARK).is_file() else None
+
+
+def _folder(dataset: Dataset, encoder: Encoder, cache_dir: Path, chosen: NDArray[np.int64]) -> Path:
+    settings = f"{dataset.card.sha256}:{encoder.settings_sha256}:".encode()
+    return cache_dir / hashlib.sha256(settings + chosen.tobytes()).hexdigest()[:24]
 
 
 def _build(
@@ -138,20 +153,22 @@ def _build(
     kept: list[int] = []
     label_counts: list[int] = []
     facts = Facts(truncated=0, unlabelled=[], refused={})
+    done = 0
     try:
         with open(temporary / "input_ids.bin", "wb") as ids_file, open(temporary / "labels.bin", "wb") as labels_file:
-            for start in range(0, len(chosen), CHUNK_ROWS):
-                if check_stop is not None:
-                    check_stop()
-                indices = chosen[start : start + CHUNK_ROWS].tolist()
-                for index, ids, labels in _chunk(dataset, encoder, indices, facts):
+            for chunk in _chunks(dataset, encoder, chosen, check_stop):
+                for index, ids, labels in chunk.kept:
                     ids_file.write(ids.tobytes())
                     labels_file.write(labels.tobytes())
                     lengths.append(len(ids))
                     kept.append(index)
                     label_counts.append(int((labels[1:] >= 0).sum()))
+                facts.truncated += chunk.facts.truncated
+                facts.unlabelled += chunk.facts.unlabelled
+                facts.refused |= chunk.facts.refused
+                done += len(chunk.kept) + len(chunk.facts.unlabelled)
                 if on_progress is not None:
-                    on_progress(start + len(indices), len(chosen))
+                    on_progress(done, len(chosen))
         np.save(temporary / "offsets.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
         np.save(temporary / "rows.npy", np.array(kept, dtype=np.int64))
         np.save(temporary / "label_counts.npy", np.array(label_counts, dtype=np.int64))
@@ -165,22 +182,53 @@ def _build(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _chunk(dataset: Dataset, encoder: Encoder, indices: list[int], facts: Facts) -> list[tuple[int, Ints, Ints]]:
-    """The rows of one chunk that have a label; `facts` takes note of the others."""
-    kept = []
+class _Chunk(NamedTuple):
+    """The rows of a chunk that have a label, (index, input_ids, labels), and what is to be said of it."""
+
+    kept: list[tuple[int, Ints, Ints]]
+    facts: Facts
+
+
+def _chunks(
+    dataset: Dataset, encoder: Encoder, chosen: NDArray[np.int64], check_stop: Callable[[], None] | None
+) -> Iterator[_Chunk]:
+    """The chunks in order. Two are under way at a time: while the tokenizer, which uses all cores, has the one, the
+    template writes the texts of the other."""
+    encoder.prepare()
+    starts = iter(range(0, len(chosen), CHUNK_ROWS))
+    with ThreadPoolExecutor(CHUNKS_AHEAD) as pool:
+
+        def begin(start: int) -> Future[_Chunk]:
+            return pool.submit(_chunk, dataset, encoder, chosen[start : start + CHUNK_ROWS].tolist())
+
+        ahead = deque(begin(start) for start in itertools.islice(starts, CHUNKS_AHEAD))
+        try:
+            while ahead:
+                if check_stop is not None:
+                    check_stop()
+                done = ahead.popleft().result()
+                ahead.extend(begin(start) for start in itertools.islice(starts, 1))
+                yield done
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
+
+
+def _chunk(dataset: Dataset, encoder: Encoder, indices: list[int]) -> _Chunk:
+    chunk = _Chunk([], Facts(truncated=0, unlabelled=[], refused={}))
     results = encoder.encode_batch(row["messages"] for row in dataset.take(indices))
     for index, (result, truncated) in zip(indices, results, strict=True):
         if isinstance(result, Refusal):
-            facts.refused[index] = result.reason
-            facts.unlabelled.append(index)
+            chunk.facts.refused[index] = result.reason
+            chunk.facts.unlabelled.append(index)
             continue
         ids, labels = result
         if (labels >= 0).any():
-            facts.truncated += truncated
-            kept.append((index, ids, labels))
+            chunk.facts.truncated += truncated
+            chunk.kept.append((index, ids, labels))
         else:
-            facts.unlabelled.append(index)
-    return kept
+            chunk.facts.unlabelled.append(index)
+    return chunk
 
 
 def _mapped(path: Path) -> Any:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -125,27 +125,40 @@ class Encoder:
     # -- batches ------------------------------------------------------------------------------------------------------
     def encode_batch(self, batch: Iterable[Sequence[Message]]) -> list[tuple[tuple[Any, Any] | Refusal, bool]]:
         """For each conversation ((input_ids, labels) as int32 arrays, truncated), or (Refusal, False)."""
-        windows = [Window.of(messages) for messages in batch]
-        refusals: dict[int, Refusal] = {}
-        waiting = list(range(len(windows)))
-        while waiting:
-            rendered: dict[int, Rendered] = {}
-            for index in waiting:
-                try:
-                    rendered[index] = self.template.conversation(windows[index].messages)
-                except RefusedError as error:
-                    refusals[index] = Refusal(str(error))
-            for index, tokens in zip(rendered, self._tokenise(list(rendered.values())), strict=True):
-                windows[index].tokens = tokens
-            waiting = [index for index in rendered if windows[index].narrow(self.max_length)]
         return [
-            (refusals[index], False) if index in refusals else self._finish(window)
-            for index, window in enumerate(windows)
+            (window, False) if isinstance(window, Refusal) else self._finish(window)
+            for window in self.windows(batch, self.max_length)
         ]
 
+    def windows(self, batch: Iterable[Sequence[Message]], limit: int | None) -> list[Window | Refusal]:
+        """The rounds that each conversation keeps within `limit` tokens, with their tokens before the cut at the right,
+        or why the template takes no such conversation."""
+        found: list[Window | Refusal] = [Window.of(messages) for messages in batch]
+        self._fill(found, range(len(found)))
+        return self.narrowed(found, limit)
+
+    def narrowed(self, windows: Iterable[Window | Refusal], limit: int | None) -> list[Window | Refusal]:
+        """Windows within `limit`, from wider ones that went through the tokenizer and stay as they are."""
+        found = [replace(one) if isinstance(one, Window) else one for one in windows]
+        while narrower := [at for at, one in enumerate(found) if isinstance(one, Window) and one.narrow(limit)]:
+            self._fill(found, narrower)
+        return found
+
+    def _fill(self, windows: list[Window | Refusal], places: Iterable[int]) -> None:
+        """Render and tokenise the windows at `places`; where the template refuses, the reason takes the place."""
+        rendered: list[tuple[Window, Rendered]] = []
+        for place in places:
+            window = windows[place]
+            assert isinstance(window, Window)
+            try:
+                rendered.append((window, self.template.conversation(window.messages)))
+            except RefusedError as error:
+                windows[place] = Refusal(str(error))
+        for (window, _), tokens in zip(rendered, self._tokenise([text for _, text in rendered]), strict=True):
+            window.tokens = tokens
+
     def _finish(self, window: Window) -> tuple[tuple[Any, Any], bool]:
-        tokens = window.tokens
-        assert tokens is not None  # every window that was not refused went through the tokenizer
+        tokens = window.encoded
         ids = np.array(tokens.ids[: self.max_length], dtype=np.int32)
         labels = ids.copy() if self.train_on == "all" else np.full_like(ids, IGNORED)
         for start, end in tokens.spans:
@@ -154,7 +167,7 @@ class Encoder:
 
     # -- text to tokens -----------------------------------------------------------------------------------------------
     def _tokenise(self, rendered: Sequence[Rendered]) -> list[Tokens]:
-        self._reset(self._backend)
+        self.prepare()
         plain = [one for one in rendered if not one.typed]
         typed = [self._twin.disguise(one) for one in rendered if one.typed]
         done = {
@@ -215,14 +228,16 @@ class Encoder:
     def _twin(self) -> Twin:
         return Twin(self._definition, self._backend, self.template.control)
 
-    @staticmethod
-    def _reset(backend: Any) -> None:
-        """Other callers share the tokenizer and may have left padding or truncation switched on."""
+    def prepare(self) -> None:
+        """Undo what other callers, who share the tokenizer, may have switched on. Threads may encode side by side after
+        it: a tokenizer at work cannot be switched."""
+        backend = self._backend
         if backend.truncation is not None:
             backend.no_truncation()
         if backend.padding is not None:
             backend.no_padding()
-        backend.encode_special_tokens = False
+        if backend.encode_special_tokens:
+            backend.encode_special_tokens = False
 
 
 def _token_at(encoding: Any, place: int, end: int, count: int) -> int:

@@ -1,58 +1,69 @@
-"""The row shapes that Galen knows, as one table, and the conversion of each to a canonical row.
+"""The row shapes that Galen knows, as one table: how a file's rows become canonical ones (see `core.data.kinds`).
 
-Canonical rows: `{"text"}`; `{"messages"}`; `{"prompt", "chosen", "rejected"}` (three lists of messages);
-`{"question", "choices", "answer"}` (the answer as letters: A is the first choice). A shape is found per file from its
-first rows, by keys, and the evidence is kept. To add a shape, write its converter and add a line to `SHAPES`; where
-two fit a row, the earlier line wins, so the more particular one stands first.
+A shape is found per file from its first rows, by keys, and the evidence is kept. To add a shape, write its converter in
+the module of its family (`shapes_dialogue`, `shapes_preference`, `shapes_choice`, `shapes_trees`, `shapes_parallel`)
+and add a line to `SHAPES`; where two fit a row, the earlier line wins, so the more particular one stands first.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from core.data.dialogue import (
-    Message,
-    RowError,
-    Value,
-    check_order,
-    kind_of,
-    optional_text,
-    read_turns,
-    text_of,
-    with_system,
-)
-from core.errors import Problem
+from core.data import shapes_choice as choice
+from core.data import shapes_dialogue as dialogue
+from core.data import shapes_parallel as parallel
+from core.data import shapes_preference as preference
+from core.data import shapes_trees as trees
+from core.data.containers import Raw
+from core.data.dialogue import RowError, Value, kind_of
+from core.data.kinds import STAGES_OF, Kind, Row
+from core.data.shapes_dialogue import ANSWERS
+from core.errors import DataError, Problem
 
-Kind = Literal["text", "messages", "preference", "choice"]
-Row = dict[str, Any]
+__all__ = ["SHAPES", "STAGES_OF", "Detection", "Kind", "Row", "Shape", "convert", "detect", "rows_of", "shape_named"]
 
-STAGES_OF: dict[Kind, list[str]] = {
-    "text": ["pretrain"],
-    "messages": ["sft", "pretrain", "ppo"],
-    "preference": ["reward", "ppo"],
-    "choice": ["evaluate"],
-}
-PROMPTS = ("prompt", "question", "conversations", "instruction", "messages")
-ANSWERS = ("output", "response", "completion", "answer")
-TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \n]?")
+Converter = Callable[[Value], Row] | Callable[[Value], list[Row]]
+Gather = Callable[[Iterable[Raw]], Iterator[Raw]]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A row fits when it has one key of every group in `needs`. `describe` tells a user what such a row looks like."""
+    """A row fits when it has one key of every group in `needs`. `describe` tells a user what such a row looks like.
+
+    `convert` gives the canonical row, or several. `only_if` looks closer where other shapes have the same keys; it
+    serves detection alone. `gather` puts several rows of the file together first: such a file has to be read in one
+    go. `detected` is off for another reading of the same rows, to be chosen by name.
+    """
 
     name: str
     kind: Kind
     needs: tuple[tuple[str, ...], ...]
     describe: str
-    convert: Callable[[Value], Row]
+    convert: Converter
+    only_if: Callable[[Value], bool] | None = None
+    gather: Gather | None = None
+    detected: bool = True
 
     def fits(self, row: Value) -> bool:
-        return all(any(row.get(key) is not None for key in group) for group in self.needs)
+        for group in self.needs:
+            for key in group:
+                if row.get(key) is not None:
+                    break
+            else:
+                return False
+        return True
+
+    def matches(self, row: Any) -> bool:
+        """Whether a file with such a row may be of this shape."""
+        return isinstance(row, dict) and self.fits(row) and (self.only_if is None or self.only_if(row))
+
+    @property
+    def own_source(self) -> bool:
+        """Whether a `source` key says where the row is from; in parallel text it is the text itself."""
+        return not any("source" in group for group in self.needs)
 
 
 @dataclass(frozen=True)
@@ -76,20 +87,41 @@ class Detection:
 def detect(rows: Iterable[Any]) -> Detection:
     """Find the shape of a file from its first rows (whatever is not an object counts as unfitting)."""
     sample = list(rows)
-    counts = {shape.name: sum(isinstance(row, dict) and shape.fits(row) for row in sample) for shape in SHAPES}
-    best = max(SHAPES, key=lambda shape: counts[shape.name])  # the first of equals
+    counts = {shape.name: sum(shape.matches(row) for row in sample) for shape in SHAPES if shape.detected}
+    best = max(
+        (shape for shape in SHAPES if shape.detected), key=lambda shape: counts[shape.name]
+    )  # the first of equals
     keys = tuple(dict.fromkeys(str(key) for row in sample if isinstance(row, dict) for key in row))
     matched = counts[best.name]
     return Detection(best if matched else None, matched, len(sample), keys)
 
 
 def convert(shape: Shape | None, row: Any) -> Row:
-    """The canonical row. Raises RowError with what is wrong and, for wrong keys, what would be right."""
+    """The canonical row, or the first of them. Raises RowError as `rows_of` does."""
+    return rows_of(shape, row)[0]
+
+
+def rows_of(shape: Shape | None, row: Any) -> list[Row]:
+    """All canonical rows that one row of the file gives: one, for most shapes, and never none.
+
+    Raises RowError with what is wrong and, for wrong keys, what would be right.
+    """
     if not isinstance(row, dict):
         raise RowError("data.not_object", found=kind_of(row))
     if shape is None or not shape.fits(row):
         raise _wrong_keys(shape, row)
-    return shape.convert(row)
+    found = shape.convert(row)
+    return found if isinstance(found, list) else [found]
+
+
+def shape_named(name: str) -> Shape:
+    """The shape called `name`. Raises DataError `data.no_such_shape` with the nearest name."""
+    found = next((shape for shape in SHAPES if shape.name == name), None)
+    if found is None:
+        names = [shape.name for shape in SHAPES]
+        nearest = difflib.get_close_matches(name, names, 1)
+        raise DataError("data.no_such_shape", name=name, known=", ".join(names), nearest=nearest[0] if nearest else "")
+    return found
 
 
 def _wrong_keys(shape: Shape | None, row: Mapping[str, Any]) -> RowError:
@@ -97,10 +129,14 @@ def _wrong_keys(shape: Shape | None, row: Mapping[str, Any]) -> RowError:
     if shape is not None:
         missing = [group for group in shape.needs if not any(row.get(key) is not None for key in group)]
         return RowError("data.missing_key", found=found, missing=_either(missing), shape=shape.name)
-    known = {key for each in SHAPES for group in each.needs for key in group}
+    shapes = [each for each in SHAPES if each.detected]
+    known = {key for each in shapes for group in each.needs for key in group}
     near = [match for key in row for match in difflib.get_close_matches(str(key).lower(), known, 1, 0.75)]
-    fitting = [each for each in SHAPES if any(key in group for key in near for group in each.needs)] or list(SHAPES)
-    would = "; ".join(f"{each.name} ({each.describe})" for each in fitting[:4])
+    having = {each.name: sum(any(key in group for key in near) for group in each.needs) for each in shapes}
+    fitting = sorted(
+        (each for each in shapes if having[each.name]), key=lambda each: (-having[each.name], each not in FAMILIAR)
+    )
+    would = "; ".join(f"{each.name} ({each.describe})" for each in (fitting or FAMILIAR)[:4])
     return RowError("data.unknown_shape", found=found, would=would)
 
 
@@ -108,138 +144,66 @@ def _either(groups: list[tuple[str, ...]]) -> str:
     return ", ".join(" | ".join(group) for group in groups)
 
 
-# -- converters -------------------------------------------------------------------------------------------------------
-def _text(row: Value) -> Row:
-    return {"text": text_of(row, "text")}
-
-
-def _turns(*keys: str) -> Callable[[Value], Row]:
-    def convert(row: Value) -> Row:
-        key = _present(row, keys)
-        return {"messages": check_order(with_system(row, read_turns(row[key], key)))}
-
-    return convert
-
-
-def _pair(questions: tuple[str, ...], answers: tuple[str, ...]) -> Callable[[Value], Row]:
-    """A question and an answer, each text or a list of messages, with optional `input`, `system` and `history`."""
-
-    def convert(row: Value) -> Row:
-        asked = _asked(row, _present(row, questions))
-        return {"messages": check_order([*asked, *_answered(row, _present(row, answers))])}
-
-    return convert
-
-
-def _present(row: Value, keys: tuple[str, ...]) -> str:
-    return next(key for key in keys if row.get(key) is not None)
-
-
-def _asked(row: Value, key: str) -> list[Message]:
-    """The messages up to the answer."""
-    if isinstance(row[key], list):
-        return with_system(row, read_turns(row[key], key))
-    question = text_of(row, key)
-    detail = optional_text(row, "input") if key == "instruction" else ""
-    content = f"{question}\n{detail}" if detail else question
-    return with_system(row, [*_history(row.get("history")), {"role": "user", "content": content}])
-
-
-def _answered(row: Value, key: str) -> list[Message]:
-    value = row[key]
-    if isinstance(value, dict):
-        return read_turns([value], key)
-    if isinstance(value, list):
-        return read_turns(value, key)
-    return [{"role": "assistant", "content": text_of(row, key)}]
-
-
-def _history(value: Any) -> list[Message]:
-    """Alpaca's earlier turns: pairs of question and answer."""
-    if value is None or value == "":
-        return []
-    if not isinstance(value, list):
-        raise RowError("data.not_turns", key="history", found=kind_of(value))
-    messages: list[Message] = []
-    for pair in value:
-        if not (
-            isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) and text.strip() for text in pair)
-        ):
-            raise RowError("data.history_pair")
-        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    return messages
-
-
-def _preference(row: Value) -> Row:
-    chosen_key, rejected_key = (
-        _present(row, ("chosen", "response_chosen")),
-        _present(row, ("rejected", "response_rejected")),
-    )
-    answers = [_transcript(row, key) or _answered(row, key) for key in (chosen_key, rejected_key)]
-    key = next((key for key in PROMPTS if row.get(key)), None)
-    shared = _shared(*answers)
-    if len(answers[0]) > 1 and shared:  # whole conversations: what they share is the prompt
-        prompt, answers = answers[0][:shared], [answer[shared:] for answer in answers]
-    elif key is not None:
-        prompt = _asked(row, key)
-    else:
-        raise RowError("data.no_prompt", found=", ".join(map(str, row)))
-    for answer, name in zip(answers, (chosen_key, rejected_key), strict=True):
-        if [message["role"] for message in answer] != ["assistant"]:
-            raise RowError("data.pair_differs", key=name)
-    if answers[0] == answers[1]:
-        raise RowError("data.same_pair", chosen=chosen_key, rejected=rejected_key)
-    return {"prompt": check_order(prompt, answered=False), "chosen": answers[0], "rejected": answers[1]}
-
-
-def _shared(first: list[Message], second: list[Message]) -> int:
-    """How many messages two conversations begin with in common; their last ones are never shared."""
-    count = 0
-    limit = min(len(first), len(second)) - 1
-    while count < limit and first[count] == second[count]:
-        count += 1
-    return count
-
-
-def _transcript(row: Value, key: str) -> list[Message]:
-    """The turns of an HH-RLHF text (`Human: … Assistant: …`); [] where it is none."""
-    value = row[key]
-    if not isinstance(value, str) or not value.lstrip().startswith("Human:") or "\n\nAssistant:" not in value:
-        return []
-    parts = TRANSCRIPT.split(value.strip())[1:]
-    turns = [{"role": said, "content": text.strip()} for said, text in zip(parts[::2], parts[1::2], strict=True)]
-    spelt = {"Human": "user", "Assistant": "assistant"}
-    return read_turns([{**turn, "role": spelt[turn["role"]]} for turn in turns], key)
-
-
-def _choice(row: Value) -> Row:
-    """C-Eval and CMMLU (columns A to D), MedQA (`options`, `answer_idx`), CMB (`option`, several letters)."""
-    options = (
-        row.get("options") or row.get("option") or {key: row[key] for key in "ABCDEFGH" if row.get(key) is not None}
-    )
-    if not isinstance(options, dict) or len(options) < 2:
-        raise RowError("data.choices", found=kind_of(options))
-    names = sorted(key for key in options if options[key] not in (None, ""))
-    choices = [text_of(options, name) for name in names]
-    answer = str(row.get("answer_idx") or row.get("answer") or "").strip().upper()
-    if not answer or names != list("ABCDEFGHIJ"[: len(names)]) or any(letter not in names for letter in answer):
-        raise RowError("data.choice_answer", answer=answer, names=", ".join(names))
-    return {"question": text_of(row, "question"), "choices": choices, "answer": "".join(sorted(set(answer)))}
-
+_SCORED = "prompt, answers[content, score]: a higher score is better"
+_RANKED = "prompt, answers[content, rank]: the lowest rank is the best"
+_SIDES = (("translation", "source", "src", "zh", "en"), ("translation", "target", "tgt", "en", "zh"))
 
 SHAPES: tuple[Shape, ...] = (
+    # answers that were compared
     Shape("preference", "preference", (("chosen", "response_chosen"), ("rejected", "response_rejected")),
-          "prompt, chosen, rejected", _preference),
-    Shape("choice", "choice", (("question",), ("A",), ("B",), ("answer",)), "question, A … D, answer", _choice),
-    Shape("choice-options", "choice", (("question",), ("options", "option"), ("answer_idx", "answer")),
-          "question, options, answer_idx", _choice),
+          "prompt, chosen, rejected", preference.preference),
+    Shape("shp", "preference", (("history",), ("human_ref_A",), ("human_ref_B",), ("labels",)),
+          "history, human_ref_A, human_ref_B, labels", preference.stanford),
+    Shape("ultrafeedback", "ranked", (("instruction", "prompt"), ("completions",)),
+          "instruction, completions[response, annotations]: a higher rating is better", preference.ultrafeedback,
+          only_if=preference.is_ultrafeedback),
+    Shape("ranked-scores", "ranked", (preference.PROMPTS, preference.LISTS), _SCORED, preference.ranked_by_score,
+          only_if=preference.has_scores),
+    Shape("ranked-ranks", "ranked", (preference.PROMPTS, preference.LISTS), _RANKED, preference.ranked_by_rank,
+          only_if=preference.has_ranks),
+    # trees of messages
+    Shape("oasst-trees", "messages", (("prompt",),), "prompt[text, replies]: threads of the best-ranked replies",
+          trees.threads, only_if=trees.is_tree),
+    Shape("oasst-trees-ranked", "ranked", (("prompt",),), "prompt[text, replies[rank]]: the lowest rank is the best",
+          trees.siblings, detected=False),
+    Shape("oasst-table", "messages", (("message_id",), ("text",), ("role",)),
+          "message_id, parent_id, text, role: threads of the best-ranked replies", trees.threads, gather=trees.trees),
+    Shape("oasst-table-ranked", "ranked", (("message_id",), ("text",), ("role",)),
+          "message_id, parent_id, text, role, rank: the lowest rank is the best", trees.siblings, gather=trees.trees,
+          detected=False),
+    # multiple choice
+    Shape("choice", "choice", (choice.QUESTION, ("A",), ("B",), ("answer", "Answer")), "question, A … D, answer",
+          choice.columns),
+    Shape("medmcqa", "choice", (("question",), ("opa",), ("opb",), ("cop",)),
+          "question, opa … opd, cop: 0 is the first choice", choice.medmcqa, only_if=choice.counts_from_zero),
+    Shape("medmcqa-from-1", "choice", (("question",), ("opa",), ("opb",), ("cop",)),
+          "question, opa … opd, cop: 1 is the first choice", choice.medmcqa_from_one, only_if=choice.counts_from_one),
+    Shape("choice-options", "choice", (choice.QUESTION, choice.OPTIONS, choice.ANSWER),
+          "question, options, answer_idx | answer", choice.options),
+    # dialogues
     Shape("sharegpt", "messages", (("conversations", "conversation"),), "conversations[from, value]",
-          _turns("conversations", "conversation")),
-    Shape("messages", "messages", (("messages",),), "messages[role, content]", _turns("messages")),
+          dialogue.turns("conversations", "conversation")),
+    Shape("messages", "messages", (("messages",),), "messages[role, content]", dialogue.turns("messages")),
+    Shape("belle", "messages", (("instruction",), ("output",)), "instruction (Human: … Assistant: …), output",
+          dialogue.belle, only_if=dialogue.is_belle),
     Shape("alpaca", "messages", (("instruction",), ANSWERS), "instruction, input, output",
-          _pair(("instruction",), ANSWERS)),
+          dialogue.pair(("instruction",), ANSWERS)),
+    Shape("question-lists", "messages", (("questions", "question"), ("answers", "answer")),
+          "questions[…], answers[…]: a row for every question", dialogue.question_lists, only_if=dialogue.has_lists),
     Shape("prompt-response", "messages", (("prompt", "question", "query"), ANSWERS),
           "prompt, response | prompt, completion | question, answer",
-          _pair(("prompt", "question", "query"), ANSWERS)),
-    Shape("text", "text", (("text",),), "text", _text),
+          dialogue.pair(("prompt", "question", "query"), ANSWERS)),
+    Shape("huatuogpt", "messages", (("data",),), "data[问：…, 答：…]", dialogue.asked_and_answered,
+          only_if=dialogue.is_asked_and_answered),
+    # parallel text
+    Shape("parallel", "messages", _SIDES, "source, target | zh, en | translation[zh, en]: from the first to the second",
+          parallel.forward, only_if=parallel.is_parallel),
+    Shape("parallel-back", "messages", _SIDES, "source, target | zh, en: from the second to the first",
+          parallel.backward, detected=False),
+    Shape("parallel-both", "messages", _SIDES, "source, target | zh, en: both ways, two rows of each",
+          parallel.both_ways, detected=False),
+    # questions alone, and plain text
+    Shape("prompt", "prompt", (("prompt", "query"),), "prompt, and no answer", dialogue.prompt("prompt", "query")),
+    Shape("text", "text", (("text",),), "text", dialogue.text),
 )  # fmt: skip
+FAMILIAR = tuple(shape for shape in SHAPES if shape.name in ("alpaca", "sharegpt", "preference", "text"))

@@ -29,12 +29,13 @@ def touch(folder: Path) -> None:
         return
 
 
-def sweep(cache_dir: Path, *, now: float | None = None) -> list[str]:
-    """Remove what is older than a month, then the least recently used beyond 20 GB. Returns the names removed.
+def sweep(cache_dir: Path, *, now: float | None = None, kept_bytes: int | None = None) -> list[str]:
+    """Remove what is older than a month, then the least recently used beyond `kept_bytes` (20 GB). Returns their names.
 
     Half-built folders of processes that were killed go after a day.
     """
     now = time.time() if now is None else now
+    most = KEPT_BYTES if kept_bytes is None else kept_bytes
     used: dict[Path, float] = {}
     for folder in cache_dir.glob("*/"):
         mark = folder if folder.name.startswith(TEMPORARY) else folder / MARK
@@ -43,11 +44,11 @@ def sweep(cache_dir: Path, *, now: float | None = None) -> list[str]:
         except OSError:  # not one of ours, or gone
             continue
     going: list[Path] = []
-    kept_bytes = 0
+    held = 0
     for folder, last in sorted(used.items(), key=lambda item: -item[1]):
-        kept_bytes += folder_size(folder)
+        held += folder_size(folder)
         half_built = folder.name.startswith(TEMPORARY)
-        if now - last > DAY and (half_built or now - last > KEPT_SECONDS or kept_bytes > KEPT_BYTES):
+        if now - last > DAY and (half_built or now - last > KEPT_SECONDS or held > most):
             going.append(folder)
     for folder in going:
         _remove(folder)

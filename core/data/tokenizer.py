@@ -17,12 +17,17 @@ from core.rundir import read_json
 GENERIC = {"", "TokenizersBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast"}
 
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer in `folder`, a `transformers` tokenizer. Raises ModelError `model.no_tokenizer`."""
+def needs_torch(folder: Path) -> bool:
+    """Whether loading this tokenizer loads torch, which the page never does: it asks another process then."""
     config = read_json(folder / "tokenizer_config.json") or {}
     generic = str(config.get("tokenizer_class") or "") in GENERIC and "auto_map" not in config
+    return not (generic and (folder / "tokenizer.json").is_file())
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer in `folder`, a `transformers` tokenizer. Raises ModelError `model.no_tokenizer`."""
     try:
-        if generic and (folder / "tokenizer.json").is_file():
+        if not needs_torch(folder):
             from transformers import TokenizersBackend
 
             return TokenizersBackend.from_pretrained(folder, local_files_only=True)

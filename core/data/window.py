@@ -48,6 +48,12 @@ class Window:
         return [*self.system, *(message for turns in self.rounds[self.first : self.stop] for message in turns)]
 
     @property
+    def encoded(self) -> Tokens:
+        """`tokens`, once the window went through the tokenizer."""
+        assert self.tokens is not None
+        return self.tokens
+
+    @property
     def shortened(self) -> bool:
         return self.first > 0 or self.stop < len(self.rounds)
 

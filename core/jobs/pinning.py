@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core.configs.data import Input, Recipe
 from core.configs.stages import Stage, StageConfig
 from core.data.library import resolve
+from core.data.plan import pinned
 from core.errors import ConfigError, GalenError, Problem
 from core.hardware import expand
 from core.models.library import resolve_base
@@ -34,6 +36,8 @@ class Pins:
         """Note what `look` finds as the value of `key`, or what it complains about."""
         try:
             self.values[key] = look()
+        except ConfigError as error:  # its problems have keys of their own
+            self.problems.extend(error.problems)
         except GalenError as error:
             whole = Problem(error.code, error.params, key=key)
             self.problems.extend([whole, *(replace(problem, key=problem.key or key) for problem in error.problems)])
@@ -54,7 +58,7 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     files: dict[str, Callable[[], str]] = {}
-    for field in ("train", "validation"):
+    for field in ("train", "validation", "rows"):
         text = getattr(data, field, None)
         if isinstance(text, str) and text:
             look = partial(_dataset_ref, workspace, text, getattr(data, "bad_rows", "stop"))
@@ -62,6 +66,9 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
                 files[f"data.{field}"] = look
             else:
                 pins.pin(f"data.{field}", look)
+    recipe = getattr(config, "recipe", None)
+    if isinstance(recipe, Recipe):
+        pins.pin("recipe", partial(pinned, workspace, recipe))
     pins.check()
     for key, bring_in in files.items():
         pins.pin(key, bring_in)
@@ -84,14 +91,24 @@ def _model_name(workspace: Workspace, text: str) -> str:
 def _default_name(stage: str, values: dict[str, Any], config: StageConfig) -> str:
     """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`."""
     model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
-    dataset = values.get("data.train", "").split("@")[0]
+    used = [values[key] for key in ("data.train", "data.rows") if key in values]
+    used += [each.dataset for each in _inputs(values)]
+    dataset = " + ".join(ref.split("@")[0] for ref in used)
     return " ".join(part for part in (Path(model).name, stage, dataset) if part)[:NAME_LENGTH].strip()
+
+
+def _inputs(values: dict[str, Any]) -> list[Input]:
+    recipe = values.get("recipe")
+    return recipe.inputs if isinstance(recipe, Recipe) else []
 
 
 def _with(config: StageConfig, values: dict[str, Any]) -> StageConfig:
     """A copy of `config` with these dotted keys set, validated again."""
     data = config.model_dump()
     for key, value in values.items():
-        section, field = key.split(".")
-        data[section][field] = value
+        section, _, field = key.partition(".")
+        if field:
+            data[section][field] = value
+        else:
+            data[section] = value.model_dump()
     return type(config).model_validate(data)

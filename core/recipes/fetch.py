@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.children import run_child
 from core.configs.stages import FetchConfig
+from core.disk import require_space
 from core.errors import ModelError
 from core.models import starter
-from core.models.child import run_child
-from core.models.disk import require_space
 from core.models.library import CARD, STARTER, describe, read_card, write_card
 from core.models.lineage import file_sha256, weight_hashes
 from core.models.sources import Source, understand
@@ -103,7 +103,7 @@ def _make_hub(source: Source, config: FetchConfig, downloads: Path, building: Pa
         on_line=lambda line: plan.update(line.get("plan", {})),
         on_tick=lambda: follow(min(folder_size(downloads), plan.get("total") or 0), plan.get("total")),
     )
-    ended.raise_error()
+    ended.raise_error(ModelError)
     if source.file is not None:
         _convert("gguf", downloads / source.file, building, report)
     elif weight_files(downloads):
@@ -141,7 +141,7 @@ def _convert(kind: str, source: Path, target: Path, report: Report) -> None:
     report.phase("converting")
     command = python_command("core.models.convert", kind, str(source), str(target))
     ended = run_child(command, check_stop=report.check_stop)
-    ended.raise_error()
+    ended.raise_error(ModelError)
 
 
 def _finish(source: Source, facts: dict[str, Any], workspace: Workspace, building: Path, report: Report) -> None:

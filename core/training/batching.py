@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from core.data.packing import deal, pack, steps_of
+
 IGNORED = -100
 
 
@@ -115,42 +117,9 @@ class StepSampler(Sampler[list[Step]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[Step]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.lengths))
-        for start in range(0, len(order), self.rows_per_step):
-            rows = order[start : start + self.rows_per_step]
+        for rows in steps_of(len(self.lengths), self.rows_per_step, self.seed, self.epoch):
             hand = deal(rows, self.lengths, self.world_size)[self.rank]
             yield [Step(hand, int(self.label_counts[rows].sum()), int(self.lengths[rows].sum()), int(rows[0]))]
-
-
-def deal(rows: np.ndarray, lengths: np.ndarray, hands: int) -> list[list[int]]:
-    """`rows` in `hands` lists of about equal numbers of tokens. With fewer rows than hands, some lists stay empty."""
-    dealt: list[list[int]] = [[] for _ in range(hands)]
-    tokens = [0] * hands
-    for row in sorted(rows.tolist(), key=lambda row: (-int(lengths[row]), row)):
-        hand = min(range(hands), key=lambda hand: (tokens[hand], hand))
-        dealt[hand].append(row)
-        tokens[hand] += int(lengths[row])
-    return dealt
-
-
-def pack(lengths: Sequence[int], capacity: int, *, padded: bool = False) -> list[list[int]]:
-    """Indices of `lengths` in bins of at most `capacity` tokens, first fit by falling length; longer rows go alone.
-
-    With `padded` a row counts as long as the longest of its bin, which is the bin's first.
-    """
-    bins: list[list[int]] = []
-    room: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        for number, left in enumerate(room):
-            cost = lengths[bins[number][0]] if padded else lengths[index]
-            if cost <= left:
-                bins[number].append(index)
-                room[number] -= cost
-                break
-        else:
-            bins.append([index])
-            room.append(capacity - lengths[index])
-    return bins
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,20 @@ class FusedCausalLM(nn.Module):
                 total = F.cross_entropy(logits.float(), pack.labels, reduction="sum")
         return total / labels_in_step
 
+    @torch.no_grad()
+    def losses(self, pack: Pack) -> Tensor:
+        """−log p of every label of a pack, [m] in fp32."""
+        with self._casting(pack):
+            if not self.fast:
+                logits = self._plain_logits(pack)[pack.label_positions]
+                return F.cross_entropy(logits.float(), pack.labels, reduction="none")
+            hidden = self._body(pack)[pack.label_positions]
+            frozen = self._frozen_head
+            head = self.base.get_output_embeddings() if frozen is None else frozen.times
+            hidden = hidden if frozen is None else hidden.to(frozen.weight.dtype)
+            parts = zip(hidden.split(CHUNK), pack.labels.split(CHUNK), strict=True)
+            return torch.cat([F.cross_entropy(head(h).float(), y, reduction="none") for h, y in parts])
+
     def _casting(self, pack: Pack) -> torch.autocast:
         return torch.autocast(pack.input_ids.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 

@@ -325,4 +325,4 @@ class ChatPage:
             stop_server(self.page.workspace)
         except GalenError as error:
             return [views.say(*error_text(error, lang)), gr.skip()]
-        return [f'<div class="chat-state">{esc(t("chat.freed", lang))}</div>', gr.update(visible=False)]
+        return [f'<div class="chat-state">{esc(t("chat.asleep", lang))}</div>', gr.update(visible=False)]

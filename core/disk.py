@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from core.errors import ModelError
+from core.errors import InputError
 
 SPARE = 100_000_000  # bytes left free in any case
 
 
 def require_space(folder: Path, need: int) -> None:
-    """Raise ModelError `model.no_space` unless `need` bytes (and a little more) fit on the disk of `folder`."""
+    """Raise InputError `disk.no_space` unless `need` bytes (and a little more) fit on the disk of `folder`."""
     existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < need + SPARE:
-        raise ModelError("model.no_space", folder=str(folder), need=_megabytes(need + SPARE), free=_megabytes(free))
+        raise InputError("disk.no_space", folder=str(folder), need=_megabytes(need + SPARE), free=_megabytes(free))
 
 
 def _megabytes(count: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from core.errors import ModelError, RunError
+from core.errors import InputError, RunError
 from core.system import python_environment
 
 TICK = 0.1  # seconds between two looks at the stop request
@@ -27,15 +27,15 @@ class Ended:
     def __init__(self, code: int, objects: list[dict[str, Any]], text: list[str]) -> None:
         self.code, self.objects, self.text = code, objects, text
 
-    def raise_error(self) -> None:
-        """Raise the ModelError that the child reported as `{"error": {"code", "params"}}`, or RunError."""
+    def raise_error(self, kind: type[InputError]) -> None:
+        """Raise what the child reported as `{"error": {"code", "params"}}` as an error of `kind`, or RunError."""
         for line in self.objects:
             if "error" in line:
-                raise ModelError(line["error"]["code"], **line["error"]["params"])
+                raise kind(line["error"]["code"], **line["error"]["params"])
         if self.code != 0:
             print("\n".join(self.text), file=sys.stderr)
             how = f"signal {-self.code}" if self.code < 0 else f"exit status {self.code}"
-            raise RunError("model.helper_failed", how=how, detail=self.text[-1] if self.text else "no word")
+            raise RunError("run.helper_failed", how=how, detail=self.text[-1] if self.text else "no word")
 
 
 def run_child(

@@ -1,0 +1,203 @@
+"""Making what a recipe says: short work here, in a thread; long work as a run of the stage `prepare`, which is shown
+from its files and goes on without the page.
+
+A run is followed by whoever looks at the page: after a reload it is there again, with its Stop or its Resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from core.configs.data import Recipe
+from core.configs.stages import PrepareConfig
+from core.data.dataset import Dataset
+from core.data.library import open_dataset
+from core.data.prepare import INLINE_ROWS, prepare
+from core.errors import GalenError, StopRequested
+from core.jobs import store
+from core.jobs.store import RunSummary
+from core.records import Produced
+from core.rundir import State, read_record
+from webui import views
+from webui.catalog import Catalog
+from webui.figures import count, esc
+from webui.inline_work import Bench, Tell
+from webui.messages import error_text
+from webui.page import Page
+from webui.recipe_draft import STAGE, Draft, check_draft
+from webui.text import t
+from webui.text_steps import step_label
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+class RecipeRun:
+    """The buttons and the progress of a recipe's run. `wire` connects them to whatever starts one."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.bench = Bench()
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def build_buttons(self) -> None:
+        labels = self.page.labels
+        self.halt = labels.button("run.stop", visible=False, elem_id="recipe-halt")
+        self.stop = labels.button("recipe.stop_run", visible=False, elem_id="recipe-stop")
+        self.resume = labels.button("recipe.resume_run", visible=False, elem_id="recipe-resume")
+
+    def build_progress(self) -> None:
+        self.progress = gr.HTML("", elem_id="recipe-run", elem_classes=["bare"])
+        self.awaited = gr.Textbox("", visible=False)  # the run whose datasets this browser wants to see
+
+    def wire(self, begun: Any, draft: Any, note: Any, chosen: Any) -> None:
+        """`begun`: the event after which `draft` is to be made."""
+        lang = self.page.lang
+        told = [self.progress, self.awaited, self.stop, self.resume, chosen]
+        begun.then(self.launch, [draft, lang], [note, self.halt, *told], **QUIET)
+        self.halt.click(self.halted, None, self.halt, **QUIET)
+        self.stop.click(lambda lang: self._act(lang, stop=True), lang, [note, *told], **QUIET)
+        self.resume.click(lambda lang: self._act(lang, stop=False), lang, [note, *told], **QUIET)
+        self.page.on_catalog(self.news, [self.awaited], told)
+        # The browser keeps it, so that a reloaded page still opens what the run makes.
+        self.awaited.change(None, self.awaited, None, js="(id) => galen.keep('awaited', id)")
+        once = "(now) => galen.awaiting ? now : (galen.awaiting = true, galen.kept('awaited', ''))"
+        again = chosen.change(None, self.awaited, self.awaited, js=once)
+        again.then(self.look_again, [self.awaited, lang], told, **QUIET)
+
+    # -- starting -----------------------------------------------------------------------------------------------------
+    def launch(self, draft: Draft | None, lang: str, request: gr.Request) -> Iterator[list[Any]]:
+        """Updates of (note, halt, progress, awaited, stop, resume, chosen) while the recipe is made, or submitted."""
+        config = check_draft(draft, self.page.workspace)[0] if draft is not None else None
+        if config is None:
+            return  # what is wrong stands beside the fields already
+        if does_nothing(config.recipe):
+            yield [views.say(t("recipe.does_nothing", lang), tone="calm"), *[gr.skip()] * 6]
+        elif rows_of(self.page, config.recipe) > INLINE_ROWS:
+            yield self._submit(config, lang)
+        else:
+            yield from self._inline(config, session(request), lang)
+
+    def _submit(self, config: PrepareConfig, lang: str) -> list[Any]:
+        try:
+            run = store.submit(self.page.workspace, STAGE, config)
+        except GalenError as error:
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * 6]
+        return ["", gr.skip(), *self._after(run.id, lang)]
+
+    def _inline(self, config: PrepareConfig, who: str, lang: str) -> Iterator[list[Any]]:
+        skips = [gr.skip()] * 5
+
+        def make(tell: Tell, check_stop: Any) -> list[Dataset]:
+            return prepare(self.page.workspace, config.recipe, on_progress=tell, check_stop=check_stop)
+
+        work = self.bench.begin(who, make)
+        if work is None:
+            yield [views.say(t("recipe.busy", lang), tone="calm"), gr.skip(), *skips]
+            return
+        for at in work.follow():
+            yield [making(at, len(config.recipe.steps), lang), gr.update(visible=not work.stopping), *skips]
+        hidden = gr.update(visible=False)
+        try:
+            made = work.result() or []
+        except StopRequested:
+            yield [views.say(t("recipe.stopped", lang), tone="calm"), hidden, *skips]
+        except Exception as error:
+            yield [views.say(*error_text(error, lang)), hidden, *skips]
+        else:
+            self.page.catalog.read(fresh=True)
+            yield ["", hidden, *skips[:4], made[0].ref]
+
+    def halted(self, request: gr.Request) -> Any:
+        self.bench.stop(session(request))
+        return gr.update(visible=False)
+
+    # -- following a run ----------------------------------------------------------------------------------------------
+    def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
+        """Updates of (progress, awaited, stop, resume, chosen) after a change of the workspace."""
+        run = newest_prepare(catalog)
+        live = run is not None and run.state.live
+        made = self._arrived(catalog, awaited)
+        return [
+            self._progress(run, lang) if run is not None else "",
+            "" if made else gr.skip(),
+            gr.update(visible=live and run is not None and run.state is not State.STOPPING),
+            gr.update(visible=run is not None and not live),
+            made or gr.skip(),
+        ]
+
+    def look_again(self, awaited: str, lang: str) -> list[Any]:
+        return self.news(self.page.catalog.read(), lang, awaited) if awaited else [gr.skip()] * 5
+
+    def _progress(self, run: RunSummary, lang: str) -> str:
+        try:
+            shot = views.snapshot(self.page.workspace.run(run.id))
+            return f'<p class="quiet">{esc(run.name)}</p>{views.progress(shot, lang)}'
+        except GalenError:  # deleted since the catalog was read
+            return ""
+
+    def _arrived(self, catalog: Catalog, awaited: str) -> str:
+        """The first dataset that the awaited run has made; empty until then."""
+        run = next((run for run in catalog.runs if run.id == awaited), None)
+        if run is None or run.state is not State.SUCCEEDED:
+            return ""
+        produced = read_record(self.page.workspace.run(run.id).produced_file, Produced)
+        return produced.datasets[0] if produced and produced.datasets else ""
+
+    def _after(self, run_id: str, lang: str) -> list[Any]:
+        updates = self.news(self.page.catalog.read(fresh=True), lang, "")
+        updates[1] = run_id
+        return updates
+
+    def _act(self, lang: str, *, stop: bool) -> list[Any]:
+        """Stop the run that is shown, or go on with it."""
+        run = newest_prepare(self.page.catalog.read(fresh=True))
+        try:
+            if run is not None and stop:
+                store.stop(self.page.workspace.run(run.id))
+            elif run is not None:
+                store.resume(self.page.workspace, run.id)
+        except GalenError as error:
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * 5]
+        return ["", *self._after(run.id, lang)] if run else [gr.skip()] * 6
+
+
+def session(request: gr.Request | None) -> str:
+    return str(request.session_hash) if request is not None else ""
+
+
+def does_nothing(recipe: Recipe) -> bool:
+    """Whether the result would be the first input as it is."""
+    return not recipe.steps and len(recipe.inputs) == 1 and recipe.inputs[0].weight == 1
+
+
+def rows_of(page: Page, recipe: Recipe) -> float:
+    """Rows that the recipe reads, by its inputs and their weights."""
+    return sum(len(open_dataset(page.workspace, entry.dataset)) * entry.weight for entry in recipe.inputs)
+
+
+def newest_prepare(catalog: Catalog) -> RunSummary | None:
+    """The run worth showing: the newest of its stage, while it lives, or unfinished and nothing was started since."""
+    run = next((run for run in catalog.runs if run.stage == STAGE), None)
+    if run is None or run.state is State.SUCCEEDED:
+        return None
+    return run if run.state.live or run is catalog.runs[0] else None
+
+
+def making(at: tuple[Any, ...], steps: int, lang: str) -> str:
+    """A bar for what `prepare` told: step (from 1), its name, rows done and in all."""
+    said, right, width = t("recipe.making", lang), "", 0.0
+    if at:
+        step, name, done, total = at
+        share = min(1.0, done / total) if total else 0.0
+        width = (step - 1 + share) / (steps + 1) * 100
+        label = t("recipe.writing", lang) if step > steps else f"{step}/{steps} · {step_label(name, lang)}"
+        said, right = label, f"{count(done)} / {count(total)}"
+    moving = "" if at else " moving"
+    return (
+        f'<div class="progress running" role="status"><div class="line"><b>{esc(said)}</b>'
+        f'<span class="end">{esc(right)}</span></div>'
+        f'<div class="bar{moving}"><i style="width:{width:.1f}%"></i></div></div>'
+    )
