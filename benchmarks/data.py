@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -78,7 +79,7 @@ def look(folder: Path) -> dict[str, Any]:
     from core.data.view import Query, View
     from core.workspace import Workspace
 
-    shutil.rmtree(folder / "cache" / "views", ignore_errors=True)
+    shutil.rmtree(folder / "cache" / "look", ignore_errors=True)
     view = View(Workspace(folder), open_dataset(Workspace(folder), "big"))
     figures: dict[str, Any] = {}
     figures["first page"], rows = seconds(lambda: first(view, Query()))
@@ -106,14 +107,12 @@ def first(view: Any, query: Any) -> Any:
 
 
 def near(folder: Path, rows: int = NEAR_ROWS) -> dict[str, Any]:
-    from core.configs.data import Recipe
     from core.data.prepare import prepare
     from core.workspace import Workspace
 
     source = subset(folder, rows)
-    recipe = Recipe.model_validate({"inputs": [source], "steps": [{"do": "near"}], "output": "near"})
-    taken, [made] = seconds(lambda: prepare(Workspace(folder), recipe))
-    return {"seconds": taken, "rows": rows, "dropped": rows - len(made)}
+    taken, made = seconds(lambda: prepare(Workspace(folder), recipe(source)))
+    return {"seconds": taken, "rows": rows, "dropped": rows - len(made[0])}
 
 
 def near_peer_rows(folder: Path) -> dict[str, Any]:
@@ -121,13 +120,18 @@ def near_peer_rows(folder: Path) -> dict[str, Any]:
 
 
 def near_all(folder: Path) -> dict[str, Any]:
-    from core.configs.data import Recipe
     from core.data.prepare import prepare
     from core.workspace import Workspace
 
-    recipe = Recipe.model_validate({"inputs": ["big"], "steps": [{"do": "near"}], "output": "big-near"})
-    taken, [made] = seconds(lambda: prepare(Workspace(folder), recipe))
-    return {"seconds": taken, "kept": len(made)}
+    taken, made = seconds(lambda: prepare(Workspace(folder), recipe("big")))
+    return {"seconds": taken, "kept": len(made[0])}
+
+
+def recipe(source: str) -> Any:
+    """Near-duplicates of `source`. Every process has a seed of its own: what was made before would only be found."""
+    from core.configs.data import Recipe
+
+    return Recipe.model_validate({"inputs": [source], "steps": [{"do": "near"}], "output": "near", "seed": os.getpid()})
 
 
 def datasketch_near(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,10 @@ DATA: dict[str, tuple[str, str]] = {
     ),
     "data.gzip_broken": ("The compressed file ends too early or is damaged here.", "Fetch or compress it anew."),
     "data.parquet_broken": ("The Parquet file cannot be read: {detail}.", "Fetch or write it anew."),
+    "data.cell_unreadable": (
+        "A cell of this row cannot be read: {detail}.",
+        "Write the file anew, with text as UTF-8 and dates of the years 1 to 9999.",
+    ),
     "data.bom": ("The file begins with a byte order mark, which was left out.", ""),
     "data.shape": ("{shape}: {matched} of the first {looked_at} rows have {keys}.", ""),
     "data.no_shape": ("No known row shape has the keys {keys}.", ""),
@@ -163,7 +167,8 @@ DATA: dict[str, tuple[str, str]] = {
     ),
     "data.unused_keys": (
         "These keys are not used: {keys}.",
-        "If one of them belongs to the row, say so with --columns, or choose another format with --format.",
+        "If one of them belongs to the row, say which key it is, or choose another row shape (in a terminal: "
+        "--columns, --format).",
     ),
     "data.column_twice": (
         "The first line names a column twice: {columns}. Only the last of each is read.",
@@ -202,6 +207,10 @@ DATA: dict[str, tuple[str, str]] = {
         "Raise data.max_length.",
     ),
     # -- datasets of a hub ---------------------------------------------------------------------------------------------
+    "data.not_in_catalogue": (
+        "'{name}' is neither in the catalogue nor a dataset id of the form owner/name.",
+        "Did you mean '{nearest}'? `python -m core data catalogue` lists the sets.",
+    ),
     "data.not_hub_id": ("'{repo}' is no dataset id.", "Write it as owner/name, as the hub does."),
     "data.hub_script": (
         "{repo} holds no data files, only the script {script}; Galen runs no code of a dataset.",

@@ -42,6 +42,16 @@ class Workspace:
         return self.path / "cache"
 
     @property
+    def edits_dir(self) -> Path:
+        """Changes of datasets by hand that wait to be saved (`core.data.edits`), a file for each version."""
+        return self.path / "edits"
+
+    @property
+    def encoded_dir(self) -> Path:
+        """Datasets as tokens (`core.data.encoded`)."""
+        return self.cache_dir / "encoded"
+
+    @property
     def presets_dir(self) -> Path:
         """The user's own presets: `presets/<stage>/<name>.yaml`."""
         return self.path / "presets"

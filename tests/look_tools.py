@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from core.data.dataset import Dataset, DatasetCard, Meta
-from core.data.formats import STAGES_OF, Kind, Row
+from core.data.kinds import STAGES_OF, Kind, Row
 from core.data.writer import VersionWriter
 from core.rundir import write_record
 from core.workspace import Workspace

@@ -153,3 +153,15 @@ def test_a_read_only_place_is_told_in_one_line(capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().err
     assert "/proc/galen" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("steps", [5, True, {"do": "near"}])
+def test_a_recipe_whose_steps_are_no_list_is_refused(steps: object) -> None:
+    with pytest.raises(ConfigError, match="a list such as"):
+        resolve("prepare", values={"recipe.inputs": ["d"], "recipe.steps": steps})
+
+
+def test_a_wrong_word_in_a_list_is_told_what_the_list_takes() -> None:
+    steps = [{"do": "language", "keep": ["xx"]}]
+    with pytest.raises(ConfigError, match="a list of zh, en"):
+        resolve("prepare", values={"recipe.inputs": ["d"], "recipe.steps": steps})

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from core.__main__ import main
 from core.configs.stages import STAGES, ImportConfig
 from core.data.catalogue import Entry, catalogue, entries, entry_named
-from core.data.formats import STAGES_OF, shape_named
+from core.data.formats import shape_named
 from core.data.hub import is_data
+from core.data.kinds import STAGES_OF
+from core.data.library import open_dataset
 from core.workspace import check_name
+from tests.conftest import conversations, write_jsonl
+from tests.models_tools import local_hub
 
 STAGE_NAMES = {stage for stages in STAGES_OF.values() for stage in stages}
 HUB_ID = re.compile(r"[\w.\-]+/[\w.\-]+")
@@ -52,3 +58,24 @@ def test_searching() -> None:
     assert entries(text="no such thing") == []
     assert entry_named("alpaca-zh") is not None
     assert entry_named("nothing") is None
+
+
+def test_the_terminal_lists_the_catalogue_and_names_the_nearest(workspace, capsys) -> None:
+    where = ["--workspace", str(workspace.path)]
+    assert main([*where, "--json", "data", "catalogue", "huatuo", "--stage", "sft", "--language", "zh"]) == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])["sets"]
+    assert [entry["name"] for entry in listed] == [e.name for e in entries(text="huatuo", stage="sft", language="zh")]
+    assert main([*where, "data", "get", catalogue()[0].name + "x"]) == 2
+    assert f"Did you mean '{catalogue()[0].name}'?" in capsys.readouterr().err
+
+
+def test_the_terminal_brings_in_a_set_of_a_hub(workspace, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "hub").mkdir()
+    write_jsonl(tmp_path / "hub" / "train.jsonl", conversations(5))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    with local_hub(tmp_path / "hub", "dataset") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        assert main(["--workspace", str(workspace.path), "data", "get", "own/tiny", "--name", "mine"]) == 0
+    assert len(open_dataset(workspace, "mine")) == 5
+    assert [run.config()["run"]["name"] for run in workspace.runs()] == ["import mine"]

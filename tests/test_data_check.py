@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -97,6 +101,11 @@ BROKEN = [
     ("quote.csv", b'question,answer\nq,a\nq,"a\n', [(3, "data.csv_broken")]),
     ("list.jsonl", LINES.encode() + b"[1]\n", [(6, "data.not_object")]),
     ("keys.jsonl", LINES.encode() + b'{"text": "t"}\n', [(6, "data.missing_key")]),
+    ("zero.jsonl", LINES.replace("answer, ", "answer\0 ", 1).encode(), [(1, "data.json_broken")]),
+    ("twice.jsonl", LINES.encode() + b'{"instruction": "q", "output": "a", "output" : "b"}\n',
+     [(6, "data.duplicate_key")]),
+    ("deep.jsonl", LINES.encode() + b'{"instruction": "q", "output": ' + b"[" * 900 + b"]" * 900 + b"}\n",
+     [(6, "data.turn_not_object")]),
 ]  # fmt: skip
 
 
@@ -169,3 +178,33 @@ def test_check_prints_one_object_and_says_by_its_status(tmp_path: Path, capsys) 
     assert problem.keys() == {"line", "code", "message", "excerpt", "remedy", "severity"}
     assert (problem["line"], problem["code"]) == (6, "data.empty_value")
     assert main(["data", "check", str(tmp_path / "none")]) == 2
+
+
+def test_a_row_may_be_nested_deeper_than_can_be_written(tmp_path: Path) -> None:
+    deep = '{"instruction": "q", "output": "a", "more": ' + '{"a": ' * 600 + "1" + "}" * 600 + "}\n"
+    report = check_file(put(tmp_path, "deep.jsonl", LINES + deep))
+    assert (report.rows, report.usable, report.ok) == (6, 6, True)
+
+
+def test_many_columns_are_named_in_part(tmp_path: Path) -> None:
+    report = check_file(put(tmp_path, "wide.jsonl", json.dumps({f"c{at}": "x" for at in range(20_000)}) + "\n"))
+    assert found(report) == [(1, "data.unknown_shape")]
+    assert len(report.problems[0].message) < 500
+
+
+def test_a_cell_that_cannot_be_read_costs_its_row(tmp_path: Path) -> None:
+    offsets = pa.py_buffer(np.array([0, 1, 3], dtype=np.int32))
+    broken = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"a\xffb")])
+    table = pa.table({"question": broken, "answer": ["x", "y"]})
+    pq.write_table(table, tmp_path / "text.parquet")
+    late = pa.array([2**50, 1], pa.timestamp("s"))
+    pq.write_table(pa.table({"question": ["a", "b"], "answer": ["x", "y"], "at": late}), tmp_path / "date.parquet")
+    assert found(check_file(tmp_path / "text.parquet")) == [(2, "data.cell_unreadable")]
+    assert found(check_file(tmp_path / "date.parquet")) == [(1, "data.cell_unreadable")]
+
+
+def test_a_file_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = put(tmp_path, os.fsdecode(b"odd\xff.jsonl"), LINES)
+    command = [sys.executable, "-m", "core", "data", "add", path, "--workspace", tmp_path / "workspace", "--json"]
+    ended = subprocess.run(command, capture_output=True, check=False)
+    assert (ended.returncode, json.loads(ended.stdout.splitlines()[-1])["rows"]) == (0, 5)

@@ -13,7 +13,7 @@ import pytest
 from core.__main__ import main
 from core.data import edits
 from core.data.dataset import GROUP_ROWS, Dataset, Meta
-from core.data.library import list_datasets, open_dataset
+from core.data.library import delete_dataset, list_datasets, open_dataset
 from core.data.view import Query, View
 from core.errors import DataError, StopRequested
 from core.workspace import Workspace
@@ -39,7 +39,15 @@ def test_changes_wait_in_a_file(workspace: Workspace, dataset: Dataset) -> None:
     edits.keep(workspace, dataset, [4])
     edits.keep(workspace, dataset, [1])
     assert len(edits.pending(workspace, dataset)) == 0
-    assert list((workspace.path / edits.FOLDER).iterdir()) == []
+    assert list(workspace.edits_dir.iterdir()) == []
+
+
+def test_changes_go_with_their_dataset(workspace: Workspace, dataset: Dataset) -> None:
+    edits.drop(workspace, dataset, [1])
+    delete_dataset(workspace, dataset.ref)
+    again = make_dataset(workspace, [said(f"question {at}", f"answer {at}") for at in range(6)])
+    assert again.ref == dataset.ref
+    assert len(edits.pending(workspace, again)) == 0
 
 
 def test_a_change_is_checked_like_an_import(workspace: Workspace, dataset: Dataset) -> None:

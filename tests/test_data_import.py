@@ -43,7 +43,7 @@ from tests.test_data_parallel import children, mixed
 def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even small files are read by two helpers."""
     monkeypatch.setattr(parallel, "PARALLEL_BYTES", 1000)
-    monkeypatch.setattr(parallel, "processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
     monkeypatch.setattr(parallel, "PART_BYTES", 30_000)
 
 

@@ -214,3 +214,10 @@ def test_the_commands(workspace: Workspace, mixed: Path, capsys) -> None:
     assert [dataset["ref"] for dataset in listed["datasets"]] == [added["ref"]]
     assert main([*at, "data", "rm", "mine"]) == 0
     assert main([*at, "data", "rm", "mine"]) == 2
+
+
+def test_a_version_that_was_left_out_deletes_nothing(workspace: Workspace, chat_file: Path) -> None:
+    made = import_file(workspace, chat_file, "chat")
+    with pytest.raises(DataError, match="chat@"):
+        delete_dataset(workspace, "chat@")
+    assert [each.ref for each in list_datasets(workspace)] == [made.ref]

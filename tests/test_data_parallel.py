@@ -89,7 +89,7 @@ def test_only_the_first_thousand_problems_come_over_and_all_are_counted(tmp_path
 
 def test_large_files_are_shared_out_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PARALLEL_BYTES", 1000)
-    monkeypatch.setattr(parallel, "processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
     path = write_jsonl(tmp_path / "rows.jsonl", mixed(100))
     seen: list[tuple[int, int]] = []
     helpers: set[int] = set()
@@ -104,7 +104,7 @@ def test_large_files_are_shared_out_by_themselves(tmp_path: Path, monkeypatch: p
 
 def test_a_stop_ends_the_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "PARALLEL_BYTES", 1000)
-    monkeypatch.setattr(parallel, "processors", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
 
     def stop() -> None:
         raise StopRequested

@@ -22,7 +22,8 @@ from core.data import rows as stored
 from core.data.dataset import Dataset
 from core.data.library import delete_dataset, import_file, open_dataset
 from core.data.mixing import taken
-from core.data.prepare import prepare, preview
+from core.data.prepare import prepare
+from core.data.preview import preview
 from core.errors import ConfigError, DataError, StopRequested
 from core.jobs import store
 from core.records import Produced
@@ -367,3 +368,14 @@ def test_the_shipped_presets_run(workspace: Workspace, tmp_path: Path) -> None:
         [made] = prepare(workspace, config.recipe)
         said = json.dumps(made.rows(), ensure_ascii=False)
         assert ("彻底根治" in said, "500mg" in said, "13812345678" in said) == (False, True, False)
+
+
+def test_json_is_the_last_line_of_a_run_that_fails(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bring(workspace, tmp_path, texts(5))
+    monkeypatch.setattr("core.cli.recipe.INLINE_ROWS", 0)
+    words = ["data", "clean", "rows", "--step", "length min_chars=10000", "--workspace", str(workspace.path), "--json"]
+    assert main(words) == 2
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["stage"], told["state"]) == ("prepare", "failed")

@@ -235,7 +235,7 @@ def test_a_pattern_that_is_none_is_told_at_its_place() -> None:
 @pytest.mark.parametrize("topic", Topic.__args__)
 def test_the_word_lists_that_ship(topic: str) -> None:
     for language in ("zh", "en"):
-        listed = words.read_words(words.SHIPPED / f"{topic}.{language}.txt")
+        listed = words.read_words(words.LISTS / f"{topic}.{language}.txt")
         assert len(listed) >= 10
         assert len(set(listed)) == len(listed)
         matcher = words.Matcher(listed)

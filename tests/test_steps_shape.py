@@ -14,7 +14,7 @@ from core.configs.data import Recipe
 from core.configs.shape_steps import SHAPING
 from core.data.dataset import Dataset
 from core.data.figures import texts_of
-from core.data.library import import_file
+from core.data.library import import_file, open_dataset
 from core.data.normal import row_text
 from core.data.prepare import prepare
 from core.data.preview import preview
@@ -399,3 +399,11 @@ def test_every_step_has_its_words_on_the_page() -> None:
             *(f"{do}.{name}" for name in step.model_fields if name not in ("do", "only_sources", "except_sources")),
         }
         assert wanted <= set(STEP_TEXT)
+
+
+def test_another_kind_of_rows_gets_a_name_of_its_own(workspace: Workspace, tmp_path: Path) -> None:
+    pairs = [{"instruction": f"q{number}", "output": "a"} for number in range(3)]
+    talk = bring(workspace, tmp_path, pairs, "talk")
+    recipe = Recipe.model_validate({"inputs": ["talk"], "steps": [{"do": "convert", "to": "prompt"}]})
+    assert [made.name for made in prepare(workspace, recipe)] == ["talk-prompt"]
+    assert open_dataset(workspace, "talk").ref == talk.ref

@@ -307,6 +307,14 @@ def test_the_pane_of_what_was_made(workspace: Workspace, dataset: Dataset) -> No
     assert made_pane(dataset, dropped_page(dataset.folder, 0), set(), "en") == ""
 
 
+def test_the_parts_of_a_split_name_each_other(workspace: Workspace, dataset: Dataset) -> None:
+    split = DraftStep(1, "split", {"validation": "5"})
+    train, validation = make(workspace, Draft(dataset.ref, [split], output="parted"))
+    shown = made_pane(train, dropped_page(train.folder, 0), {dataset.ref, train.ref, validation.ref}, "en")
+    assert f'data-ref="{validation.ref}"' in shown
+    assert f'data-ref="{train.ref}"' not in shown
+
+
 def test_dropped_rows_come_in_pages(workspace: Workspace, tmp_path: Path) -> None:
     dataset = import_file(workspace, write_jsonl(tmp_path / "many.jsonl", dialogues(12_000)))
     made = make(workspace, Draft(dataset.ref, [length()]))[0]

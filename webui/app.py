@@ -16,16 +16,16 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: i
 
 import gradio as gr
 
+from core.data.export import export_folder
 from core.errors import GalenError
 from core.hardware import devices
 from core.jobs.queue import holders
 from core.workspace import Workspace
 from webui import views_lists
 from webui.catalog import Reader
-from webui.data_export import export_folder
 from webui.figures import esc
 from webui.labels import Labels
-from webui.page import IDLE_SECONDS, LIVE_SECONDS, Page
+from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
 from webui.pages.chat import ChatPage
 from webui.pages.data import DataPage
 from webui.pages.runs import RunsPage
@@ -40,7 +40,6 @@ MARK = (
 )
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
 @dataclass

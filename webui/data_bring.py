@@ -18,6 +18,7 @@ from core.configs.files import resolve
 from core.configs.stages import ImportConfig
 from core.data.catalogue import entries, entry_named
 from core.data.library import Dataset
+from core.data.verdicts import STAGES
 from core.errors import DataError, GalenError
 from core.jobs import store
 from core.models.library import looks_like_hub_id
@@ -29,7 +30,7 @@ from webui.figures import esc
 from webui.forms import flat
 from webui.intake import STAGE, Intake, produced, submit
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.text import stage_name, t
 
 PICK = """element.addEventListener('click', (e) => {
@@ -40,12 +41,10 @@ ACT = """element.addEventListener('click', (e) => {
   trigger('pick', {act: b.dataset.act, run: b.dataset.run}); });"""
 SET = """element.addEventListener('click', (e) => {
   const b = e.target.closest('[data-set]'); if (!b) return;
-  b.disabled = true; trigger('pick', {set: b.dataset.set}); });"""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+  b.disabled = true; setTimeout(() => { b.disabled = false; }, 3000); trigger('pick', {set: b.dataset.set}); });"""
 # Gradio loses an update that makes a column visible when its tab is only being built: the page tells what it has.
 THERE = "(shown, lang, sent) => [shown, lang, sent, galen.missing('#upload', '.file-card')]"
-REVEAL = "() => galen.reveal('.file-card')"
-STAGES = ("pretrain", "sft", "reward", "ppo", "evaluate")
+REVEAL = "() => galen.reveal('#waiting')"  # the list of what came, and beneath it the first
 LANGUAGES = ("zh", "en")
 BUSY_SECONDS, IDLE_SECONDS = 0.7, 4.0  # between two looks at the intake
 ENDED_SECONDS = 24 * 3600.0  # how long an import that is over is shown
@@ -231,8 +230,10 @@ class BringPart:
         return [None, items[0].key if items else gr.skip(), ""]
 
     def take_path(self, text: str | None, lang: str) -> list[Any]:
+        if not (text or "").strip():
+            return [gr.skip(), ""]
         try:
-            path = self.page.workspace.allowed((text or "").strip() or ".")
+            path = self.page.workspace.allowed((text or "").strip())
             if not path.is_file():
                 raise DataError("data.no_file", file=str(path))
         except GalenError as error:

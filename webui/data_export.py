@@ -15,27 +15,19 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from core.data.dataset import Dataset
 from core.data.export import export_to_cache, forms_of
 from core.data.kinds import Kind
-from core.data.library import open_dataset
-from core.errors import GalenError, StopRequested
-from core.workspace import Workspace
+from core.errors import StopRequested
 from webui import views
 from webui.catalog import Catalog
 from webui.figures import count, esc, size
 from webui.inline_work import Bench, Tell
 from webui.messages import error_text
-from webui.page import Page
-from webui.text import has, t
+from webui.page import QUIET, Page
+from webui.text import t
+from webui.views_data import named
 
 CONTAINERS = [("JSONL", "jsonl"), ("JSONL.gz", "jsonl.gz"), ("JSON", "json"), ("Parquet", "parquet")]
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-
-
-def export_folder(workspace: Workspace) -> Path:
-    """Where files for download lie; the page may serve what is in it (`webui.app.launch_options`)."""
-    return workspace.cache_dir / "exports"
 
 
 class ExportPart:
@@ -54,7 +46,7 @@ class ExportPart:
                 # Every form is a choice from the start: Gradio refuses values that were not there when it was built.
                 forms = all_forms(labels.lang)
                 self.form = labels.field(
-                    gr.Dropdown, "export.form", choices=forms, value=forms[0][1], filterable=False, interactive=True,
+                    gr.Dropdown, "export.form", choices=forms, value=forms[0][1], interactive=True,
                     allow_custom_value=True, elem_id="export-form", elem_classes=["field"],
                 )  # fmt: skip
                 self.container = labels.field(
@@ -78,7 +70,7 @@ class ExportPart:
 
     def opened(self, ref: str | None, lang: str) -> list[Any]:
         """Another dataset was chosen: the forms that its rows can be written in."""
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         if dataset is None:
             return [gr.update(visible=False), gr.skip(), ""]
         choices = form_choices(dataset.card.kind, lang)
@@ -86,25 +78,19 @@ class ExportPart:
 
     def news(self, catalog: Catalog, lang: str, ref: str | None, form: str | None) -> list[Any]:
         """The forms in the language of the page."""
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         if dataset is None:
             return [gr.skip()]
         choices = form_choices(dataset.card.kind, lang)
         names = [name for _, name in choices]
         return [gr.update(choices=choices, value=form if form in names else names[0])]
 
-    def _open(self, ref: str | None) -> Dataset | None:
-        try:
-            return open_dataset(self.page.workspace, ref) if ref else None
-        except GalenError:
-            return None
-
     # -- writing ------------------------------------------------------------------------------------------------------
     def export(
         self, ref: str | None, form: str | None, container: str, lang: str, request: gr.Request
     ) -> Iterator[list[Any]]:
         """Updates of (note, stop, write): the rows written so far, then the link."""
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         if dataset is None:
             return
         workspace = self.page.workspace
@@ -138,11 +124,7 @@ class ExportPart:
 
 def form_choices(kind: Kind, lang: str) -> list[tuple[str, str]]:
     """`Alpaca · instruction, input, output` for every form of a kind, the usual one first."""
-    return [(f"{form_name(name, lang)} · {keys}", name) for name, keys in forms_of(kind).items()]
-
-
-def form_name(name: str, lang: str) -> str:
-    return t(f"shape.{name}", lang) if has(f"shape.{name}") else name
+    return [(f"{named('shape', name, lang)} · {keys}", name) for name, keys in forms_of(kind).items()]
 
 
 def all_forms(lang: str) -> list[tuple[str, str]]:

@@ -14,12 +14,13 @@ import gradio as gr
 
 from core.data.doctor import preview_rows
 from core.data.formats import SHAPES, Shape
+from core.data.importing import BadRows
 from core.errors import GalenError
 from webui import views, views_data, views_report, views_rows
 from webui.figures import count, size
-from webui.intake import BadRows, Intake, Waiting
+from webui.intake import Intake, Waiting
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.text import t
 
 SLOTS = 6  # keys that can be mapped by hand
@@ -27,7 +28,6 @@ SLOT_NAMES = [f"slot{at}" for at in range(SLOTS)]
 PANES = ("card", "head", "work", "note", "report", "tune", "shape", *SLOT_NAMES, "findings", "name")
 MORE_KEYS = {"alpaca": ("input", "system"), "prompt-response": ("system",), "preference": ("prompt",)}
 PREVIEWED = 3
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
 @dataclass
@@ -155,7 +155,7 @@ class FilePart:
             wanted |= dict(zip(SLOT_NAMES, slots, strict=True)) | {"findings": "", "name": None}
             return {**wanted, **{name: {"visible": False} for name in self.buttons}, "preview": ""}
         report = item.report if item.phase in ("checked", "failed", "importing") else None
-        tunable = report is not None and item.phase == "checked"
+        tunable = report is not None and report.rows > 0 and item.phase == "checked"
         shape, preview = None, ""
         if tunable:
             shape, slots, preview = self._tuning(item, lang)
@@ -214,7 +214,7 @@ class FilePart:
     def _tuning(self, item: Waiting, lang: str) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
         """(shape picker, slots, first rows): as detected, or as the user chose."""
         choices = [(t("tune.detected", lang), "")]
-        choices += [(f"{views_data.named('shape', one.name, lang)} · {one.describe}", one.name) for one in unique()]
+        choices += [(f"{views_data.named('shape', one.name, lang)} · {one.describe}", one.name) for one in SHAPES]
         try:
             first = preview_rows(item.path, item.shape or None, item.columns or None, PREVIEWED)
         except GalenError as error:
@@ -279,11 +279,6 @@ class FilePart:
     @staticmethod
     def _actor(act: Any) -> Any:
         return lambda shown: act(shown)
-
-
-def unique() -> list[Shape]:
-    """Every shape once: some names stand for several groups of keys."""
-    return list({shape.name: shape for shape in reversed(SHAPES)}.values())[::-1]
 
 
 def shape_called(name: str) -> Shape | None:

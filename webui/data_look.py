@@ -15,10 +15,9 @@ import gradio as gr
 
 from core.data import edits
 from core.data.dataset import Dataset
-from core.data.library import open_dataset
 from core.data.tokens import SHOWN_FOR
+from core.data.verdicts import STAGES
 from core.data.view import PAGE_ROWS, View
-from core.errors import GalenError
 from webui import views
 from webui.catalog import Catalog
 from webui.figures import count
@@ -27,7 +26,7 @@ from webui.look_state import FIGURES, PANES, LookState, whole
 from webui.look_table import SAVE, TABLE, TablePane
 from webui.look_tokens import Options
 from webui.look_work import Desk
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.text import stage_name, t
 
 PICK = """
@@ -57,9 +56,9 @@ new MutationObserver(() => {
   }
 }).observe(element, { childList: true, subtree: true, characterData: true, attributes: true });
 """
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 TICK_SECONDS = 0.4
-STAGES = ("sft", "pretrain", "reward", "ppo", "evaluate")
+NUMBERS = ("look.max_length", "look.batch", "look.accumulation", "look.seed")
+USUAL = (Options.max_length, Options.batch, Options.accumulation, Options.seed)
 
 
 class LookPart:
@@ -126,7 +125,7 @@ class LookPart:
         self.stage = labels.field(
             gr.Dropdown, "look.stage", choices=[], filterable=False, elem_id="look-stage", **field
         )
-        numbers = {"look.max_length": "512", "look.batch": "2", "look.accumulation": "4", "look.seed": "42"}
+        numbers = dict(zip(NUMBERS, map(str, USUAL), strict=True))
         self.numbers = [
             labels.field(gr.Textbox, key, value=value, lines=1, max_lines=1, elem_id=key.replace(".", "-"), **field)
             for key, value in numbers.items()
@@ -177,7 +176,7 @@ class LookPart:
 
     def _pickers(self, state: LookState, lang: str) -> list[Any]:
         """Updates of (search, language, source, duplicates, stage) for the dataset."""
-        dataset, query = self._dataset(state), state.query
+        dataset, query = self.page.dataset(state.ref), state.query
         card = dataset.card if dataset is not None else None
         languages = [(t("look.any_language", lang), "")]
         languages += [(t(f"language.{name}", lang), name) for name in (card.languages if card else {})]
@@ -221,7 +220,7 @@ class LookPart:
             self.desk.stop(_session(request), BODY)
         if data.get("act") == "close":
             return self._render(replace(state.quiet(), row=-1), lang, options, request)
-        dataset = self._dataset(state)
+        dataset = self.page.dataset(state.ref)
         if dataset is None:
             return self._render(state, lang, options, request)
         if data.get("act") in ("before", "after"):
@@ -245,7 +244,7 @@ class LookPart:
 
     def acted(self, request: gr.Request, event: gr.EventData, state: LookState, lang: str, *options: Any) -> list[Any]:
         """A button in the bar above the table: stop what is under way, save or forget the changes."""
-        act, dataset = event._data.get("act"), self._dataset(state)
+        act, dataset = event._data.get("act"), self.page.dataset(state.ref)
         if act == "stop":
             self.desk.stop(_session(request), SAVE if state.saving else TABLE)
         elif act == "discard" and dataset is not None:
@@ -271,12 +270,6 @@ class LookPart:
         return [*self._render(state, lang, options, request, ticking=True), ref]
 
     # -- showing ------------------------------------------------------------------------------------------------------
-    def _dataset(self, state: LookState) -> Dataset | None:
-        try:
-            return open_dataset(self.page.workspace, state.ref) if state.ref else None
-        except GalenError:
-            return None
-
     def _render(
         self,
         state: LookState,
@@ -288,7 +281,7 @@ class LookPart:
         ticking: bool = False,
     ) -> list[Any]:
         """Updates of all that is shown: (state, bar, table, card, head, pane, token bar, body, timer)."""
-        dataset = self._dataset(state)
+        dataset = self.page.dataset(state.ref)
         if dataset is None:
             nothing = views.empty(t("look.no_dataset", lang))
             hidden = gr.update(visible=False)
@@ -325,8 +318,7 @@ class LookPart:
 def _options(values: Any) -> Options:
     """What the token fields say; what is no number there is taken for the default."""
     model, stage, *numbers = values
-    usual = (512, 2, 4, 42)
-    typed = [max(low, whole(value, other)) for value, other, low in zip(numbers, usual, (8, 1, 1, 0), strict=True)]
+    typed = [max(low, whole(value, other)) for value, other, low in zip(numbers, USUAL, (8, 1, 1, 0), strict=True)]
     return Options(model or "", stage or "", *typed)
 
 

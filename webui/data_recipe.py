@@ -18,14 +18,14 @@ import gradio as gr
 
 from core.configs.files import find_preset, list_presets, save_preset
 from core.configs.stages import PrepareConfig
-from core.data.library import Dataset, open_dataset
+from core.data.library import Dataset
 from core.errors import GalenError
 from webui import views
 from webui.catalog import Catalog
 from webui.data_export import ExportPart
 from webui.figures import esc
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.recipe_draft import STAGE, Complaints, Draft, check_draft, read_draft, recipe_yaml, steps_from
 from webui.recipe_preview import Previewed, look, summary
 from webui.recipe_run import RecipeRun
@@ -34,7 +34,6 @@ from webui.views_effect import Effect
 from webui.views_made import MADE_JS, dropped_page, made_pane
 from webui.views_recipe import Surroundings, complaint, no_dataset, pane
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 RECIPE_JS = (Path(__file__).parent / "recipe.js").read_text(encoding="utf-8")
 TOP: tuple[int, int | None] = (0, None)  # the first page of the dropped rows, of all steps
 KEPT = "JSON.stringify(galen.kept('recipes', {})[ref] ?? null)"
@@ -141,7 +140,7 @@ class RecipePart:
         return [draft, self._pane(draft, told, effects, lang), command(config, lang)], said
 
     def _pane(self, draft: Draft, told: Complaints, effects: dict[int, Effect], lang: str) -> str:
-        dataset = self._open(draft.ref)
+        dataset = self.page.dataset(draft.ref)
         if dataset is None:
             return no_dataset(lang)
         others = [each for each in self.page.catalog.read().datasets if each.ref != draft.ref]
@@ -152,16 +151,10 @@ class RecipePart:
         """The pane of the draft as it is now, which may be newer than the event that asked for it."""
         return self.shown(draft, seen, lang)[0][1] if draft is not None else gr.skip()
 
-    def _open(self, ref: str | None) -> Dataset | None:
-        try:
-            return open_dataset(self.page.workspace, ref) if ref else None
-        except GalenError:
-            return None
-
     def news(self, catalog: Catalog, lang: str, ref: str | None, draft: Draft | None, seen: Any, at: Any) -> list[Any]:
         """Updates of (pane, made, presets) after a change of the workspace or of the language."""
         drawn = self.redraw(draft, seen, lang) if draft is not None else no_dataset(lang)
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         made = self._made(dataset, at, lang) if dataset is not None else ""
         return [drawn, made, gr.update(choices=self._preset_choices(lang))]
 
@@ -173,7 +166,7 @@ class RecipePart:
     # -- events of the pane -------------------------------------------------------------------------------------------
     def opened(self, ref: str | None, kept: str, lang: str) -> list[Any]:
         """Another dataset was chosen: its draft as the browser kept it, and how it was made."""
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         if dataset is None:
             hidden = gr.update(visible=False)
             return [None, no_dataset(lang), "", None, "", hidden, "", TOP, hidden, ""]
@@ -261,7 +254,7 @@ class RecipePart:
 
     def turned(self, event: gr.EventData, ref: str | None, lang: str) -> list[Any]:
         """Another page of the dropped rows, or those of one step."""
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         if dataset is None:
             return [gr.skip(), gr.skip()]
         step = str(event._data.get("step") or "")

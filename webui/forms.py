@@ -11,12 +11,13 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 from pydantic.fields import FieldInfo
 
 from core.configs.files import fields_of, find_preset, resolve, sections_of
+from core.configs.sections import inner, is_advanced
 from core.configs.stages import STAGES, StageConfig
 from core.errors import ConfigError, InputError, Problem
 from core.workspace import Workspace
@@ -36,14 +37,6 @@ HALF = {"tuning.method"}
 ONLY_WHEN = {"lora": "only-lora", "tuning.trainable_layers": "only-freeze"}  # section or key → style class
 CLOSED = {"saving", "logging", "model"}  # sections that start folded
 SEGMENTS = 3  # up to so many choices are shown side by side
-
-
-def _inner(annotation: Any) -> tuple[Any, bool]:
-    """The type of a field without its None, and whether None is allowed."""
-    if get_origin(annotation) in (Union, *(type(int | str),)):
-        parts = [part for part in get_args(annotation) if part is not type(None)]
-        return parts[0], len(parts) < len(get_args(annotation))
-    return annotation, False
 
 
 class Form:
@@ -67,7 +60,7 @@ class Form:
         if not keys:
             return
         classes = ["section", *([ONLY_WHEN[name]] if name in ONLY_WHEN else [])]
-        if all(self._is_advanced(key) for key in keys):
+        if all(is_advanced(self.known[key]) for key in keys):
             classes.append("advanced")
         fold = gr.Accordion(section_name(name, self.labels.lang), open=name not in CLOSED, elem_classes=classes)
         self.labels.add(fold, label=lambda lang: section_name(name, lang))
@@ -90,7 +83,7 @@ class Form:
         classes = ["field", f"f-{key.replace('.', '-')}", *extra]
         classes += ["wide"] if key in WIDE else []
         classes += ["half"] if key in HALF else []
-        classes += ["advanced"] if self._is_advanced(key) else []
+        classes += ["advanced"] if is_advanced(self.known[key]) else []
         classes += [ONLY_WHEN[key]] if key in ONLY_WHEN else []
         self._classes[key] = classes
         self._more_help[key] = more_help
@@ -102,7 +95,7 @@ class Form:
         }
         if placeholder:
             says["placeholder"] = lambda lang: t(placeholder, lang)
-        kind, _ = _inner(field.annotation)
+        kind, _ = inner(field.annotation)
         if get_origin(kind) is Literal:
             says["choices"] = lambda lang: [(choice_label(key, value, lang), value) for value in get_args(kind)]
         first = {name: say(lang) for name, say in says.items()}
@@ -116,10 +109,6 @@ class Form:
         said = help_text(self.stage, key, self.known[key], lang)
         more = self._more_help[key]
         return literal(f"{said} {t(more, lang)}" if more else said)
-
-    def _is_advanced(self, key: str) -> bool:
-        extra = self.known[key].json_schema_extra
-        return isinstance(extra, dict) and bool(extra.get("advanced"))
 
     # -- values -------------------------------------------------------------------------------------------------------
     @property
@@ -139,7 +128,7 @@ class Form:
 
     def show_one(self, key: str, value: Any) -> Any:
         """A config value as its widget shows it."""
-        kind, _ = _inner(self.known[key].annotation)
+        kind, _ = inner(self.known[key].annotation)
         if kind is bool or get_origin(kind) is Literal or key in PICKERS:
             return value
         if key == DEVICES:
@@ -154,7 +143,7 @@ class Form:
         """What the widgets hold, as dotted keys with values that the config can be made from."""
         found = {}
         for key, value in zip(self.keys, values, strict=True):
-            kind, optional = _inner(self.known[key].annotation)
+            kind, optional = inner(self.known[key].annotation)
             text = value.strip() if isinstance(value, str) else value
             if text in (None, "", []):
                 if self.known[key].is_required() or key == DEVICES:
@@ -199,7 +188,7 @@ class Form:
         Gradio answers no event of a form that holds such a value. A browser keeps forms by address, and behind the
         same one there may be another machine today.
         """
-        kind, _ = _inner(self.known[key].annotation)
+        kind, _ = inner(self.known[key].annotation)
         if key == DEVICES and self._devices is not None:
             named = value if isinstance(value, list) else []
             return [name for name in named if name in self._devices] or list(self.default(key))

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from core.configs.data import ImportRows, ImportSource
 from core.configs.stages import ImportConfig
 from core.data.doctor import CheckReport, check_file
+from core.data.importing import INLINE_BYTES, BadRows
 from core.data.library import Dataset, import_file, name_from, open_dataset
 from core.errors import GalenError, StopRequested
 from core.jobs import store
@@ -29,10 +30,8 @@ from core.workspace import Workspace, check_name
 from webui.inline_work import InlineWork, Tell
 from webui.views import Snapshot
 
-INLINE_BYTES = 32_000_000  # up to which the page imports a file itself
 STAGE = "import"
 Phase = Literal["checking", "stopped", "checked", "failed", "importing", "imported"]
-BadRows = Literal["stop", "drop"]
 
 
 @dataclass

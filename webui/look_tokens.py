@@ -71,7 +71,7 @@ def see_row(workspace: Workspace, ref: str, index: int, edits: Edits, options: O
         shared = None
         if packed:
             shared = pack_with(
-                dataset, index, reader.encoder, workspace.cache_dir / "encoded", batch_size=options.batch,
+                dataset, index, reader.encoder, workspace.encoded_dir, batch_size=options.batch,
                 accumulation=options.accumulation, seed=options.seed,
             )  # fmt: skip
         return Seen(readings, shared, packed)

@@ -61,7 +61,7 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
 def reason(code: str, lang: str) -> str:
     """What a code says, with its blanks left open: one line for the many rows that have it."""
     table = MESSAGES_ZH if lang == "zh" and code in MESSAGES_ZH else MESSAGES
-    return re.sub(r"\{\w+\}", "…", table.get(code, (code, ""))[0])
+    return re.sub(r"…[.。]$", "…", re.sub(r"\{\w+\}", "…", table.get(code, (code, ""))[0]))
 
 
 def _names_zh(text: str) -> str:

@@ -24,11 +24,10 @@ from webui.catalog import Catalog
 from webui.figures import size
 from webui.forms import Form
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.text import t
 
 STAGE, SOURCE = "fetch", "model.source"
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
 class ModelShelf:

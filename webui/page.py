@@ -8,6 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from core.data.dataset import Dataset
+from core.data.library import open_dataset
+from core.errors import GalenError
 from core.hardware import cores, devices
 from core.jobs.queue import holders
 from core.workspace import Workspace
@@ -17,6 +20,7 @@ from webui.text import t
 
 LIVE_SECONDS = 2.0  # between ticks while a run lives
 IDLE_SECONDS = 5.0
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}  # no veil, no waiting in line
 
 News = Callable[..., Sequence[Any]]
 
@@ -39,6 +43,13 @@ class Page:
     catalog: Reader
     lang: gr.Radio
     listeners: list[Listener] = field(default_factory=list)
+
+    def dataset(self, ref: str | None) -> Dataset | None:
+        """The dataset `ref`; None where none is named, or there is none any more."""
+        try:
+            return open_dataset(self.workspace, ref) if ref else None
+        except GalenError:
+            return None
 
     def device_ids(self) -> list[str]:
         """What a run or a chat may be told to compute on: every GPU, and one or two processes on the CPU."""

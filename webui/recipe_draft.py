@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
 from core.configs.data import Recipe
 from core.configs.files import dump_yaml, resolve
+from core.configs.sections import inner, is_advanced
 from core.configs.stages import PrepareConfig
 from core.configs.step_base import Step
 from core.configs.steps import STEPS
@@ -141,19 +142,6 @@ def fields_of_step(do: str) -> dict[str, FieldInfo]:
     """Name → declaration of everything that can be set of a step, in the order declared; the common ones last."""
     own = {name: info for name, info in STEPS[do].model_fields.items() if name != "do"}
     return {name: own[name] for name in sorted(own, key=lambda name: (is_advanced(own[name]), name in COMMON))}
-
-
-def is_advanced(info: FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("advanced"))
-
-
-def inner(annotation: Any) -> tuple[Any, bool]:
-    """A type without its None, and whether None is allowed."""
-    if get_origin(annotation) in (Union, type(int | str)):
-        parts = [part for part in get_args(annotation) if part is not type(None)]
-        return parts[0], len(parts) < len(get_args(annotation))
-    return annotation, False
 
 
 def default_text(info: FieldInfo) -> str | bool:

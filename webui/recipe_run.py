@@ -26,12 +26,10 @@ from webui.catalog import Catalog
 from webui.figures import count, esc
 from webui.inline_work import Bench, Tell
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.recipe_draft import STAGE, Draft, check_draft
 from webui.text import t
 from webui.text_steps import step_label
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
 class RecipeRun:

@@ -69,6 +69,7 @@ BRING: dict[str, tuple[str, str]] = {
     "waiting.all_good": ("{rows} rows, all usable", "{rows} 行，全部可用"),
     "waiting.some_bad": ("{rows} rows, {bad} unusable", "{rows} 行，{bad} 行不可用"),
     # -- what a check found
+    "data.no_rows": ("No row could be read", "没有读到任何行"),
     "data.usable": ("{usable} of {rows} rows can be used", "{rows} 行中有 {usable} 行可用"),
     "data.all_usable": ("All {rows} rows can be used", "全部 {rows} 行可用"),
     "data.keys_with": ("{outer} with {inner}", "{outer} 含 {inner}"),

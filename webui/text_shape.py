@@ -36,7 +36,10 @@ SHAPE: dict[str, tuple[str, str]] = {
     "recipe.other_kind": ("other rows: {kind}", "行类型不同：{kind}"),
     "recipe.output": ("Name of the result", "结果名称"),
     "recipe.output_hint": ("new version of {name}", "{name} 的新版本"),
-    "recipe.output_help": ("Empty: a new version of this dataset.", "留空：作为本数据集的新版本。"),
+    "recipe.output_help": (
+        "Empty: a new version of this dataset; where the kind of rows changes, its name with the kind added.",
+        "留空：作为本数据集的新版本；若行的类型改变，则在名称后加上类型。",
+    ),
     "recipe.seed": ("Seed", "随机种子"),
     "recipe.seed_help": ("Decides every choice: samples, splits, shuffling.", "决定抽样、切分和打乱的结果。"),
     "recipe.preset_none": ("Ready recipes", "现成配方"),

@@ -13,6 +13,10 @@ DATA_ZH: dict[str, tuple[str, str]] = {
     ),
     "data.gzip_broken": ("压缩文件在此处提前结束或已损坏。", "请重新获取或重新压缩。"),
     "data.parquet_broken": ("无法读取 Parquet 文件：{detail}。", "请重新获取或重新写出。"),
+    "data.cell_unreadable": (
+        "这一行有一个单元格无法读取：{detail}。",
+        "请重新写出文件：文本用 UTF-8，日期在公元 1 至 9999 年之间。",
+    ),
     "data.bom": ("文件开头的字节顺序标记（BOM）已略去。", ""),
     "data.shape": ("{shape}：前 {looked_at} 行中有 {matched} 行含有 {keys}。", ""),
     "data.no_shape": ("没有已知的行格式含有这些键：{keys}。", ""),
@@ -135,7 +139,7 @@ DATA_ZH: dict[str, tuple[str, str]] = {
     ),
     "data.unused_keys": (
         "这些键没有用到：{keys}。",
-        "若其中有属于这一行的内容，请用 --columns 指明，或用 --format 换一种格式。",
+        "若其中有属于这一行的内容，请指明它对应哪个键，或换一种行格式（终端中用 --columns、--format）。",
     ),
     "data.column_twice": ("首行有重名的列：{columns}。每个只会读到最后一列。", "请给其他列改名。"),
     "data.file_changed": ("{file} 在读取过程中被改动了。", "请等没有程序写它之后再试。"),
@@ -169,6 +173,10 @@ DATA_ZH: dict[str, tuple[str, str]] = {
     ),
     "data.template_refuses_row": ("模型的对话模板不接受它：{detail}", "请改正或丢弃这一行。"),
     # -- datasets of a hub
+    "data.not_in_catalogue": (
+        "“{name}”既不在目录中，也不是 owner/name 形式的数据集编号。",
+        "是不是想写“{nearest}”？ 用 `python -m core data catalogue` 查看目录。",
+    ),
     "data.not_hub_id": ("“{repo}”不是数据集编号。", "请按社区的写法填写 owner/name。"),
     "data.hub_script": (
         "{repo} 没有数据文件，只有脚本 {script}；Galen 不运行数据集自带的代码。",

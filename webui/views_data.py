@@ -12,8 +12,9 @@ from core.rundir import State
 from webui import views
 from webui.figures import clock, count, esc, size
 from webui.intake import Waiting
-from webui.messages import error_text, reason
+from webui.messages import error_text, problem_text, reason
 from webui.text import has, stage_name, t
+from webui.text_steps import step_label
 
 REASONS_SHOWN = 6
 
@@ -107,7 +108,8 @@ def _lineage(dataset: Dataset, lang: str) -> str:
         f'<button type="button" class="link" data-ref="{esc(ref)}">{esc(ref)}</button>' for ref in card.parents
     )
     steps = "".join(
-        f"<li>{esc(step.do)} <span>{count(step.before)} → {count(step.after)}</span></li>" for step in card.steps
+        f"<li>{esc(step_label(step.do, lang))} <span>{count(step.before)} → {count(step.after)}</span></li>"
+        for step in card.steps
     )
     return f"{links}{f'<ol>{steps}</ol>' if steps else ''}"
 
@@ -135,6 +137,8 @@ def _standing(item: Waiting, lang: str) -> str:
         return error_text(item.error, lang)[0] if item.error is not None else ""
     if item.phase != "checked" or report is None:
         return t(f"waiting.{item.phase}", lang)
+    if not report.rows and report.problems:
+        return problem_text(report.problems[0], lang)
     bad = report.rows - report.usable
     if bad:
         return t("waiting.some_bad", lang, rows=count(report.rows), bad=count(bad))

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.edits import Edits, texts_of_row
-from core.data.formats import Kind, Row
-from core.data.kinds import LETTERS
+from core.data.kinds import LETTERS, Kind, Row
 from core.data.view import Page, Query, TableRow
 from webui.figures import count, esc, figure
 from webui.text import has, t

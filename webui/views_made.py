@@ -100,8 +100,7 @@ def made_pane(dataset: Dataset, page: DroppedPage, present: set[str], lang: str)
 def _head(dataset: Dataset, present: set[str], lang: str) -> str:
     card = dataset.card
     parents = " + ".join(_ref(ref, ref in present) for ref in card.parents)
-    recipe = card.recipe or {}
-    siblings = [f"{name}@{dataset.version}" for name in recipe.get("parts", []) if name != dataset.name]
+    siblings = [f"{name}@{dataset.version}" for name in card.parts if name != dataset.name]
     parts = ""
     if siblings:
         listed = " ".join(_ref(ref, ref in present) for ref in siblings)

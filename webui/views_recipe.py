@@ -17,8 +17,9 @@ from webui import views
 from webui.figures import count, esc
 from webui.messages import error_text, problem_text
 from webui.recipe_draft import Complaints, Draft, steps_from
-from webui.text import has, t
+from webui.text import t
 from webui.text_steps import GROUPS, group_of, step_label
+from webui.views_data import named
 from webui.views_effect import Effect
 from webui.views_step import labelled, step_item, step_menu, text_control
 
@@ -100,7 +101,7 @@ def _mixer(draft: Draft, about: Surroundings, lang: str) -> str:
             continue
         fits = dataset.card.kind == about.dataset.card.kind
         rows = t("data.rows", lang, rows=count(len(dataset)))
-        note = rows if fits else t("recipe.other_kind", lang, kind=kind_name(dataset.card.kind, lang))
+        note = rows if fits else t("recipe.other_kind", lang, kind=named("kind", dataset.card.kind, lang))
         options.append((not fits, f"{dataset.ref} · {note}", dataset.ref))
     listed = "".join(
         f'<option value="{esc(ref)}"{" disabled" if off else ""}>{esc(label)}</option>'
@@ -111,10 +112,6 @@ def _mixer(draft: Draft, about: Surroundings, lang: str) -> str:
         f'<select class="rec-mixer" data-mix data-value="" aria-label="{esc(t("recipe.mix", lang))}"{hidden}>'
         f'<option value="">{esc(t("recipe.mix", lang))}</option>{listed}</select>'
     )
-
-
-def kind_name(kind: str, lang: str) -> str:
-    return t(f"kind.{kind}", lang) if has(f"kind.{kind}") else kind
 
 
 # -- what may be added ------------------------------------------------------------------------------------------------

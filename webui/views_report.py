@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.doctor import CheckReport
-from core.data.formats import Row
+from core.data.kinds import Row
 from core.data.library import Dataset
+from core.data.repair import common_ends
 from core.data.severity import is_error
 from core.errors import Problem
 from webui.figures import count, esc
@@ -26,15 +27,17 @@ DIFFS_SHOWN = 20
 FEW = 6  # findings that need no counting
 ROWS_SHOWN = 5
 CONTEXT = 120  # characters of what did not change, before and after what did
+INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 
 
 def check_report(report: CheckReport, lang: str) -> str:
     """How many rows can be used, what they were taken for and why, and what every stage can do with them."""
-    said = (
-        t("data.all_usable", lang, rows=count(report.rows))
-        if report.ok
-        else t("data.usable", lang, usable=count(report.usable), rows=count(report.rows))
-    )
+    if not report.rows:
+        said = t("data.no_rows", lang)
+    elif report.ok:
+        said = t("data.all_usable", lang, rows=count(report.rows))
+    else:
+        said = t("data.usable", lang, usable=count(report.usable), rows=count(report.rows))
     share = report.usable / report.rows * 100 if report.rows else 0
     return (
         f'<div class="check {"clean" if report.ok else "mixed"}"><b>{esc(said)}</b>'
@@ -49,9 +52,10 @@ def findings(report: CheckReport, lang: str) -> str:
     warnings = [problem for problem in report.problems if not is_error(problem.code)]
     parts = []
     if errors:
-        bad = max(report.rows - report.usable, 1)
+        bad = report.rows - report.usable
         mendable = t("data.mendable", lang, count=count(report.repairable)) if report.repairable else ""
-        parts.append(title(t("data.unusable", lang, count=count(bad)), mendable))
+        if bad:
+            parts.append(title(t("data.unusable", lang, count=count(bad)), mendable))
         parts.append(grouped({code: n for code, n in report.counts.items() if is_error(code)}, lang))
         parts.append(problem_rows(errors, report.errors, lang))
     if warnings:
@@ -161,19 +165,18 @@ def _repair(row: Mapping[str, Any], lang: str) -> str:
     )
 
 
-def alike(one: str, other: str) -> int:
-    """With how many characters in common two texts begin."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _named(found: re.Match[str]) -> str:
+    """A character that shows nothing, by its number: U+200B."""
+    return f"⟨U+{ord(found[0]):04X}⟩"
 
 
 def difference(before: str, after: str) -> tuple[str, str]:
     """Both texts as HTML, what differs between their common beginning and end marked; long common parts are cut."""
-    start = alike(before, after)
-    rest = alike(before[start:][::-1], after[start:][::-1])
+    start, rest = common_ends(before, after)
     parts = []
     for text, tag in ((before, "del"), (after, "ins")):
         end = len(text) - rest
-        head, middle, tail = text[:start], text[start:end], text[end:]
+        head, middle, tail = text[:start], INVISIBLE.sub(_named, text[start:end]), text[end:]
         head = f"…{head[-CONTEXT:]}" if len(head) > CONTEXT else head
         tail = f"{tail[:CONTEXT]}…" if len(tail) > CONTEXT else tail
         parts.append(f"{esc(head)}<{tag}>{esc(middle)}</{tag}>{esc(tail)}" if middle else f"{esc(head)}{esc(tail)}")

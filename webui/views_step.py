@@ -10,11 +10,12 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from core.configs.sections import inner, is_advanced
 from core.configs.steps import STEPS
 from core.errors import Problem
 from webui.figures import esc
 from webui.messages import problem_text
-from webui.recipe_draft import Complaints, DraftStep, default_text, fields_of_step, inner, is_advanced
+from webui.recipe_draft import Complaints, DraftStep, default_text, fields_of_step
 from webui.text import t
 from webui.text_steps import choice_name, group_of, step_help, step_label
 from webui.views_effect import Effect, effect_cell, examples

@@ -12,32 +12,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from core.cli.follow import follow
-from core.cli.output import SHOWN_PROBLEMS, print_json, table
+from core.cli.output import SHOWN_PROBLEMS, Teller, print_json, table
 from core.configs.files import resolve
+from core.configs.stages import StageConfig
 from core.data.dataset import Dataset
 from core.data.doctor import CheckReport, check_file
 from core.data.fit import Fit
 from core.data.formats import SHAPES
-from core.data.importing import Order, import_files, name_from
+from core.data.importing import INLINE_BYTES, Order, import_files, name_from
 from core.data.library import open_dataset
 from core.data.severity import severity_of
 from core.data.verdicts import STAGES, evidence_text
 from core.errors import ConfigError, DataError, Problem
 from core.jobs import store
+from core.jobs.summaries import summary
 from core.records import Produced
 from core.rundir import read_json, read_record
 from core.workspace import Workspace
 
 STAGE = "import"
-INLINE_BYTES = 32_000_000  # up to which a file is imported here
-TELL_SECONDS = 2.0  # between two lines of progress
 
 
 def add(commands: Any) -> None:
@@ -90,7 +88,7 @@ def _check(args: argparse.Namespace) -> int:
         columns=_columns(args.columns),
         stage=args.stage,
         fit=fit,
-        on_progress=_Tell("checking"),
+        on_progress=_told("checking"),
     )
     _print_report(report)
     if args.json:
@@ -159,7 +157,7 @@ def _add(args: argparse.Namespace) -> int:
     if sum(path.stat().st_size for path in paths) > INLINE_BYTES:
         return _by_run(args, workspace, paths, name, columns)
     order = Order(name, args.bad_rows, args.repair, args.format, columns)
-    _tell_made(import_files(workspace, paths, order, on_progress=_Tell("importing")), json=args.json)
+    _tell_made(import_files(workspace, paths, order, on_progress=_told("importing")), json=args.json)
     return 0
 
 
@@ -179,7 +177,12 @@ def _by_run(
         "rows.bad_rows": args.bad_rows,
         "rows.repair": args.repair,
     }
-    run = store.submit(workspace, STAGE, resolve(STAGE, values=values, workspace=workspace))
+    return carry_out(args, workspace, resolve(STAGE, values=values, workspace=workspace))
+
+
+def carry_out(args: argparse.Namespace, workspace: Workspace, config: StageConfig) -> int:
+    """Submit an import, and follow it unless `args.detach`; tells the dataset that it made. The exit status."""
+    run = store.submit(workspace, STAGE, config)
     if args.detach:
         print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
         return 0
@@ -188,6 +191,8 @@ def _by_run(
     produced = read_record(run.produced_file, Produced)
     if status == 0 and produced is not None:
         _tell_made(open_dataset(workspace, produced.datasets[0]), json=args.json)
+    elif args.json:
+        print_json(summary(run).as_dict())
     return status
 
 
@@ -200,14 +205,5 @@ def _tell_made(dataset: Dataset, *, json: bool) -> None:
         print_json({"ref": dataset.ref, **card.model_dump()})
 
 
-class _Tell:
-    """A line on stderr every two seconds."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._last >= TELL_SECONDS and done < total:
-            self._last = time.monotonic()
-            print(f"{self._doing}: {100 * done // total} %", file=sys.stderr, flush=True)
+def _told(doing: str) -> Teller:
+    return Teller(lambda done, total: f"{doing}: {100 * done // max(1, total)} %")

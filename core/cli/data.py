@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from core.cli import bring_data, look_data, prepare_data, shape_data
+from core.cli import bring_data, catalogue_data, look_data, prepare_data, shape_data
 from core.cli.output import cut, print_json, size, table
 from core.data.library import Dataset, delete_dataset, list_datasets, open_dataset
 from core.data.normal import row_text
+from core.data.repair import common_ends
 from core.workspace import Workspace
 
 AROUND = 20  # characters shown before and behind what was changed
@@ -25,14 +26,10 @@ def add(subparsers: Any) -> None:
         "data", help="check files, make datasets of them, look at them, clean and shape them"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    look_data.add(commands)
-
-    bring_data.add(commands)
+    for module in (bring_data, catalogue_data, look_data, prepare_data, shape_data):
+        module.add(commands)
 
     commands.add_parser("list", help="the datasets of the workspace, newest first").set_defaults(handler=_list)
-
-    prepare_data.add(commands)
-    shape_data.add(commands)
 
     show = commands.add_parser("show", help="what a dataset is, and its first rows")
     show.add_argument("name", help="name or name@version")
@@ -97,8 +94,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _changed(before: str, after: str) -> Iterator[tuple[str, str]]:
     """The pieces of two JSON texts that differ, each with what stands round it: ("-", …) and ("+", …)."""
-    first = _alike(before, after)
-    rest = _alike(before[first:][::-1], after[first:][::-1])
+    first, rest = common_ends(before, after)
     old, new = before[first : len(before) - rest], after[first : len(after) - rest]
     pieces = [("replace", 0, len(old), 0, len(new))]
     if len(old) < COMPARED_CHARS and len(new) < COMPARED_CHARS:
@@ -107,11 +103,6 @@ def _changed(before: str, after: str) -> Iterator[tuple[str, str]]:
         if tag != "equal":
             yield "-", _piece(before, first + start, first + stop)
             yield "+", _piece(after, first + start_new, first + stop_new)
-
-
-def _alike(one: str, other: str) -> int:
-    """How many characters two texts begin with in common."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _piece(text: str, start: int, stop: int) -> str:

@@ -6,16 +6,14 @@ Rows count from 1, as on the page.
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from core.cli.output import print_json, table
+from core.cli.output import print_json, rows_told, table
 from core.data import edits
 from core.data.dataset import Dataset
 from core.data.library import open_dataset
@@ -28,7 +26,6 @@ from core.errors import DataError
 from core.models.library import resolve_base
 from core.workspace import Workspace
 
-TELL_SECONDS = 1.0  # between two lines of progress
 EXCERPT_CHARS = 60
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -105,22 +102,8 @@ def _view(args: argparse.Namespace) -> View:
     """The dataset's table; older versions are counted first, which takes a while."""
     workspace = Workspace(args.workspace)
     view = View(workspace, open_dataset(workspace, args.name))
-    view.build(_teller("counting"))
+    view.build(rows_told("counting"))
     return view
-
-
-def _teller(what: str) -> Callable[[int, int], None]:
-    """Says on stderr how far work is that takes longer than a moment."""
-    begun = last = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - begun > TELL_SECONDS and now - last > TELL_SECONDS:
-            last = now
-            print(f"{what}: {done} of {total} rows", file=sys.stderr, flush=True)
-
-    return tell
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -131,7 +114,7 @@ def _stats(args: argparse.Namespace) -> int:
         stage = args.stage or SHOWN_FOR[view.dataset.card.kind][0]
         reader = _reader(args)
         found["tokenised"] = {"model": args.model} | token_figures(
-            view.dataset, reader, stage, sample=args.sample, on_progress=_teller("tokenising")
+            view.dataset, reader, stage, sample=args.sample, on_progress=rows_told("tokenising")
         )
     if args.json:
         print_json(found)
@@ -189,7 +172,7 @@ def _tokens(args: argparse.Namespace) -> int:
     packed = stage == "sft" and changed is None and not readings[0].refused
     if packed:
         shared = pack_with(
-            dataset, number, reader.encoder, workspace.cache_dir / "encoded",
+            dataset, number, reader.encoder, workspace.encoded_dir,
             batch_size=args.batch_size, accumulation=args.accumulation, seed=args.seed,
         )  # fmt: skip
     if args.json:
@@ -239,7 +222,7 @@ def _edit(args: argparse.Namespace) -> int:
     gone = {*wanted.dropped, *_numbers(dataset, args.drop)}
     kept = {row: value for row, value in changed.items() if row not in gone}
     asked = edits.Edits(dropped=sorted(gone), changed=kept)
-    made = edits.save(workspace, dataset, asked, on_progress=_teller("writing"))
+    made = edits.save(workspace, dataset, asked, on_progress=rows_told("writing"))
     if args.pending:
         edits.discard(workspace, dataset)
     print(f"{made.ref}: {len(made)} rows; {len(asked.dropped)} dropped, {len(asked.changed)} rewritten")

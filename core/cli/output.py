@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +15,7 @@ import orjson
 from core.errors import GalenError
 
 SHOWN_PROBLEMS = 20
+TELL_SECONDS = 1.0  # between two lines of progress
 
 
 def fail(error: GalenError, *, json: bool = False) -> int:
@@ -32,8 +35,30 @@ def fail(error: GalenError, *, json: bool = False) -> int:
 
 def print_json(data: Any) -> None:
     """`data` as one line of JSON on stdout."""
-    sys.stdout.write(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode() + "\n")
+    try:
+        text = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # the name of a file may hold bytes that are no text
+        text = json.dumps(data, default=str)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+class Teller:
+    """A line on stderr every second of work: what `line` makes of the progress that the work tells."""
+
+    def __init__(self, line: Callable[..., str]) -> None:
+        self._line = line
+        self._last = time.monotonic()
+
+    def __call__(self, *at: Any) -> None:
+        if time.monotonic() - self._last >= TELL_SECONDS:
+            self._last = time.monotonic()
+            print(self._line(*at), file=sys.stderr, flush=True)
+
+
+def rows_told(doing: str) -> Teller:
+    """`doing: 2000 of 64000 rows`."""
+    return Teller(lambda done, total: f"{doing}: {done} of {total} rows")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

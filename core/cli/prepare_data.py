@@ -25,7 +25,7 @@ from core.configs.stages import PrepareConfig
 from core.configs.steps import STEPS
 from core.data.containers import excerpt
 from core.data.library import open_dataset
-from core.data.prepare import StepPreview, preview
+from core.data.preview import StepPreview, preview
 from core.errors import ConfigError, InputError, Problem
 from core.workspace import Workspace
 

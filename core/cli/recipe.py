@@ -6,25 +6,23 @@ The run goes on when this terminal is closed, as any other.
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from core.cli.follow import follow
-from core.cli.output import print_json
+from core.cli.output import Teller, print_json
 from core.configs.files import resolve
 from core.configs.stages import PrepareConfig
 from core.data.dataset import Dataset
 from core.data.library import open_dataset
 from core.data.prepare import INLINE_ROWS, prepare
 from core.jobs import store
+from core.jobs.summaries import summary
 from core.records import Produced
 from core.rundir import read_record
 from core.workspace import Workspace
 
 STAGE = "prepare"
-TELL_SECONDS = 1.0  # between two lines of progress
 
 
 def carry_out(args: argparse.Namespace, recipe: Mapping[str, Any]) -> int:
@@ -34,7 +32,7 @@ def carry_out(args: argparse.Namespace, recipe: Mapping[str, Any]) -> int:
     assert isinstance(config, PrepareConfig)
     inputs = config.recipe.inputs
     if sum(len(open_dataset(workspace, each.dataset)) * each.weight for each in inputs) <= INLINE_ROWS:
-        made = prepare(workspace, config.recipe, on_progress=_Tell())
+        made = prepare(workspace, config.recipe, on_progress=Teller(_step_line))
         tell_made(made, json=args.json)
         return 0
     run = store.submit(workspace, STAGE, config)
@@ -43,6 +41,8 @@ def carry_out(args: argparse.Namespace, recipe: Mapping[str, Any]) -> int:
     produced = read_record(run.produced_file, Produced)
     if status == 0 and produced is not None:
         tell_made([open_dataset(workspace, ref) for ref in produced.datasets], json=args.json)
+    elif args.json:
+        print_json(summary(run).as_dict())
     return status
 
 
@@ -59,13 +59,5 @@ def tell_made(datasets: Iterable[Dataset], *, json: bool) -> None:
         print_json({"datasets": [{"ref": dataset.ref, **dataset.card.model_dump()} for dataset in datasets]})
 
 
-class _Tell:
-    """A line on stderr every second."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, step: int, name: str, done: int, total: int) -> None:
-        if time.monotonic() - self._last >= TELL_SECONDS:
-            self._last = time.monotonic()
-            print(f"{step}. {name}: {done} of {total} rows", file=sys.stderr, flush=True)
+def _step_line(step: int, name: str, done: int, total: int) -> str:
+    return f"{step}. {name}: {done} of {total} rows"

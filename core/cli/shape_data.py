@@ -6,20 +6,17 @@ A recipe of several steps is a config: `python -m core prepare --config FILE`.
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.cli.output import print_json, size
+from core.cli.output import print_json, rows_told, size
 from core.cli.recipe import carry_out
 from core.data.export import export, forms_of
 from core.data.kinds import STAGES_OF
 from core.data.library import open_dataset
 from core.workspace import Workspace
 
-TELL_SECONDS = 1.0  # between two lines of progress
 KINDS = ("text", "messages", "prompt", "preference")
 
 
@@ -119,14 +116,8 @@ def _weighed(name: str) -> tuple[str, ...]:
 # -- export -----------------------------------------------------------------------------------------------------------
 def _export(args: argparse.Namespace) -> int:
     dataset = open_dataset(Workspace(args.workspace), args.name)
-    told = [time.monotonic()]
-
-    def tell(done: int, total: int) -> None:
-        if time.monotonic() - told[0] >= TELL_SECONDS:
-            told[0] = time.monotonic()
-            print(f"{done} of {total} rows", file=sys.stderr, flush=True)
-
-    done = export(dataset, args.to, form=args.form, overwrite=args.overwrite, on_progress=tell)
+    told = rows_told("writing")
+    done = export(dataset, args.to, form=args.form, overwrite=args.overwrite, on_progress=told)
     print(f"{done.path}: {done.rows} rows of {dataset.ref} as {done.form}, {size(done.bytes)}")
     if args.json:
         print_json({"path": str(done.path), "dataset": dataset.ref, "form": done.form, "rows": done.rows})

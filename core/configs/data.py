@@ -38,22 +38,30 @@ class Input(Section):
 class Recipe(Section):
     inputs: list[Input] = setting(..., "Datasets of one kind, mixed in this order.", min_length=1)
     steps: list[AnyStep] = setting([], "What is done, in order.")
-    output: str = setting("", "Name of the new dataset. Empty: a new version of the first input.", max_length=80)
+    output: str = setting(
+        "",
+        "Name of the new dataset. Empty: the first input's, with the kind of rows added where it changes.",
+        max_length=80,
+    )
     seed: int = setting(42, "Seed of every choice: samples, splits, shuffling.", ge=0, le=2**31 - 1)
 
     @field_validator("inputs", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
         """`medical` and `[medical, general]` are short for inputs with weight 1."""
-        value = [value] if isinstance(value, str) else value
-        return [{"dataset": item} if isinstance(item, str) else item for item in value or []]
+        value = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"dataset": item} if isinstance(item, str) else item for item in value]
 
     @field_validator("steps", mode="before")
     @classmethod
     def _step_names(cls, value: Any) -> Any:
         """`[exact, near]` is short for these steps with their defaults."""
-        value = [value] if isinstance(value, str) else value
-        return [{"do": item} if isinstance(item, str) else item for item in value or []]
+        value = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"do": item} if isinstance(item, str) else item for item in value]
 
 
 class Scored(Section):

@@ -78,7 +78,7 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, Fie
         if isinstance(part, int):
             key += f"[{part}]"
             annotation = next(iter(get_args(_list_of(annotation))), Any)
-            field = None
+            field = None if _models(annotation) else field  # what is wrong with a word is told by what its list takes
             continue
         members = _models(annotation)
         tagged = [member for member in members if len(members) > 1 and part in _tags(member)]

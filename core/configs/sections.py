@@ -7,9 +7,11 @@ declarations: the order is the order on the page, the description is the help, `
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import types
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
 
 
 class Section(BaseModel):
@@ -21,6 +23,20 @@ class Section(BaseModel):
 def setting(default: Any, description: str, *, advanced: bool = False, **bounds: Any) -> Any:
     """A field with its help; `advanced` ones are folded away on the page. `...` as default makes it required."""
     return Field(default, description=description, json_schema_extra={"advanced": advanced}, **bounds)
+
+
+def is_advanced(info: FieldInfo) -> bool:
+    """Whether a setting is folded away on the page."""
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("advanced"))
+
+
+def inner(annotation: Any) -> tuple[Any, bool]:
+    """The type of a setting without its None, and whether None is allowed."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return parts[0], len(parts) < len(get_args(annotation))
+    return annotation, False
 
 
 class Run(Section):

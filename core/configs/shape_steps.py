@@ -1,6 +1,6 @@
 """The steps that shape a dataset, as settings: which rows, in which order, of which kind. None of them judges a row.
 
-What each does is in `core.data.steps`: `order`, `sample`, `split`, `convert` and `pairs`.
+What each does is in `core.data.steps`: `order`, `split`, `convert` and `pairs`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every step of a recipe has. The steps themselves are in `core.configs.steps` and `core.configs.shape_steps`."""
+"""What every step of a recipe has. The steps themselves are in `core.configs.clean_steps` and `shape_steps`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@
         except_sources: [code]
 
 What each step does with rows is in `core.data.steps`. To add one: declare its settings in `clean_steps` or
-`shape_steps`, name it in the list at the end of that file, and write its function there.
+`shape_steps`, name it in the list at the end of that file, and write its function in `core.data.steps`.
 """
 
 from __future__ import annotations

@@ -29,20 +29,32 @@ def hidden_folder(workspace: Workspace, size: int) -> Iterator[Path]:
     A full disk becomes DataError `data.disk_full`, which says that `size` bytes are needed.
     """
     sweep(workspace)
-    folder = workspace.datasets_dir / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}"
+    folder = workspace.datasets_dir / hidden_name()
     try:
-        folder.mkdir()
-        yield folder
+        with full_disk_told(workspace.datasets_dir, size):
+            folder.mkdir()
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def hidden_name() -> str:
+    """A new name for what is not whole yet, or is about to go; it says which process is at it."""
+    return f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}"
+
+
+@contextmanager
+def full_disk_told(folder: Path, size: int) -> Iterator[None]:
+    """A full disk becomes DataError `data.disk_full`, which says that `size` bytes are needed in `folder`."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        place = str(workspace.datasets_dir)
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(folder).free
         raise DataError(
-            "data.disk_full", folder=place, needed=round(size / 1e6, 1), free=round(free / 1e6, 1)
+            "data.disk_full", folder=str(folder), needed=round(size / 1e6, 1), free=round(free / 1e6, 1)
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(workspace: Workspace) -> None:

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from core.data.formats import Kind, Row, Shape
+from core.data.formats import Shape
+from core.data.kinds import Kind, Row
 from core.data.shapes_preference import LISTS, PROMPTS, SCORE_LISTS
 
 ECHO = 30  # characters: in a longer dialogue, "你好" is answered with "你好", and an editor shows the command it got
@@ -46,11 +47,14 @@ def answer_fault(kind: Kind, row: Row) -> dict[str, Any] | None:
 def keys_twice(texts: Sequence[bytes], values: Sequence[Any]) -> Iterator[tuple[int, str]]:
     """(index, key) of every row that names a key twice in one object; the parser keeps the last, and says nothing.
 
-    A colon after a quotation mark is a key's, or stands behind an escaped mark in a text: counting both tells nearly
-    all rows apart, and only where the count is not that of the keys is the row parsed once more.
+    A colon after a quotation mark (and a space, as some programs write) is a key's, or stands behind an escaped mark in
+    a text: counting both tells nearly all rows apart, and only where the count is not that of the keys is the row
+    parsed once more.
     """
     for index, (text, value) in enumerate(zip(texts, values, strict=True)):
-        colons = text.count(b'":') - (text.count(b'\\":') if b"\\" in text else 0)
+        colons = text.count(b'":') + text.count(b'" :')
+        if b"\\" in text:
+            colons -= text.count(b'\\":') + text.count(b'\\" :')
         if colons != _flat_count(value) and colons != _count(value):
             twice = _first_twice(text)
             if twice is not None:
@@ -71,11 +75,18 @@ def _flat_count(value: Any) -> int:
 
 
 def _count(value: Any) -> int:
-    """How many keys there are in a JSON value, at any depth."""
+    """How many keys there are in a JSON value, at any depth; -1 where that is too deep to count."""
+    try:
+        return _keys_in(value)
+    except RecursionError:
+        return -1
+
+
+def _keys_in(value: Any) -> int:
     if isinstance(value, dict):
-        return len(value) + sum(_count(part) for part in value.values() if type(part) in (dict, list))
+        return len(value) + sum(_keys_in(part) for part in value.values() if type(part) in (dict, list))
     if isinstance(value, list):
-        return sum(_count(part) for part in value if type(part) in (dict, list))
+        return sum(_keys_in(part) for part in value if type(part) in (dict, list))
     return 0
 
 

@@ -2,7 +2,7 @@
 
     cache/look/<key>/<column>.npy         one value a row, read through a memory map: a page touches fifty of them
                      sources.json         the names that the column `source` numbers
-                     order-*.npy hits-*.npy   what `core.data.view` found; the longest unused go first
+                     rows-*.npy           row numbers that `core.data.view` found; the longest unused go first
                      figures.parquet search.arrow   for versions of earlier days, which were written without
                      facts.json           says that the columns are whole; written last
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import threading
 from collections import defaultdict
@@ -29,6 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.data import search, shelf
+from core.data.building import hidden_name
 from core.data.dataset import GROUP_ROWS, META_NAMES, Dataset
 from core.data.figures import LANGUAGES, figures_of
 from core.data.writer import FIGURES
@@ -37,12 +37,12 @@ from core.workspace import Workspace
 COUNTED = ("chars", "answer_chars", "turns")
 MEASURED = ("difficulty", "score")  # float64, NaN where a row has none
 COLUMNS = (*COUNTED, "language", "duplicates", "line", "source", *MEASURED)
-KEPT_BYTES = 4_000_000_000  # of all datasets' columns, orders and hits
-KEPT_FOUND = 24  # orders and lists of hits of one dataset
+KEPT_BYTES = 4_000_000_000  # of all datasets' columns and answers
+KEPT_FOUND = 24  # answers to queries of one dataset
 
 Check = Callable[[], None]
 Progress = Callable[[int, int], None]  # (rows done, rows)
-_LOCKS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)  # two processes may build; one of them wins
+_LOCKS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)  # of two processes the first to rename wins
 
 
 class Columns:
@@ -95,7 +95,7 @@ class Columns:
             if self.ready:
                 return
             shelf.sweep(self.cache, kept_bytes=KEPT_BYTES)
-            temporary = self.cache / f"{shelf.TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}"
+            temporary = self.cache / hidden_name()
             temporary.mkdir(parents=True)
             try:
                 source = self.dataset.folder
@@ -136,11 +136,10 @@ class Columns:
 
     def keep(self, name: str, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Keep row numbers; the longest unused beyond `KEPT_FOUND` go."""
-        temporary = self.folder / f"{shelf.TEMPORARY}{secrets.token_hex(4)}.npy"
+        temporary = self.folder / f"{hidden_name()}.npy"
         np.save(temporary, rows)
         os.replace(temporary, self.folder / f"{name}.npy")
-        kept = [path for pattern in ("order-*", "hits-*", "rows-*") for path in self.folder.glob(pattern)]
-        for path in sorted(kept, key=_last_used, reverse=True)[KEPT_FOUND:]:
+        for path in sorted(self.folder.glob("rows-*"), key=_last_used, reverse=True)[KEPT_FOUND:]:
             path.unlink(missing_ok=True)
         return rows
 

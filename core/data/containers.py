@@ -11,6 +11,7 @@ import contextlib
 import csv
 import heapq
 import io
+import itertools
 import json
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ MAX_ROW_BYTES = 8_000_000  # some two million tokens: no context holds it
 CHUNK = 1 << 20
 BATCH_BYTES = 8_000_000
 BATCH_ROWS = 2000
+CELL_ERRORS = (ValueError, OverflowError)  # text that is not UTF-8, a date beyond the year 9999 (pyarrow raises them)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,19 @@ def excerpt(value: Any, around: int = 0) -> str:
         start = max(0, around - EXCERPT_CHARS // 3)
         text = ("…" if start else "") + value[start : start + 4 * EXCERPT_CHARS].strip()
     else:
-        text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = _json_of(value)
     text = text if len(text) <= EXCERPT_CHARS else text[: EXCERPT_CHARS - 1] + "…"
     if not text.isprintable():
         shown = (c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
         text = "".join(shown)[: EXCERPT_CHARS - 1] + ("…" if text.endswith("…") else "")
     return text
+
+
+def _json_of(value: Any) -> str:
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # orjson reads deeper nesting than it writes
+        return "{" + ", ".join(map(str, value)) + ": …}" if isinstance(value, dict) else "[…]"
 
 
 def batches_of(raws: Iterable[Raw]) -> Iterator[Batch]:
@@ -289,8 +298,21 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Raw]:
                 held = max(1, sum(file.metadata.row_group(at).total_byte_size for at in range(file.num_row_groups)))
                 size = min(BATCH_ROWS, max(1, BATCH_BYTES * file.metadata.num_rows // held))
                 for batch in file.iter_batches(batch_size=size):
-                    for value in batch.to_pylist():
-                        number += 1
-                        yield Raw(number, value)
+                    yield from _parquet_batch(batch, number + 1)
+                    number += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise DataError("data.parquet_broken", detail=str(error).split("\n")[0]) from error
+
+
+def _parquet_batch(batch: Any, first: int) -> Iterator[Raw]:
+    try:
+        yield from itertools.starmap(Raw, enumerate(batch.to_pylist(), first))
+        return
+    except CELL_ERRORS:  # before the first row of the batch: now one by one, to find the rows that are to blame
+        pass
+    for at in range(batch.num_rows):
+        try:
+            yield Raw(first + at, batch.slice(at, 1).to_pylist()[0])
+        except CELL_ERRORS as error:
+            detail = str(error).split("\n")[0].rstrip(".")
+            yield Raw(first + at, problem=Problem("data.cell_unreadable", {"detail": detail}, line=first + at))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.records import Record
 from core.rundir import read_record
 
@@ -20,14 +20,14 @@ META: list[tuple[str, pa.DataType]] = [  # beside the canonical columns of every
     ("line", pa.int64()), ("source", pa.string()), ("difficulty", pa.float64()), ("score", pa.float64()),
 ]  # fmt: skip
 META_NAMES = [name for name, _ in META]
-_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_ANSWERS = pa.list_(pa.struct([("content", pa.string()), ("score", pa.float64())]))
+TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+ANSWERS = pa.list_(pa.struct([("content", pa.string()), ("score", pa.float64())]))
 SCHEMAS: dict[Kind, pa.Schema] = {
     "text": pa.schema([*META, ("text", pa.string())]),
-    "messages": pa.schema([*META, ("messages", _TURNS)]),
-    "prompt": pa.schema([*META, ("prompt", _TURNS)]),
-    "preference": pa.schema([*META, ("prompt", _TURNS), ("chosen", _TURNS), ("rejected", _TURNS)]),
-    "ranked": pa.schema([*META, ("prompt", _TURNS), ("answers", _ANSWERS)]),
+    "messages": pa.schema([*META, ("messages", TURNS)]),
+    "prompt": pa.schema([*META, ("prompt", TURNS)]),
+    "preference": pa.schema([*META, ("prompt", TURNS), ("chosen", TURNS), ("rejected", TURNS)]),
+    "ranked": pa.schema([*META, ("prompt", TURNS), ("answers", ANSWERS)]),
     "choice": pa.schema(
         [*META, ("question", pa.string()), ("choices", pa.list_(pa.string())), ("answer", pa.string())]
     ),

@@ -25,7 +25,8 @@ from core.data.dialogue import RowError
 from core.data.examine import Examiner, Hashes
 from core.data.findings import KEPT_PROBLEMS, Findings, Reading, first_of
 from core.data.fit import Fit
-from core.data.formats import STAGES_OF, Detection, Kind, Row, detect, rows_of, shape_named
+from core.data.formats import Detection, detect, rows_of, shape_named
+from core.data.kinds import STAGES_OF, Kind, Row
 from core.data.parallel import CheckStop, read
 from core.data.reader import Progress, Source, open_source
 from core.data.severity import is_error, severity_of

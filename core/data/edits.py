@@ -30,15 +30,14 @@ from core.data.containers import excerpt
 from core.data.dataset import GROUP_ROWS, SCHEMAS, Dataset, DatasetCard, StepCount
 from core.data.dialogue import RowError
 from core.data.finding import Texts
-from core.data.formats import Kind, Row, convert, shape_named
-from core.data.kinds import LETTERS
+from core.data.formats import convert, shape_named
+from core.data.kinds import LETTERS, Kind, Row
 from core.data.writer import FIGURES, Block, VersionWriter, Written
 from core.errors import DataError
 from core.records import Record
 from core.rundir import read_record, write_record
 from core.workspace import Workspace
 
-FOLDER = "edits"
 STEP = "by_hand"  # what a card's recipe and step counts call it
 SHAPES: dict[Kind, str] = {  # the row shape whose rules a canonical row of each kind must keep
     "text": "text",
@@ -48,6 +47,7 @@ SHAPES: dict[Kind, str] = {  # the row shape whose rules a canonical row of each
     "ranked": "ranked-scores",
     "choice": "choice-options",
 }
+KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS  # so that the same changes give the same version
 _LOCK = threading.Lock()  # read, change, write: two tabs of one page
 
 Progress = Callable[[int, int], None]
@@ -161,7 +161,7 @@ def _update(workspace: Workspace, dataset: Dataset, update: Callable[[Edits], No
 
 
 def _file(workspace: Workspace, dataset: Dataset) -> Path:
-    return workspace.path / FOLDER / f"{dataset.ref}.json"
+    return workspace.edits_dir / f"{dataset.ref}.json"
 
 
 def _known(dataset: Dataset, row: int) -> int:
@@ -207,9 +207,6 @@ def save(
     if from_pending:
         discard(workspace, dataset)
     return Dataset(target, card)
-
-
-KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
 
 
 def _write(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import secrets
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data import shelf
+from core.data.building import hidden_name
 from core.errors import DataError, ModelError
 from core.records import Record
 from core.rundir import read_record, write_record
@@ -147,7 +147,7 @@ def _build(
     on_progress: Callable[[int, int], None] | None,
     check_stop: Callable[[], None] | None,
 ) -> None:
-    temporary = folder.with_name(f"{shelf.TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}")
+    temporary = folder.with_name(hidden_name())
     temporary.mkdir(parents=True)
     lengths: list[int] = []
     kept: list[int] = []

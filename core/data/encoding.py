@@ -34,7 +34,7 @@ from core.data.dialogue import Message
 from core.data.encoded import EncodedRows, Refusal, encode_dataset
 from core.data.marks import Span
 from core.data.templates import ChatTemplate, RefusedError, Rendered
-from core.data.twin import Twin, definition_of
+from core.data.twin import Twin, backend_of, definition_of, unswitch
 from core.data.window import Tokens, Window
 from core.errors import ModelError
 
@@ -68,11 +68,7 @@ class Encoder:
         train_on: Literal["assistant", "all"] = "assistant",
         template: str | None = None,
     ) -> None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None or not hasattr(backend, "encode_batch"):
-            name = str(getattr(tokenizer, "name_or_path", ""))
-            raise ModelError("model.slow_tokenizer", model=name, found=type(tokenizer).__name__)
-        self._backend = backend
+        self._backend = backend = backend_of(tokenizer)
         self.template = ChatTemplate(tokenizer, template)
         self.max_length = max_length
         self.train_on = train_on
@@ -229,15 +225,8 @@ class Encoder:
         return Twin(self._definition, self._backend, self.template.control)
 
     def prepare(self) -> None:
-        """Undo what other callers, who share the tokenizer, may have switched on. Threads may encode side by side after
-        it: a tokenizer at work cannot be switched."""
-        backend = self._backend
-        if backend.truncation is not None:
-            backend.no_truncation()
-        if backend.padding is not None:
-            backend.no_padding()
-        if backend.encode_special_tokens:
-            backend.encode_special_tokens = False
+        """Threads may encode side by side after it: a tokenizer at work cannot be switched."""
+        unswitch(self._backend)
 
 
 def _token_at(encoding: Any, place: int, end: int, count: int) -> int:

@@ -28,9 +28,10 @@ from core.data import checks
 from core.data.containers import Batch, excerpt
 from core.data.dataset import Meta
 from core.data.dialogue import RowError
-from core.data.formats import Row, Shape, rows_of
+from core.data.formats import Shape, rows_of
+from core.data.kinds import Row
 from core.data.normal import row_text, texts_of
-from core.data.repair import MENDABLE, mend
+from core.data.repair import MENDABLE, Mended, mend
 from core.data.scan import Scan, scan
 from core.data.severity import is_error
 from core.data.texts import faults
@@ -174,7 +175,7 @@ class _Work:
             wrong = {problem.code for problem in problems}
             if self.shape is None or not wrong & MENDABLE:
                 continue
-            mended = mend(self.shape, self.values[place])
+            mended = self._mended(self.shape, self.values[place])
             if mended is None or "data.duplicate_key" in wrong:
                 continue
             self.out.mendable += 1
@@ -182,9 +183,19 @@ class _Work:
                 self.mended[place] = mended.rows
                 self.found[place] = [problem for problem in problems if problem.code not in mended.codes]
                 before, after = (
-                    orjson.dumps(value, option=JSON).decode() for value in (self.values[place], mended.value)
+                    orjson.dumps(value, default=str, option=JSON).decode()
+                    for value in (self.values[place], mended.value)
                 )
                 self.out.repaired.append(Repaired(self.batch.lines[place], mended.codes, before, after))
+
+    def _mended(self, shape: Shape, value: Any) -> Mended | None:
+        try:
+            mended = mend(shape, value)
+            if mended is not None:
+                orjson.dumps(mended.value, default=str, option=JSON)
+        except (RecursionError, TypeError):  # nested so deeply that it cannot be written again
+            return None
+        return mended
 
     def result(self) -> Examined:
         out = self.out

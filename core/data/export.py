@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.data.building import FULL, TEMPORARY
+from core.data.building import full_disk_told, hidden_name
 from core.data.dataset import META, SCHEMAS, Dataset
 from core.data.dialogue import RowError
-from core.data.export_forms import FORMS, Form, letters_up_to
-from core.data.kinds import Kind, Row
+from core.data.export_forms import FORMS, Form
+from core.data.kinds import LETTERS, Kind, Row
 from core.errors import DataError
 from core.workspace import Workspace
 
@@ -84,6 +82,11 @@ def export(
     return Exported(path, chosen.name, writer.done, path.stat().st_size)
 
 
+def export_folder(workspace: Workspace) -> Path:
+    """Where files for download lie, which a page may serve."""
+    return workspace.cache_dir / "exports"
+
+
 def export_to_cache(
     workspace: Workspace,
     dataset: Dataset,
@@ -98,7 +101,7 @@ def export_to_cache(
     Files older than a day go when another one is made.
     """
     chosen = _form(dataset.card.kind, form)
-    folder = workspace.cache_dir / "exports"
+    folder = export_folder(workspace)
     path = folder / f"{dataset.name}-{dataset.version}-{chosen.name}.{container}"
     if path.is_file():
         os.utime(path)
@@ -128,16 +131,11 @@ def _container(path: Path) -> str:
 
 @contextmanager
 def _whole_or_nothing(path: Path, dataset: Dataset) -> Iterator[Path]:
-    hidden = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}")
+    hidden = path.with_name(hidden_name())
     try:
-        yield hidden
-        os.replace(hidden, path)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        free = round(shutil.disk_usage(path.parent).free / 1e6, 1)
-        needed = round(2 * (dataset.folder / "data.parquet").stat().st_size / 1e6, 1)
-        raise DataError("data.disk_full", folder=str(path.parent), needed=needed, free=free) from error
+        with full_disk_told(path.parent, 2 * (dataset.folder / "data.parquet").stat().st_size):
+            yield hidden
+            os.replace(hidden, path)
     finally:
         hidden.unlink(missing_ok=True)
 
@@ -217,7 +215,7 @@ class _Writer:
         columns = list(self.form.columns)
         if self.dataset.card.kind == "choice":
             counts = pc.list_value_length(pq.read_table(path, columns=["choices"]).column("choices"))
-            columns[1:1] = [(letter, pa.string()) for letter in letters_up_to(pc.max(counts).as_py() or 0)]
+            columns[1:1] = [(letter, pa.string()) for letter in LETTERS[: pc.max(counts).as_py() or 0]]
         for name, kind in KEPT:
             if name in there and pq.read_table(path, columns=[name]).column(name).null_count < len(self.dataset):
                 columns.append((name, kind))

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from core.data.dataset import ANSWERS, TURNS
 from core.data.dialogue import Message, RowError
 from core.data.kinds import LETTERS, Kind, Row
 from core.data.shapes_dialogue import is_transcript
 
 Columns = tuple[tuple[str, pa.DataType], ...]
 
-TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SAID = pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))
-ANSWERS = pa.list_(pa.struct([("content", pa.string()), ("score", pa.float64())]))
 HISTORY = pa.list_(pa.list_(pa.string()))
 SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
 
@@ -29,10 +28,6 @@ class Form:
     describe: str
     columns: Columns
     write: Callable[[Row], Row]
-
-
-def letters_up_to(count: int) -> str:
-    return LETTERS[:count]
 
 
 def _as_it_is(row: Row) -> Row:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.normal import row_key
 
 Language = Literal["zh", "en", "mixed", "code", "other"]

@@ -19,7 +19,7 @@ from core.data.containers import excerpt
 from core.data.dialogue import Message
 from core.data.encoded import Refusal
 from core.data.examine import Examined
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.errors import ModelError, Problem
 
 if TYPE_CHECKING:

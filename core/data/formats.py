@@ -8,6 +8,7 @@ and add a line to `SHAPES`; where two fit a row, the earlier line wins, so the m
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,9 @@ from core.data import shapes_preference as preference
 from core.data import shapes_trees as trees
 from core.data.containers import Raw
 from core.data.dialogue import RowError, Value, kind_of
-from core.data.kinds import STAGES_OF, Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.shapes_dialogue import ANSWERS
 from core.errors import DataError, Problem
-
-__all__ = ["SHAPES", "STAGES_OF", "Detection", "Kind", "Row", "Shape", "convert", "detect", "rows_of", "shape_named"]
 
 Converter = Callable[[Value], Row] | Callable[[Value], list[Row]]
 Gather = Callable[[Iterable[Raw]], Iterator[Raw]]
@@ -125,13 +124,14 @@ def shape_named(name: str) -> Shape:
 
 
 def _wrong_keys(shape: Shape | None, row: Mapping[str, Any]) -> RowError:
-    found = ", ".join(map(str, row)) or "–"
+    names = [str(key) for key in itertools.islice(row, MOST_KEYS)]
+    found = (", ".join(names) or "–") + (f" … ({len(row)})" if len(row) > MOST_KEYS else "")
     if shape is not None:
         missing = [group for group in shape.needs if not any(row.get(key) is not None for key in group)]
         return RowError("data.missing_key", found=found, missing=_either(missing), shape=shape.name)
     shapes = [each for each in SHAPES if each.detected]
     known = {key for each in shapes for group in each.needs for key in group}
-    near = [match for key in row for match in difflib.get_close_matches(str(key).lower(), known, 1, 0.75)]
+    near = [match for key in names for match in difflib.get_close_matches(key.lower(), known, 1, 0.75)]
     having = {each.name: sum(any(key in group for key in near) for group in each.needs) for each in shapes}
     fitting = sorted(
         (each for each in shapes if having[each.name]), key=lambda each: (-having[each.name], each not in FAMILIAR)
@@ -144,6 +144,7 @@ def _either(groups: list[tuple[str, ...]]) -> str:
     return ", ".join(" | ".join(group) for group in groups)
 
 
+MOST_KEYS = 40  # of a row, named where they fit no shape
 _SCORED = "prompt, answers[content, score]: a higher score is better"
 _RANKED = "prompt, answers[content, rank]: the lowest rank is the best"
 _SIDES = (("translation", "source", "src", "zh", "en"), ("translation", "target", "tgt", "en", "zh"))

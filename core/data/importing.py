@@ -40,6 +40,7 @@ from core.workspace import Workspace, check_name
 
 IMPORT_VERSION = 2  # goes into every version: to be raised when the same file would give other rows
 ENDING = {"data.gzip_broken", "data.json_ends"}  # nothing after such a row could be read
+INLINE_BYTES = 32_000_000  # up to which files are imported while one waits; more are a run of the stage `import`
 HASHING = 0.1  # of the progress: hashing comes before reading, and is about ten times as fast
 BLOCK = 1 << 22
 BadRows = Literal["stop", "drop"]
@@ -265,7 +266,7 @@ class _Import:
             dropped=written.dropped,
             dropped_counts=written.dropped_counts,
             sha256=sha256,
-            source_name=", ".join(path.name for path in self.paths),
+            source_name=", ".join(path.name.encode(errors="replace").decode() for path in self.paths),
             source_bytes=self.size,
             created=time.time(),
             duplicates=written.duplicates,

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import difflib
 import os
-import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from core.data.building import TEMPORARY
+from core.data.building import hidden_name
 from core.data.dataset import Dataset, DatasetCard, open_version
-from core.data.importing import import_file, name_from
+from core.data.importing import BadRows, import_file, name_from
 from core.errors import DataError
 from core.rundir import state_of
 from core.workspace import Workspace
@@ -83,14 +82,15 @@ def delete_dataset(workspace: Workspace, ref: str) -> None:
     if live:
         raise DataError("data.in_use", ref=ref, runs=", ".join(live))
     for dataset in found:
-        grave = workspace.datasets_dir / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}"
+        (workspace.edits_dir / f"{dataset.ref}.json").unlink(missing_ok=True)  # or they would wait for it to come again
+        grave = workspace.datasets_dir / hidden_name()
         os.rename(dataset.folder, grave)  # from here on nobody finds half of it
         shutil.rmtree(grave)
         if not any(dataset.folder.parent.iterdir()):
             dataset.folder.parent.rmdir()
 
 
-def resolve(workspace: Workspace, text: str, *, bad_rows: Literal["stop", "drop"] = "stop") -> Dataset:
+def resolve(workspace: Workspace, text: str, *, bad_rows: BadRows = "stop") -> Dataset:
     """What a user wrote into a data field: a dataset of the workspace, or a file, which is imported.
 
     Raises DataError as `open_dataset` and `import_file` do.
@@ -107,8 +107,10 @@ def resolve(workspace: Workspace, text: str, *, bad_rows: Literal["stop", "drop"
 
 
 def _versions(workspace: Workspace, ref: str) -> list[Dataset]:
-    name, _, version = ref.partition("@")
+    name, at, version = ref.partition("@")
     if not name or Path(name).name != name or Path(version).name != version or name.startswith("."):
+        return []
+    if at and not version:  # `name@$VERSION` of a variable that is not set: not all versions of it
         return []
     folders = [workspace.datasets_dir / name / version] if version else (workspace.datasets_dir / name).glob("*/")
     found = [dataset for folder in folders if (dataset := open_version(folder))]

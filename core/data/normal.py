@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from core.data.formats import Kind
+from core.data.kinds import Kind
 
 TURN = "\ufdd8"  # stands between the turns of a row; a noncharacter, which no text may hold
 DELETED, SPECIAL = 0, 1  # marks in the tables: leave the character out; normalise the row first

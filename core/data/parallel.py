@@ -21,6 +21,7 @@ from typing import Any
 from core.data.findings import Findings, Reading, findings_of
 from core.data.reader import Progress
 from core.errors import Problem, RunError
+from core.hardware import cores
 from core.system import python_command, python_environment
 
 PARALLEL_BYTES = 24_000_000  # below, starting helpers takes longer than reading
@@ -30,11 +31,6 @@ AHEAD = 2  # stretches that a helper has been given and not yet answered
 TICK = 0.2  # seconds between two looks at the stop request
 
 CheckStop = Callable[[], None]
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read(
@@ -51,7 +47,7 @@ def read(
     source = reading.source
     shape = reading.shape
     if helpers is None:
-        helpers = min(processors(), MOST_HELPERS) if source.found[0] >= PARALLEL_BYTES else 0
+        helpers = min(cores(), MOST_HELPERS) if source.found[0] >= PARALLEL_BYTES else 0
     if helpers > 1 and source.of_lines and (shape is None or shape.gather is None):
         yield from _shared_out(reading, helpers, on_progress, check_stop)
     else:

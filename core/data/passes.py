@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.configs.step_base import Step
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.steps import PER_ROW
 from core.data.steps.base import Drop, Item, Job, PerRow
 

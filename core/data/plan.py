@@ -19,7 +19,7 @@ from core.configs.data import Recipe
 from core.configs.shape_steps import Source
 from core.configs.step_base import Step
 from core.data.dataset import Dataset
-from core.data.formats import Kind
+from core.data.kinds import Kind
 from core.data.library import open_dataset
 from core.data.losses import losses_file
 from core.data.steps import KIND_AFTER, OVERALL, PARTING, PER_ROW
@@ -79,7 +79,8 @@ def plan_recipe(workspace: Workspace, recipe: Recipe) -> Plan:
                 kinds[-1] = KIND_AFTER[step.do](step, kinds[-2])
         except GalenError as error:
             problems.append(Problem(error.code, error.params, key=f"recipe.steps[{number}]"))
-    output = recipe.output or inputs[0].name
+    changed = f"-{kinds[-1]}" if kinds[-1] != kinds[0] else ""  # a name holds rows of one kind
+    output = recipe.output or f"{inputs[0].name}{changed}"
     try:
         check_name(output)
     except InputError as error:

@@ -29,12 +29,11 @@ from core.configs.data import Recipe
 from core.data.building import hidden_folder
 from core.data.containers import excerpt
 from core.data.dataset import Dataset, DatasetCard, StepCount
-from core.data.formats import STAGES_OF
+from core.data.kinds import STAGES_OF
 from core.data.library import list_datasets
 from core.data.mixing import mix
 from core.data.passes import Count
 from core.data.plan import Plan, pinned, plan_recipe
-from core.data.preview import Example, StepPreview, preview
 from core.data.rows import StoredRows
 from core.data.steps.base import Drop, Item, Job
 from core.data.walk import Walk
@@ -42,8 +41,6 @@ from core.data.writer import VersionWriter, Written
 from core.errors import DataError
 from core.rundir import write_record
 from core.workspace import Workspace
-
-__all__ = ["Example", "Progress", "StepPreview", "prepare", "preview"]
 
 Progress = Callable[[int, str, int, int], None]  # step (from 1), its name, rows done, rows in all
 INLINE_ROWS = 50_000  # of all inputs: a recipe over more rows is a run of the stage `prepare`, not done while one waits

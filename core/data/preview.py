@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from core.configs.data import Recipe
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.mixing import mix
 from core.data.plan import plan_recipe
-from core.data.steps.base import Drop, Item, Job
+from core.data.steps.base import Drop, Item, Job, Positions
 from core.data.walk import Walk
 from core.errors import Problem
 from core.workspace import Workspace
@@ -115,8 +115,8 @@ def preview(
     return steps
 
 
-def stretches(rows: int, limit: int) -> Any:
-    """At most `limit` positions of `rows`, ascending, int64: all, or ten stretches at equal distances."""
+def stretches(rows: int, limit: int) -> Positions:
+    """At most `limit` positions of `rows`, ascending: all, or ten stretches at equal distances."""
     if rows <= limit:
         return np.arange(rows, dtype=np.int64)
     length = max(1, limit // STRETCHES)

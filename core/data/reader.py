@@ -7,6 +7,7 @@ The container is told by content first and by name where content cannot tell. A 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import itertools
@@ -25,6 +26,7 @@ Gather = Callable[[Iterable[Raw]], Iterator[Raw]]
 Progress = Callable[[int, int], None]  # (bytes read, bytes in the file)
 
 HEAD_BYTES = 65_536
+FEW = 100  # of so many bytes of a text, one may be zero
 FIRST_BYTES = 1 << 18  # read at once by whoever wants only the first rows
 WIDE_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -194,7 +196,7 @@ def _container(path: Path, head: bytes) -> str:
             raise DataError("data.wide_encoding", file=path.name, encoding=encoding)
     if b"\0" in head and (wide := _wide(head)):
         raise DataError("data.wide_encoding", file=path.name, encoding=wide)
-    if named == "parquet" or b"\0" in head:
+    if named == "parquet" or _binary(head):
         raise DataError("data.unknown_container", file=path.name)
     if named in ("csv", "txt"):
         return named
@@ -215,6 +217,18 @@ def _wide(head: bytes) -> str:
         if "\0" not in text and sum(text.count(sign) for sign in ' ",:\n') * 20 > len(text) > 1:
             return encoding
     return ""
+
+
+def _binary(head: bytes) -> bool:
+    """Zero bytes, and not just a few of them in a text, where they spoil only the rows that hold them."""
+    zeros = head.count(b"\0")
+    if not zeros:
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # which lets the last character be cut in two
+    except UnicodeDecodeError:
+        return True
+    return zeros * FEW > len(head)
 
 
 def _object_on_one_line(head: bytes) -> bool:

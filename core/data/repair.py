@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from core.data.checks import answer_fault
 from core.data.dialogue import ROLES, RowError
-from core.data.formats import Row, Shape, rows_of
+from core.data.formats import Shape, rows_of
+from core.data.kinds import Row
 from core.data.normal import texts_of
 from core.data.severity import is_error
 from core.data.texts import faults, mended
@@ -81,6 +82,19 @@ def _clean(value: Any, whole: str, codes: set[str]) -> Any:
     if isinstance(value, dict):
         return {key: _clean(part, whole, codes) for key, part in value.items()}
     return value
+
+
+def common_ends(before: str, after: str) -> tuple[int, int]:
+    """How many characters of the row as it was and as it is are the same: at the beginning, and at the end of the rest.
+
+    What lies between is what a person wants to see of a change.
+    """
+    start = _alike(before, after)
+    return start, _alike(before[start:][::-1], after[start:][::-1])
+
+
+def _alike(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 # -- turns ------------------------------------------------------------------------------------------------------------

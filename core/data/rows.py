@@ -13,7 +13,7 @@ import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.data.dataset import GROUP_ROWS, META_NAMES, SCHEMAS
-from core.data.figures import Language, figures_of
-from core.data.formats import Kind
+from core.data.figures import LANGUAGES, RowFigures, figures_of
+from core.data.kinds import Kind
 from core.data.steps.base import Item, Positions
 
-FIGURES = ("chars", "answer_chars", "turns", "language", "key")
-LANGUAGES = {name: name for name in get_args(Language)}  # one string object each, however many rows
+FIGURES = RowFigures._fields
+ONE_OBJECT = {str(name): name for name in LANGUAGES}  # one string object each, however many rows
 KEPT_GROUPS = 2  # decoded groups that a store holds on to
 DEALT_ROWS = 20_000  # rows a file, at least, when an order is far from the files'
 DEALT_FILES = 200  # open at the same time, at most
@@ -100,7 +100,7 @@ class Store:
         if file.exists():
             table = pq.read_table(file, columns=list(FIGURES))
             lists: dict[str, Any] = {name: table.column(name).to_numpy() for name in FIGURES if name != "language"}
-            lists["language"] = [LANGUAGES.get(name, "other") for name in table.column("language").to_pylist()]
+            lists["language"] = [ONE_OBJECT.get(name, "other") for name in table.column("language").to_pylist()]
         else:
             counted = [
                 figures_of(self.kind, item.row) for group in range(len(self.borders) - 1) for item in self.group(group)

@@ -18,8 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.data.figures import texts_of
-from core.data.formats import Kind, Row
-from core.data.kinds import LETTERS
+from core.data.kinds import LETTERS, Kind, Row
 
 Places = tuple[int, int, int, int]
 

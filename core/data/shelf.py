@@ -1,4 +1,5 @@
-"""Keeps the folder of encoded datasets small: what was not used for long goes when the next dataset is encoded.
+"""Keeps a cache of folders small (`core.data.encoded`, `core.data.columns`): what was not used for long goes when the
+next folder is made.
 
 A folder's last use is the time of change of its facts.json. One used within the last day is never removed, so neither
 is that of a training at work (its files are mapped into memory: on Linux they would outlive their removal, too).
@@ -7,15 +8,14 @@ is that of a training at work (its files are mapped into memory: on Linux they w
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from pathlib import Path
 
+from core.data.building import TEMPORARY, hidden_name
 from core.system import folder_size
 
 MARK = "facts.json"
-TEMPORARY = ".tmp-"
 DAY = 86_400.0  # seconds
 KEPT_SECONDS = 30 * DAY
 KEPT_BYTES = 20_000_000_000
@@ -57,7 +57,7 @@ def sweep(cache_dir: Path, *, now: float | None = None, kept_bytes: int | None =
 
 def _remove(folder: Path) -> None:
     """Renamed first: nobody may find half of it."""
-    grave = folder.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}")
+    grave = folder.with_name(hidden_name())
     try:
         os.rename(folder, grave)
     except OSError:  # another process is at it

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.data.dataset import Dataset
 from core.data.encoded import Refusal
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.tokens import SHOWN_FOR, RowReader, asked, choice_text
 from core.data.view import View
 from core.data.window import Window

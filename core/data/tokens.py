@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from core.data.dialogue import Message
 from core.data.encoding import Encoder, Refusal
-from core.data.formats import Kind, Row
-from core.data.kinds import LETTERS
+from core.data.kinds import LETTERS, Kind, Row
 from core.data.marks import Span
 from core.data.pieces import Mark, Piece, Spelling
+from core.data.twin import backend_of, unswitch
 from core.data.window import Window
 from core.errors import DataError, ModelError
 
@@ -68,10 +68,7 @@ class RowReader:
         template: str | None = None,
         train_on: Literal["assistant", "all"] = "assistant",
     ) -> None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            name = str(getattr(tokenizer, "name_or_path", ""))
-            raise ModelError("model.slow_tokenizer", model=name, found=type(tokenizer).__name__)
+        backend = backend_of(tokenizer)
         self.max_length, self.template, self.train_on = max_length, template, train_on
         self._tokenizer = tokenizer
         self._backend = backend
@@ -168,10 +165,7 @@ class RowReader:
     def text_ids(self, text: str) -> list[int]:
         """A text of its own, closed by the end token. A control token that stands in it stays text."""
         backend = self._backend
-        if backend.truncation is not None:
-            backend.no_truncation()
-        if backend.padding is not None:
-            backend.no_padding()
+        unswitch(backend)
         backend.encode_special_tokens = True
         try:
             ids: list[int] = backend.encode(text, add_special_tokens=False).ids

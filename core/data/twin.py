@@ -1,4 +1,4 @@
-"""A tokenizer's twin, for rows in which somebody typed a control token.
+"""A tokenizer's Rust backend, and its twin, for rows in which somebody typed a control token.
 
 In the twin the control tokens have other names (and the same ids). The text is rewritten so that those which the
 template wrote bear the new names; the typed ones keep the old, which mean nothing here and become ordinary pieces.
@@ -18,6 +18,25 @@ from core.data.templates import Rendered
 from core.errors import ModelError
 
 START, END = "\ufdd5\ufdd6"  # round an id they make a name; `marks.clean` keeps them out of texts
+
+
+def backend_of(tokenizer: Any) -> Any:
+    """The Rust tokenizer of a `transformers` one. Raises ModelError `model.slow_tokenizer` where there is none."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not hasattr(backend, "encode_batch"):
+        name = str(getattr(tokenizer, "name_or_path", ""))
+        raise ModelError("model.slow_tokenizer", model=name, found=type(tokenizer).__name__)
+    return backend
+
+
+def unswitch(backend: Any) -> None:
+    """Undo what other callers, who share the tokenizer, may have switched on."""
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    if backend.encode_special_tokens:
+        backend.encode_special_tokens = False
 
 
 def definition_of(backend: Any) -> dict[str, Any]:

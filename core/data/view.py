@@ -220,11 +220,10 @@ class View:
         return int(found[0]) if len(found) else -1
 
 
-def check(query: Query) -> Query:
+def check(query: Query) -> None:
     """Raises DataError `data.no_column` for a sort by something else than a column."""
     if query.sort and query.sort not in SORTS:
         raise DataError("data.no_column", column=query.sort, known=", ".join(SORTS))
-    return query
 
 
 def flipped(query: Query, column: str) -> Query:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.formats import Row
+from core.data.kinds import Row
 from core.data.passes import Chain, Count, touches
 from core.data.plan import Plan
 from core.data.rows import StoredRows, StoreWriter
@@ -83,8 +83,9 @@ class Walk:
             passed = chain.run(batch)
             for index, item, drop in passed.dropped:
                 self._dropped(index, item, drop)
-            for index, item, after in passed.changed if self._changed is not None else ():
-                self._changed(index, item, after)  # type: ignore[misc]  # not None, as just asked
+            if self._changed is not None:
+                for index, item, after in passed.changed:
+                    self._changed(index, item, after)
             for index, count in passed.counts.items():
                 self.counts[index].add(count)
             for place, item, rewritten in passed.kept:

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from core.data.dataset import DROPPED, GROUP_ROWS, META_NAMES, SCHEMAS, Meta
 from core.data.figures import figures_of
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.normal import row_key
 from core.data.search import SearchWriter, search_table
 from core.errors import Problem

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.configs.data import Input, Recipe
-from core.configs.stages import Stage, StageConfig
+from core.configs.stages import ImportConfig, Stage, StageConfig
 from core.data.library import resolve
 from core.data.plan import pinned
 from core.errors import ConfigError, GalenError, Problem
@@ -93,6 +93,8 @@ def _default_name(stage: str, values: dict[str, Any], config: StageConfig) -> st
     model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
     used = [values[key] for key in ("data.train", "data.rows") if key in values]
     used += [each.dataset for each in _inputs(values)]
+    if isinstance(config, ImportConfig):
+        used.append(config.rows.name or config.source.repo or Path(config.source.path).name)
     dataset = " + ".join(ref.split("@")[0] for ref in used)
     return " ".join(part for part in (Path(model).name, stage, dataset) if part)[:NAME_LENGTH].strip()
 

@@ -47,7 +47,7 @@ def main(context: RunContext) -> None:
     rows = encode_dataset(
         dataset,
         encoder,
-        context.workspace.cache_dir / "encoded",
+        context.workspace.encoded_dir,
         on_progress=lambda done, total: report.progress(done),
         check_stop=report.check_stop,
     )

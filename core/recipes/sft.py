@@ -170,7 +170,7 @@ def _encode(
     encoded = encode_dataset(
         dataset,
         encoder,
-        context.workspace.cache_dir / "encoded",
+        context.workspace.encoded_dir,
         rows=rows.tolist(),
         on_progress=lambda done, total: report.progress(done),
         check_stop=report.check_stop,

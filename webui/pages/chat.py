@@ -26,11 +26,10 @@ from webui.catalog import Catalog, can_chat
 from webui.confine import check_base, check_run
 from webui.figures import duration, esc
 from webui.messages import error_text, join
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.text import t
 
 SIDES = ("base", "run")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 STICK = """const box = element.closest('.chat-pane'); let stick = true;
 box?.addEventListener('scroll', () => { stick = box.scrollHeight - box.scrollTop - box.clientHeight < 60; });
 new MutationObserver(() => { if (box && stick) box.scrollTop = box.scrollHeight; })

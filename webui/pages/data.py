@@ -13,7 +13,9 @@ from typing import Any
 import gradio as gr
 
 from core.configs.files import SHIPPED
-from core.data.library import Dataset, delete_dataset, import_file, open_dataset
+from core.data.importing import Order, import_files
+from core.data.library import delete_dataset
+from core.data.verdicts import STAGES
 from core.errors import GalenError
 from webui import views, views_data
 from webui.catalog import Catalog
@@ -23,15 +25,14 @@ from webui.data_recipe import RecipePart
 from webui.figures import esc
 from webui.inline_work import InlineWork
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import QUIET, Page
 from webui.text import t
 
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-ref]'); if (row) trigger('pick', {ref: row.dataset.ref}); });"""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 BRING, LOOK, SHAPE = "bring", "look", "shape"
 SAMPLES = SHIPPED.parent / "data"
-SAMPLE_STAGES = ("pretrain", "sft", "reward", "ppo", "evaluate")
+SAMPLE_LICENCE = "cc0-1.0"  # data/README.md
 
 
 class DataPage:
@@ -85,7 +86,7 @@ class DataPage:
         page.on_catalog(self.news, [chosen], [self.list, chosen, self.samples])
         for pane in (self.list, self.facts):
             pane.pick(picked, None, chosen, **QUIET)
-        view = [self.list, self.reader, self.facts, self.confirm]
+        view = [self.list, self.reader, self.facts, self.use, self.confirm]
         chosen.change(self.show, [chosen, lang], view, **QUIET)
         chosen.change(None, chosen, None, js="(dataset) => galen.data({dataset})")
         for name, tab in self.tabs.items():
@@ -104,26 +105,22 @@ class DataPage:
     def news(self, catalog: Catalog, lang: str, chosen: str | None) -> list[Any]:
         """Updates of (list, chosen, samples) after a change of the workspace; the newest is chosen where none is."""
         shown = chosen or (catalog.datasets[0].ref if catalog.datasets else "")
-        offer = not catalog.datasets and bool(sample_files())
+        offer = bool(sample_files()) and not any(one.name.startswith("sample-") for one in catalog.datasets)
         listed = views_data.library(catalog.datasets, shown, lang)
         return [listed, gr.skip() if shown == chosen else shown, gr.update(visible=offer)]
 
     def show(self, ref: str | None, lang: str) -> list[Any]:
         """The list with `ref` marked, and what its card says."""
         listed = views_data.library(self.page.catalog.read().datasets, ref, lang)
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         facts = views_data.details(dataset, lang) if dataset is not None else ""
-        return [listed, gr.update(visible=dataset is not None), facts, gr.update(visible=False)]
-
-    def _open(self, ref: str | None) -> Dataset | None:
-        try:
-            return open_dataset(self.page.workspace, ref) if ref else None
-        except GalenError:
-            return None
+        shown = gr.update(visible=dataset is not None)
+        trains = gr.update(visible=dataset is not None and "sft" in dataset.card.stages)
+        return [listed, shown, facts, trains, gr.update(visible=False)]
 
     def opened(self, ref: str, part: str) -> list[Any]:
         """Updates of (chosen, sub-tab) for what an address names: a dataset, to look at where no part is named."""
-        dataset = self._open(ref)
+        dataset = self.page.dataset(ref)
         front = part if part in self.tabs else LOOK if dataset is not None else ""
         return [dataset.ref if dataset is not None else gr.skip(), gr.Tabs(selected=front) if front else gr.skip()]
 
@@ -141,13 +138,16 @@ class DataPage:
     # -- samples ------------------------------------------------------------------------------------------------------
     def bring_samples(self, lang: str) -> Iterator[list[Any]]:
         """Import every sample that ships; none is large enough for a run of its own."""
-        files = sample_files()
+        # The newest stands first in the library and is chosen where nothing is: dialogues in the reader's language.
+        files = [*reversed(sample_files())]
+        files.sort(key=lambda path: (path.parent.name, path.stem) == ("sft", lang))
 
         def work(tell: Any, check_stop: Any) -> list[str]:
             made = []
             for at, path in enumerate(files):
                 tell(at, len(files))
-                made.append(import_file(self.page.workspace, path, sample_name(path), bad_rows="drop").ref)
+                order = Order(sample_name(path), licence=SAMPLE_LICENCE, origin=str(path.relative_to(SAMPLES.parent)))
+                made.append(import_files(self.page.workspace, [path], order, check_stop=check_stop).ref)
             return made
 
         job = InlineWork(work)
@@ -160,13 +160,12 @@ class DataPage:
             yield [views.say(*error_text(error, lang)), gr.skip()]
             return
         self.page.catalog.read(fresh=True)
-        first = next((ref for ref in made if ref.startswith("sample-sft")), made[0] if made else "")
-        yield [views.say(t("samples.done", lang, count=len(made)), tone="good"), first or gr.skip()]
+        yield [views.say(t("samples.done", lang, count=len(made)), tone="good"), made[-1] if made else gr.skip()]
 
 
 def sample_files() -> list[Path]:
     """The samples that ship with the project, by stage."""
-    return [path for stage in SAMPLE_STAGES for path in sorted((SAMPLES / stage).glob("*.jsonl"))]
+    return [path for stage in STAGES for path in sorted((SAMPLES / stage).glob("*.jsonl"))]
 
 
 def sample_name(path: Path) -> str:

@@ -25,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.dataset import Dataset
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.library import open_dataset
 from core.errors import DataError
 from core.workspace import Workspace
 
 Positions = NDArray[np.int64]
-COLUMNS = ("line", "difficulty", "score", "chars", "answer_chars", "turns", "key", "language")
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from core.configs.clean_steps import Near
 from core.data.normal import row_text
 from core.data.steps.base import Drop, Job, Positions, Rows, Selection
 from core.data.steps.exact import Twins, ranking
-from core.data.steps.shingles import Shingles, shingles_of
+from core.data.steps.shingles import FACTOR, Shingles, shingles_of
 
 PERMUTATIONS = 128
 SEED = 42
@@ -132,7 +132,7 @@ def _hash(numbers: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """One uint64 for every line of `numbers`."""
     value = np.zeros(len(numbers), dtype=np.uint64)
     for column in range(numbers.shape[1]):
-        value = (value ^ numbers[:, column]) * np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ numbers[:, column]) * FACTOR
         value ^= value >> np.uint64(29)
     return value
 

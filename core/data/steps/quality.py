@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from core.configs.clean_steps import Bucket, Quality
 from core.data.figures import texts_of
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.losses import read_losses
 from core.data.normal import row_key, row_text
 from core.data.steps.base import Drop, Item, Job, PerRow, Rows, Selection

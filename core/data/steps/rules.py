@@ -11,6 +11,7 @@ from core.configs.clean_steps import Contains, LanguageOf, Length, Repetition, S
 from core.data.figures import language_of, texts_of
 from core.data.steps.base import Drop, Item, Job, PerRow
 from core.data.steps.patterns import spots
+from core.data.steps.shingles import FACTOR
 from core.data.steps.texts import learnt_texts, shown, text_at
 from core.errors import DataError
 
@@ -88,7 +89,7 @@ def repeated_pieces(text: str) -> tuple[float, str]:
         return 0.0, ""
     hashes = codes[:windows].copy()
     for step in range(1, PIECE):
-        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes *= FACTOR
         hashes += codes[step : step + windows]
     order = np.argsort(hashes, kind="stable")
     again = order[1:][hashes[order[1:]] == hashes[order[:-1]]]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from core.data.figures import texts_of
-from core.data.formats import Kind, Row
+from core.data.kinds import Kind, Row
 
 Where = Literal["row", "question", "answer"]
 

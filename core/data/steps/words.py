@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from core.configs.clean_steps import Words
+from core.configs.files import SHIPPED
 from core.data.steps.base import Drop, Item, Job, PerRow
 from core.data.steps.texts import text_at
 from core.errors import DataError
 
-SHIPPED = Path(__file__).resolve().parents[3] / "presets" / "words"
+LISTS = SHIPPED / "words"
 OWN = "own"  # the topic of words that the user brings
 SHOWN_WORDS = 5
 LATIN = re.compile(r"[a-z]")
@@ -47,7 +48,7 @@ def word_topics(step: Words) -> dict[str, str]:
     """Word → topic. Raises DataError `step.no_words` where there are none, or as `read_words` does."""
     found: dict[str, str] = {}
     for topic in step.topics:
-        for file in sorted(SHIPPED.glob(f"{topic}.*.txt")):
+        for file in sorted(LISTS.glob(f"{topic}.*.txt")):
             found.update(dict.fromkeys(read_words(file), topic))
     if step.path:
         found.update(dict.fromkeys(read_words(Path(step.path).expanduser()), OWN))
