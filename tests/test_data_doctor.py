@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
+from core.configs.files import resolve
 from core.data.doctor import KEPT_PROBLEMS, CheckReport, check_file, preview_rows
 from core.data.encoding import Encoder
 from core.data.fit import Fit
 from core.data.severity import severity_of
-from core.errors import DataError, Problem
+from core.data.texts import faults
+from core.errors import ConfigError, DataError, Problem
 from tests.conftest import build_tokenizer, conversations, write_jsonl
 
 
@@ -262,3 +264,23 @@ def test_the_command_takes_a_model(tmp_path: Path, tiny_model: Path, capsys) -> 
     assert main(["data", "check", str(path), "--model", str(tiny_model), "--max-length", "64", "--json"]) == 2
     counts = json.loads(capsys.readouterr().out.splitlines()[-1])["counts"]
     assert counts == {"data.no_label_left": 1, "data.prompt_over_context": 1}  # the model reads 512 tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("基因编码的蛋白质锟斤拷锟斤拷会降解", ["data.mojibake"]),  # genes encode, which is no talk of encodings
+        ("The gene encoding insulin is called â€œINSâ€\x9d today", ["data.double_encoded"]),
+        ("它的字符编码错了，所以显示锟斤拷锟斤拷", []),
+        ('<p class="MsoNormal">Drink water</p>', ["data.markup"]),
+        ('const A = () => <div className="app">x</div>', []),
+    ],
+)
+def test_medicine_is_not_taken_for_talk_about_computers(text: str, codes: list[str]) -> None:
+    assert [fault.code for fault in faults([text])] == codes
+
+
+def test_a_number_beyond_reason_is_told_beside_its_setting() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve("prepare", values={"recipe.inputs": ["a"], "recipe.steps": [{"do": "sample", "rows": 10**30}]})
+    assert [problem.key for problem in caught.value.problems] == ["recipe.steps[0].rows"]

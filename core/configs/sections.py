@@ -19,6 +19,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        """A whole number that JSON would not bring back unchanged everywhere is none that anybody means."""
+        if isinstance(value, int) and abs(value) > 2**53:
+            raise ValueError("the number is too large")
+        return value
+
 
 def setting(default: Any, description: str, *, advanced: bool = False, **bounds: Any) -> Any:
     """A field with its help; `advanced` ones are folded away on the page. `...` as default makes it required."""

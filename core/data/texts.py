@@ -21,7 +21,12 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|" + CONTROL.pattern)  # what a ter
 INVISIBLE = re.compile("[\u200b\u2060\ufeff]")
 REPLACED = re.compile("\ufffd+")
 FILLER = re.compile("锟斤拷|烫{3,}|屯{3,}")
-ABOUT_ENCODINGS = re.compile(r"乱码|编码|字符集|encod|unicode|utf-?8|gbk|gb2312|gb18030|ascii|latin-?1|mojibake", re.I)
+# Not 编码 or "encoding" alone: genes encode proteins in every other text of a medical set.
+ABOUT_ENCODINGS = re.compile(
+    r"乱码|字符编码|编码格式|编码方式|字符集|(?:character|text|file|url|byte)s?[ -]?encod|\.(?:en|de)code\("
+    r"|unicode|utf-?8|gbk|gb2312|gb18030|ascii|latin-?1|mojibake",
+    re.I,
+)
 
 _AFTER = re.escape(scan.FOLLOWING)
 LATIN = re.compile(f"[\xc2-\xdf][{_AFTER}]|[\xe0-\xef][{_AFTER}]{{2}}|[\xf0-\xf4][{_AFTER}]{{3}}")
@@ -46,7 +51,7 @@ MARKUP = re.compile(
 )
 FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.S)
 ABOUT_MARKUP = re.compile(
-    r"html|css\b|\bxml|javascript|jquery|\bphp\b|markdown|网页|前端|标签|代码|<!--|function\s*\(|class=[\"']"
+    r"html|css\b|\bxml|javascript|jquery|\bphp\b|markdown|网页|前端|标签|代码|<!--|function\s*\(|className=|=>\s*[<(]"
     r"|\buse(?:State|Effect)\b|\bweb ?(?:page|site)|\bDOM\b|\btags?\b",
     re.I,
 )
