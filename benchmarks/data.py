@@ -40,7 +40,7 @@ def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
 
 # -- the parts: each gets the folder that holds rows.jsonl and returns figures ---------------------------------------
 def check(folder: Path) -> dict[str, Any]:
-    from core.data.doctor import check_file
+    from core.data.check.doctor import check_file
 
     taken, report = seconds(lambda: check_file(folder / "rows.jsonl"))
     return {"seconds": taken, "rows": report.rows, "usable": report.usable, "duplicates": asdict(report.duplicates)}
@@ -67,7 +67,7 @@ def datasets_alone(folder: Path) -> dict[str, Any]:
 
 
 def bring_in(folder: Path) -> dict[str, Any]:
-    from core.data.library import import_file
+    from core.data.store.library import import_file
     from core.workspace import Workspace
 
     taken, dataset = seconds(lambda: import_file(Workspace(folder), folder / "rows.jsonl", "big", bad_rows="drop"))
@@ -75,8 +75,8 @@ def bring_in(folder: Path) -> dict[str, Any]:
 
 
 def look(folder: Path) -> dict[str, Any]:
-    from core.data.library import open_dataset
-    from core.data.view import Query, View
+    from core.data.look.view import Query, View
+    from core.data.store.library import open_dataset
     from core.workspace import Workspace
 
     shutil.rmtree(folder / "cache" / "look", ignore_errors=True)
@@ -107,7 +107,7 @@ def first(view: Any, query: Any) -> Any:
 
 
 def near(folder: Path, rows: int = NEAR_ROWS) -> dict[str, Any]:
-    from core.data.prepare import prepare
+    from core.data.recipe.prepare import prepare
     from core.workspace import Workspace
 
     source = subset(folder, rows)
@@ -120,7 +120,7 @@ def near_peer_rows(folder: Path) -> dict[str, Any]:
 
 
 def near_all(folder: Path) -> dict[str, Any]:
-    from core.data.prepare import prepare
+    from core.data.recipe.prepare import prepare
     from core.workspace import Workspace
 
     taken, made = seconds(lambda: prepare(Workspace(folder), recipe("big")))
@@ -157,7 +157,7 @@ def datasketch_near(folder: Path) -> dict[str, Any]:
 
 def subset(folder: Path, rows: int) -> str:
     """The first `rows` of the file as a dataset; its name."""
-    from core.data.library import import_file
+    from core.data.store.library import import_file
     from core.workspace import Workspace
 
     part = folder / f"first-{rows}.jsonl"

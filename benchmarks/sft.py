@@ -49,7 +49,7 @@ def train_ours(model: Path, rows: list[dict[str, str]], folder: Path, dtype: str
     import torch
 
     from core.configs.files import resolve
-    from core.data.library import import_file
+    from core.data.store.library import import_file
     from core.recipes import sft
     from core.report import Report, RunContext
     from core.rundir import RunDir, read_jsonl

@@ -1,7 +1,7 @@
 """Files of a hub's repository into a folder: Hugging Face (or the mirror in HF_ENDPOINT), or ModelScope. Torch-free.
 
 What models and datasets have in common: listing a repository, downloading resumably, and telling what went wrong.
-Which files are wanted is told by `core.models.hub` and `core.data.hub`, which run as child processes and print lines
+Which files are wanted is told by `core.models.hub` and `bring.hub`, which run as child processes and print lines
 of JSON: first `{"plan": {"total", "commit", "licence", "files"}}`, then `{}` when all is there, or
 `{"error": {"code", "params"}}`. Files that are already whole are not got again, and half ones are continued
 (huggingface_hub begins them anew, so it gives the list of files and the errors, and the bytes are fetched here).

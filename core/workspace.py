@@ -43,12 +43,12 @@ class Workspace:
 
     @property
     def edits_dir(self) -> Path:
-        """Changes of datasets by hand that wait to be saved (`core.data.edits`), a file for each version."""
+        """Changes of datasets by hand that wait to be saved (`core.data.store.edits`), a file for each version."""
         return self.path / "edits"
 
     @property
     def encoded_dir(self) -> Path:
-        """Datasets as tokens (`core.data.encoded`)."""
+        """Datasets as tokens (`core.data.encode.encoded`)."""
         return self.cache_dir / "encoded"
 
     @property

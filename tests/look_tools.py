@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from core.data.dataset import Dataset, DatasetCard, Meta
 from core.data.kinds import STAGES_OF, Kind, Row
-from core.data.writer import VersionWriter
+from core.data.store.dataset import Dataset, DatasetCard, Meta
+from core.data.store.writer import VersionWriter
 from core.rundir import write_record
 from core.workspace import Workspace
 

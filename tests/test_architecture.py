@@ -112,7 +112,8 @@ def test_siblings_do_not_import_each_other(folder: str) -> None:
 @pytest.mark.parametrize(
     "modules",
     [
-        "core.configs.files, core.data.library, core.data.encoding, core.data.doctor, core.jobs.store, core.report",
+        "core.configs.files, core.data.store.library, core.data.encode.encoding, core.data.check.doctor",
+        "core.data.recipe.prepare, core.data.look.view, core.jobs.store, core.report",
         "core.models.library, core.models.lineage, core.serving.client, core.serving.session, core.__main__",
         "webui.app",
     ],

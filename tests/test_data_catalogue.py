@@ -9,11 +9,11 @@ import pytest
 
 from core.__main__ import main
 from core.configs.stages import STAGES, ImportConfig
-from core.data.catalogue import Entry, catalogue, entries, entry_named
-from core.data.formats import shape_named
-from core.data.hub import is_data
+from core.data.bring.catalogue import Entry, catalogue, entries, entry_named
+from core.data.bring.hub import is_data
 from core.data.kinds import STAGES_OF
-from core.data.library import open_dataset
+from core.data.shapes.formats import shape_named
+from core.data.store.library import open_dataset
 from core.workspace import check_name
 from tests.conftest import conversations, write_jsonl
 from tests.models_tools import local_hub

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.__main__ import main
-from core.data.containers import MAX_ROW_BYTES
-from core.data.doctor import KEPT_PROBLEMS, CheckReport, check_file
+from core.data.check.doctor import KEPT_PROBLEMS, CheckReport, check_file
+from core.data.files.containers import MAX_ROW_BYTES
 from core.errors import DataError
 
 ROWS = [{"instruction": f"问题 {i}\n第二行", "output": f'answer, "{i}"'} for i in range(5)]

@@ -9,11 +9,11 @@ import pytest
 
 from core.__main__ import main
 from core.configs.files import resolve
-from core.data.doctor import KEPT_PROBLEMS, CheckReport, check_file, preview_rows
-from core.data.encoding import Encoder
-from core.data.fit import Fit
-from core.data.severity import severity_of
-from core.data.texts import faults
+from core.data.check.doctor import KEPT_PROBLEMS, CheckReport, check_file, preview_rows
+from core.data.check.faults import faults
+from core.data.check.fit import Fit
+from core.data.check.severity import severity_of
+from core.data.encode.encoding import Encoder
 from core.errors import ConfigError, DataError, Problem
 from tests.conftest import build_tokenizer, conversations, write_jsonl
 

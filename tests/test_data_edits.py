@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from core.__main__ import main
-from core.data import edits
-from core.data.dataset import GROUP_ROWS, Dataset, Meta
-from core.data.library import delete_dataset, list_datasets, open_dataset
-from core.data.view import Query, View
+from core.data.look.view import Query, View
+from core.data.store import edits
+from core.data.store.dataset import GROUP_ROWS, Dataset, Meta
+from core.data.store.library import delete_dataset, list_datasets, open_dataset
 from core.errors import DataError, StopRequested
 from core.workspace import Workspace
 from tests.conftest import build_tokenizer

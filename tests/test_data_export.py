@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.__main__ import main
-from core.data.dataset import Dataset
-from core.data.export import export, export_to_cache, forms_of
-from core.data.export_forms import FORMS
+from core.data.bring.export import export, export_to_cache, forms_of
+from core.data.bring.export_forms import FORMS
 from core.data.kinds import STAGES_OF
-from core.data.library import import_file, open_dataset
+from core.data.store.dataset import Dataset
+from core.data.store.library import import_file, open_dataset
 from core.errors import DataError, StopRequested
 from core.workspace import Workspace
 from tests.conftest import write_jsonl

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data.dataset import Meta
+from core.data.encode.tokenizer import load_tokenizer
 from core.data.figures import figures_of, language_of
-from core.data.statistics import histogram, row_figures, token_figures
-from core.data.tokenizer import load_tokenizer
-from core.data.tokens import RowReader
-from core.data.view import View
+from core.data.look.statistics import histogram, row_figures, token_figures
+from core.data.look.tokens import RowReader
+from core.data.look.view import View
+from core.data.store.dataset import Meta
 from core.errors import DataError
 from core.workspace import Workspace
 from tests.conftest import build_tokenizer

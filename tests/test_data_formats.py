@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.data.dialogue import RowError
-from core.data.formats import convert, detect
+from core.data.shapes.formats import convert, detect
 
 
 def canonical(row: dict) -> dict:

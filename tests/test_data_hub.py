@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.hub import choose_files, facts, fetch, is_data
+from core.data.bring.hub import choose_files, facts, fetch, is_data
 from core.errors import DataError, StopRequested
 from core.hubs import HubFile
 from tests.models_tools import Hub, local_hub

@@ -20,12 +20,13 @@ from core.__main__ import main
 from core.cli import bring_data
 from core.configs.data import ImportRows, ImportSource
 from core.configs.stages import ImportConfig
-from core.data import hub, parallel
-from core.data.dataset import GROUP_ROWS, Dataset, DatasetCard, Meta
+from core.data.bring import hub
+from core.data.bring.importing import Order, import_files
+from core.data.check import parallel
 from core.data.figures import figures_of
-from core.data.importing import Order, import_files
-from core.data.library import import_file, list_datasets, open_dataset
-from core.data.writer import VersionWriter, block_of
+from core.data.store.dataset import GROUP_ROWS, Dataset, DatasetCard, Meta
+from core.data.store.library import import_file, list_datasets, open_dataset
+from core.data.store.writer import VersionWriter, block_of
 from core.errors import DataError, StopRequested
 from core.recipes import import_data
 from core.records import Produced
@@ -208,7 +209,7 @@ def test_a_full_disk_leaves_nothing_however_it_is_read(workspace: Workspace, tmp
 def test_a_killed_import_is_swept_away_by_the_next(workspace: Workspace, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", conversations(60_000))
     code = (
-        "import sys; from core.data.library import import_file; from core.workspace import Workspace\n"
+        "import sys; from core.data.store.library import import_file; from core.workspace import Workspace\n"
         "import_file(Workspace(sys.argv[1]), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(workspace.path), str(path)]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.__main__ import main
-from core.data.dataset import GROUP_ROWS
-from core.data.library import delete_dataset, import_file, list_datasets, name_from, open_dataset, resolve
+from core.data.store.dataset import GROUP_ROWS
+from core.data.store.library import delete_dataset, import_file, list_datasets, name_from, open_dataset, resolve
 from core.errors import DataError, InputError
 from core.rundir import RunDir, write_text
 from core.workspace import Workspace

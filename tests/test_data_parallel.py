@@ -19,12 +19,13 @@ import numpy as np
 import psutil
 import pytest
 
-from core.data import containers, lines, parallel
-from core.data.doctor import CheckReport, check_file, conclude, readable
-from core.data.findings import KEPT_PROBLEMS
+from core.data.check import parallel
+from core.data.check.doctor import CheckReport, check_file, conclude, readable
+from core.data.check.findings import KEPT_PROBLEMS
+from core.data.check.scan import ROW, scan
+from core.data.files import containers, lines
+from core.data.files.reader import open_source
 from core.data.normal import normal_text, row_key, row_text, tables
-from core.data.reader import open_source
-from core.data.scan import ROW, scan
 from core.errors import DataError, RunError, StopRequested
 from core.system import python_environment
 from tests.conftest import conversations, write_jsonl
@@ -55,7 +56,7 @@ def report_of(path: Path, helpers: int) -> dict[str, Any]:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "core.data.helper" in child.cmdline()]
+    return [child for child in psutil.Process().children(recursive=True) if "core.data.check.helper" in child.cmdline()]
 
 
 def test_helpers_find_what_one_process_finds(tmp_path: Path) -> None:
@@ -147,8 +148,8 @@ def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = """
         import sys, time
         from pathlib import Path
-        from core.data import parallel
-        from core.data.doctor import CheckReport, readable
+        from core.data.check import parallel
+        from core.data.check.doctor import CheckReport, readable
         parallel.PART_BYTES = 2000
         parts = parallel.read(readable(CheckReport(Path(sys.argv[1]))), helpers=2)
         next(parts)
@@ -169,7 +170,7 @@ def test_helpers_end_with_a_killed_parent(tmp_path: Path) -> None:
 
 
 def test_a_helper_loads_no_torch() -> None:
-    code = "import sys, core.data.helper; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, core.data.check.helper; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=python_environment()).returncode == 0
 
 

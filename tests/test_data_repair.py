@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
-from core.data.doctor import check_file
-from core.data.formats import shape_named
-from core.data.library import import_file, open_dataset
-from core.data.repair import MENDABLE, mend
-from core.data.texts import mended
+from core.data.check.doctor import check_file
+from core.data.check.faults import mended
+from core.data.check.repair import MENDABLE, mend
+from core.data.shapes.formats import shape_named
+from core.data.store.library import import_file, open_dataset
 from core.errors import DataError
 from core.workspace import Workspace
 from tests.conftest import write_jsonl

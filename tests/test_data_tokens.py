@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data.encoding import Encoder, encode_dataset
-from core.data.packing import deal, order_of, pack, step_with, steps_of
-from core.data.packs import pack_with
-from core.data.pieces import Mark, Spelling
-from core.data.tokenizer import load_tokenizer
-from core.data.tokens import RowReader
+from core.data.encode.encoding import Encoder, encode_dataset
+from core.data.encode.packing import deal, order_of, pack, step_with, steps_of
+from core.data.encode.tokenizer import load_tokenizer
+from core.data.look.packs import pack_with
+from core.data.look.pieces import Mark, Spelling
+from core.data.look.tokens import RowReader
 from core.errors import DataError, ModelError
 from core.workspace import Workspace
 from tests.conftest import build_tokenizer
@@ -185,7 +185,7 @@ def test_the_shown_pack_is_the_trainers(workspace: Workspace, tokenizer, encoded
 def test_chunks_side_by_side_give_what_row_by_row_gives(
     workspace: Workspace, tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.data.encoded.CHUNK_ROWS", 7)
+    monkeypatch.setattr("core.data.encode.encoded.CHUNK_ROWS", 7)
     rng = random.Random(1)
     words = ["ba", "发烧", "<|im_end|>", "🙂", "be " * 30]
     rows = [said(*(" ".join(rng.choices(words, k=3)) for _ in range(2 * rng.randint(1, 4)))) for _ in range(60)]

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data import columns, finding
-from core.data.dataset import Dataset, Meta
 from core.data.figures import figures_of
-from core.data.search import BATCH_ROWS, FILE
-from core.data.view import SORTS, Query, View, flipped
+from core.data.look.view import SORTS, Query, View, flipped
+from core.data.store import columns
+from core.data.store import text_search as finding
+from core.data.store.dataset import Dataset, Meta
+from core.data.store.text_writer import BATCH_ROWS, FILE
 from core.errors import DataError, StopRequested
 from core.workspace import Workspace
 from tests.look_tools import make_dataset, said

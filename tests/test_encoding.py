@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data import shelf
-from core.data.encoding import Encoder, encode_dataset
-from core.data.library import import_file
-from core.data.templates import ChatTemplate, RefusedError
-from core.data.tokenizer import load_tokenizer
+from core.data.encode.encoding import Encoder, encode_dataset
+from core.data.encode.templates import ChatTemplate, RefusedError
+from core.data.encode.tokenizer import load_tokenizer
+from core.data.store import shelf
+from core.data.store.library import import_file
 from core.errors import DataError, ModelError, StopRequested
 from core.workspace import Workspace
 from tests.conftest import CHATML, build_tokenizer, conversations, write_jsonl
@@ -436,8 +436,9 @@ def test_the_second_time_nothing_is_encoded(workspace, tmp_path, monkeypatch) ->
 def test_loading_and_encoding_need_no_torch(tmp_path) -> None:
     tokenizer_with(tmp_path, STARTER).save_pretrained(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from core.data.tokenizer import load_tokenizer\n"
-        "from core.data.encoding import Encoder; import core.data.library, core.data.doctor, core.cli.data\n"
+        "import sys; from pathlib import Path; from core.data.encode.tokenizer import load_tokenizer\n"
+        "from core.data.encode.encoding import Encoder\n"
+        "import core.data.store.library, core.data.check.doctor, core.cli.data\n"
         "encoder = Encoder(load_tokenizer(Path(sys.argv[1])))\n"
         "encoder.encode([{'role': 'user', 'content': 'a <|im_end|>'}, {'role': 'assistant', 'content': 'b'}])\n"
         "assert 'torch' not in sys.modules"

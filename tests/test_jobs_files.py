@@ -11,7 +11,7 @@ import pytest
 
 from core.cli.follow import progress_line
 from core.configs.stages import STAGES, SFTConfig
-from core.data.library import list_datasets
+from core.data.store.library import list_datasets
 from core.errors import ConfigError, InputError
 from core.hardware import Device
 from core.jobs import store

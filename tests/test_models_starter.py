@@ -65,8 +65,8 @@ def test_tokenizer_and_template(folder: Path) -> None:
 def test_it_speaks(folder: Path) -> None:
     import torch
 
-    from core.data.encoding import Encoder
-    from core.data.tokenizer import load_tokenizer
+    from core.data.encode.encoding import Encoder
+    from core.data.encode.tokenizer import load_tokenizer
     from core.models.loading import load_model
 
     model = load_model(folder, dtype=torch.float32, device="cpu")

@@ -12,12 +12,12 @@ import torch
 
 from core.__main__ import main
 from core.configs.files import resolve
-from core.data.encoding import Encoder
-from core.data.library import import_file, open_dataset
-from core.data.losses import Losses, losses_file, read_losses
+from core.data.encode.encoding import Encoder
+from core.data.encode.tokenizer import load_tokenizer
 from core.data.normal import row_key
-from core.data.prepare import prepare
-from core.data.tokenizer import load_tokenizer
+from core.data.recipe.losses import Losses, losses_file, read_losses
+from core.data.recipe.prepare import prepare
+from core.data.store.library import import_file, open_dataset
 from core.errors import ConfigError
 from core.models.loading import load_model
 from core.workspace import Workspace

@@ -18,12 +18,12 @@ import pytest
 from core.__main__ import main
 from core.configs.data import Recipe
 from core.configs.files import resolve
-from core.data import rows as stored
-from core.data.dataset import Dataset
-from core.data.library import delete_dataset, import_file, open_dataset
-from core.data.mixing import taken
-from core.data.prepare import prepare
-from core.data.preview import preview
+from core.data.recipe import rows as stored
+from core.data.recipe.mixing import taken
+from core.data.recipe.prepare import prepare
+from core.data.recipe.preview import preview
+from core.data.store.dataset import Dataset
+from core.data.store.library import delete_dataset, import_file, open_dataset
 from core.errors import ConfigError, DataError, StopRequested
 from core.jobs import store
 from core.records import Produced
@@ -230,7 +230,7 @@ def test_a_killed_recipe_leaves_nothing_that_the_next_one_does_not_remove(
 ) -> None:
     code = (
         "import os, signal, sys; from core.workspace import Workspace; from core.configs.data import Recipe;"
-        "from core.data.prepare import prepare;"
+        "from core.data.recipe.prepare import prepare;"
         "tell = lambda step, name, done, total: step > 1 and done and os.kill(os.getpid(), signal.SIGKILL);"
         "prepare(Workspace(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]), on_progress=tell)"
     )

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from core.configs.files import resolve
-from core.data.library import resolve as resolve_data
+from core.data.store.library import resolve as resolve_data
 from core.rundir import RunDir
 from core.workspace import Workspace
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.data.doctor import check_file
+from core.data.check.doctor import check_file
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 STAGES = ("pretrain", "sft", "reward", "ppo", "evaluate")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.data.named import NAMED
+from core.data.encode.named import NAMED
 from core.errors import GalenError, InputError, ModelError
 from core.models.lineage import adapter_weights, base_weights, run_weights
 from core.rundir import RunRef, write_text

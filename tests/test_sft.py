@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.configs.files import resolve
-from core.data.library import resolve as resolve_data
+from core.data.store.library import resolve as resolve_data
 from core.errors import ModelError, StopRequested
 from core.models.library import resolve_base
 from core.recipes import sft

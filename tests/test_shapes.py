@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from core.data.check.doctor import check_file
 from core.data.dialogue import RowError
-from core.data.doctor import check_file
-from core.data.formats import SHAPES, detect, rows_of, shape_named
-from core.data.library import import_file
+from core.data.shapes.formats import SHAPES, detect, rows_of, shape_named
+from core.data.store.library import import_file
 from core.errors import DataError
 from core.workspace import Workspace
 from tests.conftest import write_jsonl

@@ -14,17 +14,17 @@ import pytest
 from core.configs.clean_steps import CLEANING, Topic, Words
 from core.configs.files import resolve
 from core.configs.steps import STEPS
-from core.data.dataset import Dataset
-from core.data.library import import_file
-from core.data.mixing import mix
-from core.data.plan import plan_recipe
-from core.data.prepare import prepare
+from core.data.recipe.mixing import mix
+from core.data.recipe.plan import plan_recipe
+from core.data.recipe.prepare import prepare
 from core.data.steps import OVERALL, PER_ROW, near, patterns, rules, words
 from core.data.steps.base import Drop, Item, Job
 from core.data.steps.contamination import units_of
 from core.data.steps.quality import score_of, signs_of
 from core.data.steps.rules import repeated_lines, repeated_pieces, symbol_share
 from core.data.steps.shingles import shingles_of
+from core.data.store.dataset import Dataset
+from core.data.store.library import import_file
 from core.errors import ConfigError, DataError
 from core.workspace import Workspace
 from tests.conftest import write_jsonl

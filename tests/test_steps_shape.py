@@ -12,14 +12,14 @@ import pytest
 
 from core.configs.data import Recipe
 from core.configs.shape_steps import SHAPING
-from core.data.dataset import Dataset
 from core.data.figures import texts_of
-from core.data.library import import_file, open_dataset
 from core.data.normal import row_text
-from core.data.prepare import prepare
-from core.data.preview import preview
+from core.data.recipe.prepare import prepare
+from core.data.recipe.preview import preview
 from core.data.steps.convert import CONVERTERS
 from core.data.steps.kinds import kind_of_row
+from core.data.store.dataset import Dataset
+from core.data.store.library import import_file, open_dataset
 from core.errors import ConfigError, DataError
 from core.workspace import Workspace
 from tests.conftest import SYLLABLES, write_jsonl

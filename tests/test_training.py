@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from core.configs import sections
-from core.data.packing import deal, pack
+from core.data.encode.packing import deal, pack
 from core.errors import ModelError
 from core.training.batching import Pack, StepSampler
 from core.training.fastpath import FusedCausalLM, attend_rows, row_losses

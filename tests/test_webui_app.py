@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import run_webui
-from core.data.library import import_file
+from core.data.store.library import import_file
 from core.errors import InputError
 from core.report import Report
 from core.rundir import RunDir

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.library import import_file
+from core.data.store.library import import_file
 from core.jobs import store
 from core.models.library import describe, write_card
 from core.rundir import State, state_of

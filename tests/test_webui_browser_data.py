@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.library import import_file, list_datasets
+from core.data.store.library import import_file, list_datasets
 from core.workspace import Workspace
 from tests.browser_tools import Page, upload
 from tests.conftest import conversations, write_jsonl

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from core.data import edits
-from core.data.library import list_datasets
+from core.data.store import edits
+from core.data.store.library import list_datasets
 from core.workspace import Workspace
 from tests.browser_tools import Page
 from tests.look_tools import make_dataset, said

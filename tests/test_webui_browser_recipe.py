@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.library import Dataset, import_file, list_datasets
+from core.data.store.library import Dataset, import_file, list_datasets
 from core.jobs import store
 from core.rundir import State, state_of
 from core.workspace import Workspace

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.library import list_datasets
+from core.data.store.library import list_datasets
 from core.errors import InputError
 from core.jobs import store
 from core.rundir import state_of

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from core.data import edits
-from core.data.dataset import Dataset
-from core.data.pieces import Piece
-from core.data.tokens import Reading
-from core.data.view import Query, View
+from core.data.look.pieces import Piece
+from core.data.look.tokens import Reading
+from core.data.look.view import Query, View
+from core.data.store import edits
+from core.data.store.dataset import Dataset
 from core.errors import StopRequested
 from core.models.library import describe, write_card
 from core.workspace import Workspace

@@ -11,8 +11,8 @@ from typing import get_args
 import pytest
 
 from core.configs.steps import STEPS
-from core.data.library import Dataset, import_file, open_dataset
-from core.data.prepare import prepare
+from core.data.recipe.prepare import prepare
+from core.data.store.library import Dataset, import_file, open_dataset
 from core.errors import Problem, StopRequested
 from core.workspace import Workspace
 from tests.conftest import write_jsonl

@@ -10,8 +10,8 @@ import pytest
 
 from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
-from core.data.export_forms import FORMS
-from core.data.formats import SHAPES
+from core.data.bring.export_forms import FORMS
+from core.data.shapes.formats import SHAPES
 from core.errors import ConfigError, ModelError, Problem
 from core.messages import MESSAGES
 from core.records import Result

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from core.data.doctor import check_file
+from core.data.check.doctor import check_file
 from core.errors import DataError, Problem
 from core.jobs.failures import result_for
 from core.jobs.store import summary

@@ -16,7 +16,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: i
 
 import gradio as gr
 
-from core.data.export import export_folder
+from core.data.bring.export import export_folder
 from core.errors import GalenError
 from core.hardware import devices
 from core.jobs.queue import holders

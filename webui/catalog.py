@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.data.library import Dataset, list_datasets
+from core.data.store.library import Dataset, list_datasets
 from core.jobs.store import RunSummary, summary
 from core.models.library import ModelCard, list_models
 from core.rundir import RunDir, State

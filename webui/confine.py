@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.data.library import open_dataset
+from core.data.store.library import open_dataset
 from core.errors import GalenError, InputError, Problem
 from core.models.library import STARTER, list_models, looks_like_hub_id
 from core.rundir import RunRef

@@ -16,9 +16,9 @@ import gradio as gr
 from core.configs.data import ImportRows, ImportSource
 from core.configs.files import resolve
 from core.configs.stages import ImportConfig
-from core.data.catalogue import entries, entry_named
-from core.data.library import Dataset
-from core.data.verdicts import STAGES
+from core.data.bring.catalogue import entries, entry_named
+from core.data.check.verdicts import STAGES
+from core.data.store.library import Dataset
 from core.errors import DataError, GalenError
 from core.jobs import store
 from core.models.library import looks_like_hub_id

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from core.data.export import export_to_cache, forms_of
+from core.data.bring.export import export_to_cache, forms_of
 from core.data.kinds import Kind
 from core.errors import StopRequested
 from webui import views

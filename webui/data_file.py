@@ -12,9 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from core.data.doctor import preview_rows
-from core.data.formats import SHAPES, Shape
-from core.data.importing import BadRows
+from core.data.bring.importing import BadRows
+from core.data.check.doctor import preview_rows
+from core.data.shapes.formats import SHAPES, Shape
 from core.errors import GalenError
 from webui import views, views_data, views_report, views_rows
 from webui.figures import count, size

@@ -13,11 +13,11 @@ from typing import Any
 
 import gradio as gr
 
-from core.data import edits
-from core.data.dataset import Dataset
-from core.data.tokens import SHOWN_FOR
-from core.data.verdicts import STAGES
-from core.data.view import PAGE_ROWS, View
+from core.data.check.verdicts import STAGES
+from core.data.look.tokens import SHOWN_FOR
+from core.data.look.view import PAGE_ROWS, View
+from core.data.store import edits
+from core.data.store.dataset import Dataset
 from webui import views
 from webui.catalog import Catalog
 from webui.figures import count

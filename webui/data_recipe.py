@@ -18,7 +18,7 @@ import gradio as gr
 
 from core.configs.files import find_preset, list_presets, save_preset
 from core.configs.stages import PrepareConfig
-from core.data.library import Dataset
+from core.data.store.library import Dataset
 from core.errors import GalenError
 from webui import views
 from webui.catalog import Catalog

@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from core.configs.data import ImportRows, ImportSource
 from core.configs.stages import ImportConfig
-from core.data.doctor import CheckReport, check_file
-from core.data.importing import INLINE_BYTES, BadRows
-from core.data.library import Dataset, import_file, name_from, open_dataset
+from core.data.bring.importing import INLINE_BYTES, BadRows
+from core.data.check.doctor import CheckReport, check_file
+from core.data.store.library import Dataset, import_file, name_from, open_dataset
 from core.errors import GalenError, StopRequested
 from core.jobs import store
 from core.records import Produced

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from core.data import edits
-from core.data.dataset import Dataset
-from core.data.view import View
+from core.data.look.view import View
+from core.data.store import edits
+from core.data.store.dataset import Dataset
 from core.errors import GalenError, StopRequested
 from core.workspace import Workspace
 from webui import views, views_look, views_tokens

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.data.view import Query, flipped
+from core.data.look.view import Query, flipped
 
 PANES = ("bubbles", "tokens", "edit")
 FIGURES = "figures"

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from core.data import edits
-from core.data.dataset import Dataset
-from core.data.finding import Found
-from core.data.statistics import row_figures
-from core.data.view import PAGE_ROWS, Query, Rows, View
+from core.data.look.statistics import row_figures
+from core.data.look.view import PAGE_ROWS, Query, Rows, View
+from core.data.store import edits
+from core.data.store.dataset import Dataset
+from core.data.store.text_search import Found
 from core.errors import GalenError, StopRequested
 from core.workspace import Workspace
 from webui import views, views_figures, views_look

@@ -15,13 +15,13 @@ from typing import Any
 
 import orjson
 
-from core.data.edits import Edits
-from core.data.library import open_dataset
-from core.data.packs import Shared, pack_with
-from core.data.pieces import Piece
-from core.data.statistics import SAMPLE_ROWS, token_figures
-from core.data.tokenizer import load_tokenizer, needs_torch
-from core.data.tokens import Reading, RowReader
+from core.data.encode.tokenizer import load_tokenizer, needs_torch
+from core.data.look.packs import Shared, pack_with
+from core.data.look.pieces import Piece
+from core.data.look.statistics import SAMPLE_ROWS, token_figures
+from core.data.look.tokens import Reading, RowReader
+from core.data.store.edits import Edits
+from core.data.store.library import open_dataset
 from core.errors import DataError, RunError
 from core.models.library import resolve_base
 from core.system import python_command, python_environment

@@ -28,6 +28,7 @@ ALLOWED_ZH = {
 }
 # What the settings' own checks say (`core.configs`), as the parameter `detail`.
 DETAILS_ZH = {
+    "the number is too large": "数值过大",
     "name at least one device": "请至少选择一个设备",
     "a device is listed twice": "同一设备列了两次",
     "write numbers and ranges with commas, such as 3, 7, 10-20": "请写行号或范围，用逗号隔开，例如 3, 7, 10-20",

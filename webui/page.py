@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from core.data.dataset import Dataset
-from core.data.library import open_dataset
+from core.data.store.dataset import Dataset
+from core.data.store.library import open_dataset
 from core.errors import GalenError
 from core.hardware import cores, devices
 from core.jobs.queue import holders

@@ -21,7 +21,7 @@ from core.configs.sections import inner, is_advanced
 from core.configs.stages import PrepareConfig
 from core.configs.step_base import Step
 from core.configs.steps import STEPS
-from core.data.plan import plan_recipe
+from core.data.recipe.plan import plan_recipe
 from core.errors import ConfigError, GalenError, Problem
 from core.workspace import Workspace
 from webui.confine import outside

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.configs.data import Recipe
-from core.data.preview import StepPreview, preview
+from core.data.recipe.preview import StepPreview, preview
 from core.workspace import Workspace
 from webui import views
 from webui.figures import count
@@ -50,7 +50,7 @@ def steps_of(draft: Draft) -> list[tuple[int, Any]]:
 
 
 def look(workspace: Workspace, draft: Draft, recipe: Recipe) -> Previewed:
-    """Preview `recipe`, which is what `draft` means. Raises what `core.data.preview.preview` raises."""
+    """Preview `recipe`, which is what `draft` means. Raises what `core.data.recipe.preview.preview` raises."""
     return Previewed(inputs_of(draft), steps_of(draft), preview(workspace, recipe))
 
 

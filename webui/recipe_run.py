@@ -13,9 +13,9 @@ import gradio as gr
 
 from core.configs.data import Recipe
 from core.configs.stages import PrepareConfig
-from core.data.dataset import Dataset
-from core.data.library import open_dataset
-from core.data.prepare import INLINE_ROWS, prepare
+from core.data.recipe.prepare import INLINE_ROWS, prepare
+from core.data.store.dataset import Dataset
+from core.data.store.library import open_dataset
 from core.errors import GalenError, StopRequested
 from core.jobs import store
 from core.jobs.store import RunSummary

@@ -1,4 +1,4 @@
-"""What the shapes of rows are called on the page (`core.data.formats.SHAPES`), and the forms they are exported in."""
+"""What the shapes of rows are called on the page (`shapes.formats.SHAPES`), and the forms they are exported in."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from core.data.catalogue import Entry
-from core.data.library import Dataset
+from core.data.bring.catalogue import Entry
+from core.data.store.library import Dataset
 from core.jobs.store import stop_deadline
 from core.rundir import State
 from webui import views

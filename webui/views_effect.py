@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.preview import Example, StepPreview
+from core.data.recipe.preview import Example, StepPreview
 from webui.figures import count, esc
 from webui.messages import problem_text
 from webui.text import has, t

@@ -14,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 6, 8, 20
 
 
 def figures(found: Mapping[str, Any], lang: str) -> str:
-    """What `core.data.statistics.row_figures` found."""
+    """What `core.data.look.statistics.row_figures` found."""
     rows = int(found["rows"])
     heads = _big(count(rows), t("look.fig_rows", lang)) + _big(
         count(found["duplicates"]), t("look.fig_duplicates", lang)
@@ -32,7 +32,7 @@ def figures(found: Mapping[str, Any], lang: str) -> str:
 
 
 def token_figures(found: Mapping[str, Any], total: int, lang: str) -> str:
-    """What `core.data.statistics.token_figures` found; a sample is called one."""
+    """What `core.data.look.statistics.token_figures` found; a sample is called one."""
     rows, limit = int(found["rows"]), found["max_length"]
     of = "look.sampled" if found["sampled"] else "look.all_counted"
     heads = []

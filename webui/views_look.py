@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.data.edits import Edits, texts_of_row
 from core.data.kinds import LETTERS, Kind, Row
-from core.data.view import Page, Query, TableRow
+from core.data.look.view import Page, Query, TableRow
+from core.data.store.edits import Edits, texts_of_row
 from webui.figures import count, esc, figure
 from webui.text import has, t
 from webui.views import empty

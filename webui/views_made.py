@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from core.data.dataset import Dataset
+from core.data.store.dataset import Dataset
 from webui import views
 from webui.figures import count, esc
 from webui.messages import code_text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from core.configs.files import Preset
 from core.configs.steps import STEPS
-from core.data.library import Dataset
+from core.data.store.library import Dataset
 from core.errors import GalenError, Problem
 from webui import views
 from webui.figures import count, esc

@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.data.doctor import CheckReport
+from core.data.check.doctor import CheckReport
+from core.data.check.repair import common_ends
+from core.data.check.severity import is_error
 from core.data.kinds import Row
-from core.data.library import Dataset
-from core.data.repair import common_ends
-from core.data.severity import is_error
+from core.data.store.library import Dataset
 from core.errors import Problem
 from webui.figures import count, esc
 from webui.messages import code_text, problem_text, reason

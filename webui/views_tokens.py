@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.data.packs import Shared
-from core.data.pieces import Piece
-from core.data.tokens import Reading
+from core.data.look.packs import Shared
+from core.data.look.pieces import Piece
+from core.data.look.tokens import Reading
 from webui.figures import count, esc, figure
 from webui.text import t
 

@@ -20,14 +20,14 @@ from core.cli.follow import follow
 from core.cli.output import SHOWN_PROBLEMS, Teller, print_json, table
 from core.configs.files import resolve
 from core.configs.stages import StageConfig
-from core.data.dataset import Dataset
-from core.data.doctor import CheckReport, check_file
-from core.data.fit import Fit
-from core.data.formats import SHAPES
-from core.data.importing import INLINE_BYTES, Order, import_files, name_from
-from core.data.library import open_dataset
-from core.data.severity import severity_of
-from core.data.verdicts import STAGES, evidence_text
+from core.data.bring.importing import INLINE_BYTES, Order, import_files, name_from
+from core.data.check.doctor import CheckReport, check_file
+from core.data.check.fit import Fit
+from core.data.check.severity import severity_of
+from core.data.check.verdicts import STAGES, evidence_text
+from core.data.shapes.formats import SHAPES
+from core.data.store.dataset import Dataset
+from core.data.store.library import open_dataset
 from core.errors import ConfigError, DataError, Problem
 from core.jobs import store
 from core.jobs.summaries import summary
@@ -97,8 +97,8 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> Fit:
-    from core.data.encoding import Encoder  # with the tokenizers, a second that only this command needs
-    from core.data.tokenizer import load_tokenizer
+    from core.data.encode.encoding import Encoder  # with the tokenizers, a second that only this command needs
+    from core.data.encode.tokenizer import load_tokenizer
     from core.models.library import resolve_base
 
     folder = resolve_base(Workspace(args.workspace), args.model)

@@ -15,7 +15,7 @@ from core.cli.bring_data import STAGE, carry_out
 from core.cli.output import print_json, table
 from core.configs.files import resolve
 from core.configs.stages import StageConfig
-from core.data.catalogue import Entry, catalogue, entries, entry_named
+from core.data.bring.catalogue import Entry, catalogue, entries, entry_named
 from core.errors import InputError
 from core.workspace import Workspace
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from core.cli import bring_data, catalogue_data, look_data, prepare_data, shape_data
 from core.cli.output import cut, print_json, size, table
-from core.data.library import Dataset, delete_dataset, list_datasets, open_dataset
+from core.data.check.repair import common_ends
 from core.data.normal import row_text
-from core.data.repair import common_ends
+from core.data.store.library import Dataset, delete_dataset, list_datasets, open_dataset
 from core.workspace import Workspace
 
 AROUND = 20  # characters shown before and behind what was changed

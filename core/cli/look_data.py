@@ -14,14 +14,14 @@ from typing import Any
 import orjson
 
 from core.cli.output import print_json, rows_told, table
-from core.data import edits
-from core.data.dataset import Dataset
-from core.data.library import open_dataset
-from core.data.packs import Shared, pack_with
-from core.data.statistics import SAMPLE_ROWS, row_figures, token_figures
-from core.data.tokenizer import load_tokenizer
-from core.data.tokens import SHOWN_FOR, Reading, RowReader
-from core.data.view import SORTS, Query, TableRow, View
+from core.data.encode.tokenizer import load_tokenizer
+from core.data.look.packs import Shared, pack_with
+from core.data.look.statistics import SAMPLE_ROWS, row_figures, token_figures
+from core.data.look.tokens import SHOWN_FOR, Reading, RowReader
+from core.data.look.view import SORTS, Query, TableRow, View
+from core.data.store import edits
+from core.data.store.dataset import Dataset
+from core.data.store.library import open_dataset
 from core.errors import DataError
 from core.models.library import resolve_base
 from core.workspace import Workspace

@@ -23,9 +23,9 @@ from core.cli.recipe import carry_out
 from core.configs.files import list_presets, parse_override, resolve
 from core.configs.stages import PrepareConfig
 from core.configs.steps import STEPS
-from core.data.containers import excerpt
-from core.data.library import open_dataset
-from core.data.preview import StepPreview, preview
+from core.data.files.containers import excerpt
+from core.data.recipe.preview import StepPreview, preview
+from core.data.store.library import open_dataset
 from core.errors import ConfigError, InputError, Problem
 from core.workspace import Workspace
 

@@ -13,9 +13,9 @@ from core.cli.follow import follow
 from core.cli.output import Teller, print_json
 from core.configs.files import resolve
 from core.configs.stages import PrepareConfig
-from core.data.dataset import Dataset
-from core.data.library import open_dataset
-from core.data.prepare import INLINE_ROWS, prepare
+from core.data.recipe.prepare import INLINE_ROWS, prepare
+from core.data.store.dataset import Dataset
+from core.data.store.library import open_dataset
 from core.jobs import store
 from core.jobs.summaries import summary
 from core.records import Produced

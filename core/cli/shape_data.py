@@ -12,9 +12,9 @@ from typing import Any
 
 from core.cli.output import print_json, rows_told, size
 from core.cli.recipe import carry_out
-from core.data.export import export, forms_of
+from core.data.bring.export import export, forms_of
 from core.data.kinds import STAGES_OF
-from core.data.library import open_dataset
+from core.data.store.library import open_dataset
 from core.workspace import Workspace
 
 KINDS = ("text", "messages", "prompt", "preference")

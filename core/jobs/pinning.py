@@ -15,8 +15,8 @@ from typing import Any
 
 from core.configs.data import Input, Recipe
 from core.configs.stages import ImportConfig, Stage, StageConfig
-from core.data.library import resolve
-from core.data.plan import pinned
+from core.data.recipe.plan import pinned
+from core.data.store.library import resolve
 from core.errors import ConfigError, GalenError, Problem
 from core.hardware import expand
 from core.models.library import resolve_base

@@ -1,7 +1,7 @@
 """import: make files, or a set of a hub, a dataset. Run it with `python -m core data add FILE`, or `… import`.
 
     1. find the files: one, those of a folder, or those of a hub's set, which are downloaded to cache/downloads first
-    2. read, convert and write them (`core.data.importing`), as one dataset
+    2. read, convert and write them (`core.data.bring.importing`), as one dataset
     3. note the dataset, so that whoever follows the run can open it; remove the download
 
 Torch-free. A stop, a kill or a full disk leaves no half dataset; a download goes on where it ended.
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from core.configs.data import ImportSource
 from core.configs.stages import ImportConfig
-from core.data import hub
-from core.data.dataset import Dataset
-from core.data.importing import Order, import_files, name_from
+from core.data.bring import hub
+from core.data.bring.importing import Order, import_files, name_from
+from core.data.store.dataset import Dataset
 from core.errors import DataError
 from core.records import Produced
 from core.report import Report, RunContext
@@ -27,7 +27,7 @@ from core.workspace import Workspace
 
 
 def main(context: RunContext) -> None:
-    """Bring `source` in. Raises what `core.data.hub.fetch` and `core.data.importing.import_files` raise."""
+    """Bring `source` in. Raises what `core.data.bring.hub.fetch` and `core.data.bring.importing.import_files` raise."""
     config, report = context.config, context.report
     assert isinstance(config, ImportConfig)
     source, rows = config.source, config.rows

@@ -3,7 +3,7 @@
     1  read the tokenizer, encode the rows as SFT does (cached): labels on the assistant's turns only
     2  load the model, take the fast path if it agrees with the model's own forward
     3  stretch by stretch of the dataset: pack the rows, sum each row's loss over its labels
-    4  write the losses beside the keys of the rows, for the step `quality` (`core.data.losses`)
+    4  write the losses beside the keys of the rows, for the step `quality` (`core.data.recipe.losses`)
 
 Run it with `python -m core perplexity model.base=M data.rows=D`. Left out: several devices, and rows other than
 dialogues. A stop keeps nothing.
@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from core.configs.stages import PerplexityConfig
-from core.data.encoding import EncodedRows, Encoder, encode_dataset
-from core.data.library import Dataset, open_dataset
-from core.data.losses import Losses
+from core.data.encode.encoding import EncodedRows, Encoder, encode_dataset
+from core.data.encode.packing import pack
+from core.data.encode.tokenizer import load_tokenizer
 from core.data.normal import row_key
-from core.data.packing import pack
-from core.data.tokenizer import load_tokenizer
+from core.data.recipe.losses import Losses
+from core.data.store.library import Dataset, open_dataset
 from core.models.library import resolve_base
 from core.models.loading import load_model, resolve_dtype
 from core.report import RunContext

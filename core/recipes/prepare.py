@@ -1,6 +1,6 @@
 """prepare: clean and shape datasets by a recipe. Run it with `python -m core prepare` or `python -m core data clean`.
 
-    1. run the recipe (`core.data.prepare`), telling every step as it begins
+    1. run the recipe (`core.data.recipe.prepare`), telling every step as it begins
     2. note which datasets came out, so that whoever follows the run can open them
 
 Torch-free. A stop leaves the workspace as it was.
@@ -9,14 +9,14 @@ Torch-free. A stop leaves the workspace as it was.
 from __future__ import annotations
 
 from core.configs.stages import PrepareConfig
-from core.data.prepare import prepare
+from core.data.recipe.prepare import prepare
 from core.records import Produced
 from core.report import Report, RunContext
 from core.rundir import write_record
 
 
 def main(context: RunContext) -> None:
-    """Make `recipe`. Raises what `core.data.prepare.prepare` raises."""
+    """Make `recipe`. Raises what `core.data.recipe.prepare.prepare` raises."""
     config, report = context.config, context.report
     assert isinstance(config, PrepareConfig)
     made = prepare(context.workspace, config.recipe, on_progress=_Follow(report), check_stop=report.check_stop)  # 1

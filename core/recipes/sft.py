@@ -22,9 +22,9 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from core.configs.stages import SFTConfig
-from core.data.encoding import EncodedRows, Encoder, encode_dataset
-from core.data.library import Dataset, open_dataset
-from core.data.tokenizer import load_tokenizer
+from core.data.encode.encoding import EncodedRows, Encoder, encode_dataset
+from core.data.encode.tokenizer import load_tokenizer
+from core.data.store.library import Dataset, open_dataset
 from core.errors import DataError, Problem, StopRequested
 from core.models.library import resolve_base
 from core.models.lineage import weight_hashes

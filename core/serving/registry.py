@@ -20,8 +20,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from core.data.encoding import Encoder
-from core.data.tokenizer import load_tokenizer
+from core.data.encode.encoding import Encoder
+from core.data.encode.tokenizer import load_tokenizer
 from core.errors import InputError, ModelError
 from core.models.families import context_length, read_config
 from core.models.lineage import RunWeights, check_same_base, combined_sha256

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
-from core.data.encoding import Encoder
+from core.data.encode.encoding import Encoder
 from core.training.fastpath import plain_attention
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from core.data.packing import deal, pack, steps_of
+from core.data.encode.packing import deal, pack, steps_of
 
 IGNORED = -100
 

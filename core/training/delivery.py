@@ -11,8 +11,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from core.configs.stages import SFTConfig
-from core.data.encoding import Encoder
-from core.data.library import Dataset
+from core.data.encode.encoding import Encoder
+from core.data.store.library import Dataset
 from core.hardware import devices
 from core.models.lineage import backbone_id, weight_hashes
 from core.records import DataUsed, Manifest, RootBase

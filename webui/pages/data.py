@@ -13,9 +13,9 @@ from typing import Any
 import gradio as gr
 
 from core.configs.files import SHIPPED
-from core.data.importing import Order, import_files
-from core.data.library import delete_dataset
-from core.data.verdicts import STAGES
+from core.data.bring.importing import Order, import_files
+from core.data.check.verdicts import STAGES
+from core.data.store.library import delete_dataset
 from core.errors import GalenError
 from webui import views, views_data
 from webui.catalog import Catalog

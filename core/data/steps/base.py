@@ -1,4 +1,4 @@
-"""What a step of a recipe is made of. `core.data.prepare` runs steps; the modules beside this one are steps.
+"""What a step of a recipe is made of. `core.data.recipe.prepare` runs steps; the modules beside this one are steps.
 
 A step is one of three kinds of function, found by its name (`do`) in a table of `core.data.steps`:
 
@@ -24,9 +24,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.dataset import Dataset
 from core.data.kinds import Kind, Row
-from core.data.library import open_dataset
+from core.data.store.dataset import Dataset
+from core.data.store.library import open_dataset
 from core.errors import DataError
 from core.workspace import Workspace
 

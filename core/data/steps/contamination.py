@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.configs.clean_steps import Contamination
-from core.data.dataset import Dataset
 from core.data.figures import texts_of
 from core.data.kinds import Kind, Row
 from core.data.steps.base import Drop, Item, Job, PerRow
 from core.data.steps.shingles import FACTOR
 from core.data.steps.texts import shown, text_at
+from core.data.store.dataset import Dataset
 
 UNITS = re.compile(r"[a-z\u00df-\u024f0-9]+|[^\W_]")
 HAN = re.compile(r"[\u3400-\u9fff]")

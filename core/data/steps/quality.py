@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from core.configs.clean_steps import Bucket, Quality
 from core.data.figures import texts_of
 from core.data.kinds import Kind, Row
-from core.data.losses import read_losses
 from core.data.normal import row_key, row_text
+from core.data.recipe.losses import read_losses
 from core.data.steps.base import Drop, Item, Job, PerRow, Rows, Selection
 from core.data.steps.rules import LEAST_CHARS, repeated_pieces, symbol_share, without_code
 from core.data.steps.shingles import shingles_of

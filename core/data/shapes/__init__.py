@@ -1,0 +1,1 @@
+"""The row shapes of the field, and how each becomes a canonical row; `formats` is the table."""
