@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from core.data.store.library import Dataset, import_file, list_datasets
 from core.jobs import store
-from core.rundir import State, state_of
+from core.rundir import RunDir, State, state_of
 from core.workspace import Workspace
 from tests.browser_tools import Page
 from tests.conftest import write_jsonl
+from tests.jobs_tools import eventually
 from tests.test_webui_recipe import dialogues
 from tests.webui_tools import serve
 
@@ -188,7 +192,8 @@ def test_presets_mixing_and_the_other_language(at, workspace: Workspace, dataset
 def test_short_work_is_stopped_and_nothing_is_left(at, workspace: Workspace, tmp_path: Path) -> None:
     dataset = large(workspace, tmp_path, 40_000)
     page = at(dataset.ref)
-    page.add("quality")
+    for _ in range(5):  # some ten seconds of work, of which a click needs one
+        page.add("quality")
     page.tab.click("#recipe-start")
     page.tab.click("#recipe-halt")
     page.wait_text("#recipe-note", "Nothing was made")
@@ -196,19 +201,35 @@ def test_short_work_is_stopped_and_nothing_is_left(at, workspace: Workspace, tmp
     assert [path.name for path in workspace.datasets_dir.iterdir()] == ["large"]
 
 
+@contextmanager
+def held(run: RunDir) -> Iterator[None]:
+    """Within: the run's worker stands still, once there is one."""
+    assert eventually(lambda: bool((status := run.status()) and status.rank_pids), 60)
+    pids = run.status().rank_pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 @pytest.mark.slow
 def test_long_work_is_a_run_that_survives_a_reload(at, workspace: Workspace, tmp_path: Path) -> None:
     dataset = large(workspace, tmp_path, 60_000)
     page = at(dataset.ref)
-    for _ in range(3):  # long enough for a page to be reloaded meanwhile
+    for _ in range(3):
         page.add("quality")
     page.tab.click("#recipe-start")
     page.tab.wait_for_selector("#recipe-stop")
-    page.reload()
-    page.show(dataset.ref)
-    page.tab.click("#recipe-stop")
-    page.tab.wait_for_selector("#recipe-resume")
     run = workspace.runs()[0]
+    with held(run):  # however quick the machine: the run is not over before the page is back
+        page.reload()
+        page.show(dataset.ref)
+        page.tab.click("#recipe-stop")
+        assert eventually(run.stop_file.exists, 60)
+    page.tab.wait_for_selector("#recipe-resume")
     assert (run.stage, state_of(run)) == ("prepare", State.STOPPED)
     page.tab.click("#recipe-resume")
     page.tab.wait_for_selector("#recipe-stop")

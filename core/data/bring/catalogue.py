@@ -4,7 +4,8 @@
         entry.config()
 
 They are listed in `presets/catalogue/*.yaml`, which a maintainer edits; what an entry may say is the `Entry` below.
-Ids, licences and sizes are those of the sets' own pages. What is not known is left out and shown so, never guessed.
+Ids, licences and sizes are those of the sets' own pages as far as these could be looked up; what is not known is left
+out and shown so. A few row counts and file names are from memory: what the hub lists decides at the import.
 """
 
 from __future__ import annotations
