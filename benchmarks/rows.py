@@ -52,3 +52,43 @@ def alpaca_rows(count: int, seed: int = 0) -> list[dict[str, str]]:
             {"instruction": rng.choice(QUESTIONS).format(**fill), "input": context, "output": " ".join(sentences)}
         )
     return rows
+
+
+def pair_rows(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """`count` questions as above, each with a chosen and a rejected answer of such lengths, drawn one by one.
+
+    The chosen answer is about the question's topic; the rejected one is about another, and tells the patient to wait.
+    """
+    rng = random.Random(seed)
+    rows = []
+    for row in alpaca_rows(count, seed):
+        topic = next(topic for topic in TOPICS if topic in row["instruction"])
+        other = rng.choice([each for each in TOPICS if each != topic])
+        rows.append(
+            {
+                "prompt": row["instruction"] + ("\n" + row["input"] if row["input"] else ""),
+                "chosen": _answer(rng, topic),
+                "rejected": f"{_answer(rng, other)} There is no need to see anybody: simply wait.",
+            }
+        )
+    return rows
+
+
+def _answer(rng: random.Random, topic: str) -> str:
+    fill = {"t": topic, "a": rng.randint(20, 90), "d": rng.randint(2, 21)}
+    length = min(24, max(1, round(rng.lognormvariate(1.3, 0.8))))
+    return " ".join(rng.choice(ANSWERS).format(**fill) for _ in range(length))
+
+
+def document_rows(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """`count` plain documents of 2 to 120 sentences, most of them short, as paragraphs of a textbook are."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        fill = {"t": rng.choice(TOPICS), "a": rng.randint(20, 90)}
+        sentences = [
+            rng.choice(ANSWERS).format(**fill, d=rng.randint(2, 21))
+            for _ in range(min(120, max(2, round(rng.lognormvariate(1.8, 0.9)))))
+        ]
+        rows.append({"text": " ".join(sentences)})
+    return rows

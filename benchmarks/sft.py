@@ -177,7 +177,7 @@ def run_one(name: str, model: Path, count: int) -> dict[str, Any]:
             result = train_trl(name, model, [train[i] for i in our_order(train)], Path(folder))
         trained = result.pop("model")
         if name == OURS:
-            from core.training.fastpath import plain_attention
+            from core.training.attention import plain_attention
 
             with plain_attention(trained.get_base_model()):
                 result["held_out_loss"] = held_out_loss(trained, model, held_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -20,3 +21,12 @@ def require_space(folder: Path, need: int) -> None:
 
 def _megabytes(count: int) -> str:
     return f"{max(0, count) / 1e6:.0f} MB"
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for `source`; a copy on file systems that give none (exFAT, some network shares)."""
+    try:
+        os.link(source, target)
+    except OSError:
+        require_space(target.parent, source.stat().st_size)
+        shutil.copy2(source, target)

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.messages_data import DATA
 from core.messages_steps import STEPS
+from core.messages_training import TRAINING
 
 NEAREST = "Did you mean '{nearest}'?"  # left out where nothing is near
 
@@ -64,19 +65,19 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.no_template": (
         "The tokenizer of {model} has no chat template.",
-        "Choose an instruct model, or set model.template={known}.",
+        "Choose an instruct model, or set model.template=chatml or another of these: {known}.",
     ),
     "model.unknown_template": (
         "There is no chat template '{template}'.",
-        "Set model.template={known}, or leave it empty.",
+        "Set model.template=chatml or another of these, or leave it empty: {known}.",
     ),
     "model.template_broken": (
         "The chat template of {model} fails: {detail}.",
-        "Mend it, or set model.template={known}.",
+        "Mend it, or set model.template to one of these: {known}.",
     ),
     "model.template_unmarkable": (
         "The chat template of {model} does not say where an answer begins and ends: {detail}.",
-        "Add generation marks to it, or set model.template={known}.",
+        "Add generation marks to it, or set model.template to one of these: {known}.",
     ),
     "model.template_refuses": (
         "The chat template of {model} takes none of the rows: {detail}.",
@@ -120,7 +121,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.run_is_adapter": (
         "{run} holds a LoRA adapter, not a whole model.",
-        "Choose its base, {base}, as model.base; continuing from an adapter comes with a later stage.",
+        "Choose its base, {base}, or merge it first: `python -m core merge model.base={run}`.",
     ),
     "model.bad_config": ("{path} cannot be read: {detail}.", "Get the model again."),
     "model.no_weights": (
@@ -293,7 +294,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "run.stopped_waiting": ("The run was stopped while it waited for its devices.", "Resume starts it."),
     "run.stopped_unsaved": (
         "The run was ended before it had saved its last steps.",
-        "Resume continues it from its last checkpoint.",
+        "Resume continues it from its last checkpoint, or from the start where there is none.",
     ),
     "run.out_of_memory": (
         "The main memory is not enough: {detail}",
@@ -345,8 +346,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Resume continues it from its last checkpoint.",
     ),
     "run.nan_loss": (
-        "The loss became infinite or not a number at step {step}.",
-        "Lower optim.learning_rate, or use bf16 or fp32, and start again; the last checkpoint is from before.",
+        "The loss of step {step} is infinite or not a number, at {count} of its {rows} rows.",
+        "Look at these rows and take them out, or use bf16 or fp32, and start again; the last good checkpoint is "
+        "{checkpoint}.",
+    ),
+    "run.diverged": (
+        "The loss of step {step} is infinite or not a number, whatever the rows: the training has diverged.",
+        "Lower optim.learning_rate or raise schedule.warmup_steps, or use bf16 or fp32, and start again; the last good "
+        "checkpoint is {checkpoint}.",
     ),
     "run.not_found": ("There is no run '{run}' in this workspace.", "List them with `python -m core jobs list`."),
     # -- serve: chat and the local server -----------------------------------------------------------------------------
@@ -380,6 +387,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
     **DATA,
     **STEPS,
+    **TRAINING,
 }
 
 

@@ -20,6 +20,7 @@ DATA: dict[str, tuple[str, str]] = {
         "A cell of this row cannot be read: {detail}.",
         "Write the file anew, with text as UTF-8 and dates of the years 1 to 9999.",
     ),
+    "data.read_as": ("The file is written in {encoding}; it was read as that.", ""),
     "data.bom": ("The file begins with a byte order mark, which was left out.", ""),
     "data.shape": ("{shape}: {matched} of the first {looked_at} rows have {keys}.", ""),
     "data.no_shape": ("No known row shape has the keys {keys}.", ""),

@@ -128,6 +128,42 @@ class Produced(Record):
     datasets: list[str]
 
 
+class NewToken(Record):
+    """A unit that became one token: how often the corpus holds it (0: not counted), and how many tokens it was."""
+
+    text: str
+    count: int = 0
+    tokens: int
+
+
+class VocabularyReport(Record):
+    """`output/vocabulary.json`: what the stage vocabulary has added to a model.
+
+    `units` became one token each (`shown` are the first of them), `parts` are tokens that only lead to them. Left out:
+    `blank` and `double` lines of the list, units that were `known` as one token, that `failed` to become one, and for
+    which there was no `room`. Rates are characters per token, over `characters` of the corpus (or of the list).
+    """
+
+    kind: Literal["byte-level", "sentencepiece", "unigram"]
+    tokens_before: int
+    tokens: int
+    units: int
+    parts: int
+    rows_before: int  # of the embeddings
+    rows: int
+    tied: bool
+    characters: int
+    rate_before: float
+    rate: float
+    blank: int = 0
+    double: int = 0
+    known: int = 0
+    failed: int = 0
+    room: int = 0
+    shown: list[NewToken] = []
+    not_made: list[str] = []  # the first of those that failed
+
+
 class DataUsed(Record):
     dataset: str
     sha256: str
@@ -146,6 +182,8 @@ class Manifest(Record):
     kind: Literal["adapter", "model", "reward", "merged", "evaluation"]
     root_base: RootBase
     chain: list[ChainLink] = []
+    parent: str | None = None  # the run it started from
+    parent_adapter: Literal["merged", "continued"] | None = None  # what became of that run's own adapter
     backbone_id: str
     adapter_root: str | None = None
     adapter_stage: str | None = None
@@ -153,7 +191,9 @@ class Manifest(Record):
     method: str
     dtype: str
     quantisation: str | None = None
-    head: dict[str, Any] | None = None
+    head: dict[str, Any] | None = (
+        None  # of a reward model: {"type": "linear", "pooling": "last_end_of_turn", "file": …}
+    )
     tokenizer: dict[str, Any] = {}
     template: dict[str, Any] = {}
     data: list[DataUsed] = []
@@ -168,3 +208,42 @@ class Manifest(Record):
     def _drop_missing(cls, figures: Any) -> Any:
         """Without the figures that were no numbers, which a file holds as null."""
         return {k: v for k, v in figures.items() if v is not None} if isinstance(figures, dict) else figures
+
+
+class Bucket(Record):
+    """Documents of which the model needs `low` to `high` bits a byte; the last bucket has no `high`."""
+
+    low: float
+    high: float | None = None
+    rows: int
+    bytes: int
+
+
+class Measured(Record):
+    """One document of a sample: where it stands, how it begins, how well it is predicted."""
+
+    line: int
+    excerpt: str
+    bits_per_byte: float
+
+
+class WorthIt(Record):
+    """`output/verdict.json` of a perplexity run over documents: whether a model would learn from them.
+
+    `rows`, `tokens` and `bytes` are what was measured, the last two without what stands at the beginning of a row and
+    is predicted by nothing. `code` and `params` make the verdict's sentence (`core.messages`); `best` are the documents
+    that the model predicts best, `worst` those that it predicts worst.
+    """
+
+    dataset: str
+    model: str
+    rows: int
+    tokens: int
+    bytes: int
+    perplexity: float
+    bits_per_byte: float
+    buckets: list[Bucket]
+    code: str
+    params: dict[str, Any] = {}
+    best: list[Measured] = []
+    worst: list[Measured] = []

@@ -7,6 +7,8 @@
     progress.json    rank 0                        phase, step, total, ETA; from the first second
     metrics.jsonl    rank 0                        one object per logged step
     samples.jsonl    rank 0                        the fixed prompts, answered at every evaluation
+    pairs.json       rank 0                        how a reward model orders held-out pairs (`core.records_reward`)
+    difficulty.npy   rank 0                        how hard a curriculum has found each training row
     log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
@@ -38,6 +40,8 @@ from core.records import Manifest, Progress, Record, Result, Status
 # The name of a run's folder; nothing else in runs/ is a run.
 RUN_ID = re.compile(r"(?P<stage>[A-Za-z][\w-]*)-(?P<when>\d{8}-\d{6})-[0-9a-f]{4,}", re.ASCII)
 WHEN = "%Y%m%d-%H%M%S"
+PAIRS = "pairs.json"  # in a run, and in those checkpoints that were evaluated
+DIFFICULTY = "difficulty.npy"
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -134,6 +138,11 @@ class RunDir:
         return self.path / "samples.jsonl"
 
     @property
+    def pairs_file(self) -> Path:
+        """What was found of a reward model on held-out pairs (`core.records_reward.PairReport`)."""
+        return self.path / PAIRS
+
+    @property
     def log_dir(self) -> Path:
         return self.path / "log"
 
@@ -160,6 +169,16 @@ class RunDir:
     def produced_file(self) -> Path:
         """The datasets that the run has put into the workspace (`core.records.Produced`)."""
         return self.path / "output" / "datasets.json"
+
+    @property
+    def verdict_file(self) -> Path:
+        """Whether documents are worth pretraining on (`core.records.WorthIt`), of a perplexity run."""
+        return self.path / "output" / "verdict.json"
+
+    @property
+    def vocabulary_file(self) -> Path:
+        """What was added to a vocabulary (`core.records.VocabularyReport`)."""
+        return self.output / "vocabulary.json"
 
     @property
     def manifest_file(self) -> Path:
@@ -208,18 +227,29 @@ class RunDir:
 
 
 class Checkpoint(Record):
-    """A folder that holds a `COMPLETE` file, whose JSON gives the rest."""
+    """A folder that holds a `COMPLETE` file, whose JSON gives the rest.
+
+    `best_by`: what the best is chosen by, the lower the better; None: the loss.
+    """
 
     path: Path
     step: int
     saved_at: float
     eval_loss: float | None = None
+    best_by: float | None = None
+
+    @property
+    def order(self) -> tuple[float, float, int] | None:
+        """What checkpoints are compared by, the better first; None where it was not evaluated."""
+        if self.eval_loss is None:
+            return None
+        return (self.eval_loss if self.best_by is None else self.best_by, self.eval_loss, self.step)
 
 
 def best_checkpoint(checkpoints: list[Checkpoint]) -> Checkpoint | None:
-    """The one with the lowest evaluation loss; the earliest of equals; None when none was evaluated."""
-    scored = [checkpoint for checkpoint in checkpoints if checkpoint.eval_loss is not None]
-    return min(scored, key=lambda c: (c.eval_loss, c.step)) if scored else None
+    """The one that its run's evaluation calls best; the earliest of equals; None when none was evaluated."""
+    scored = [(order, checkpoint) for checkpoint in checkpoints if (order := checkpoint.order) is not None]
+    return min(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 # -- state ------------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ class Page:
         self.tab.click(f"#tab-{tab}-button")
 
     def fill(self, key: str, text: str) -> None:
-        field = self.tab.locator(f".f-{key.replace('.', '-')} :is(input, textarea)").first
+        field = self.tab.locator(f".f-{key.replace('.', '-')} :is(input, textarea) >> visible=true").first
         field.fill(text)
 
     def text(self, selector: str) -> str:

@@ -150,7 +150,7 @@ def _bad_data(context: RunContext) -> None:
 
 
 def _nan(context: RunContext) -> None:
-    raise RunError("run.nan_loss", step=8)
+    raise RunError("run.nan_loss", step=8, count=1, rows=4, checkpoint="step-4")
 
 
 def _missing(context: RunContext) -> None:

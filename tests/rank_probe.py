@@ -1,15 +1,15 @@
-"""One rank of an SFT run that leaves its gradients and parameters: `python -m tests.rank_probe RUN_DIR FOLDER`."""
+"""One rank of a training run that leaves its gradients and parameters: `python -m tests.rank_probe RUN_DIR FOLDER`."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
 
 import torch
 
-from core.configs.stages import SFTConfig
-from core.recipes import sft
+from core.configs.stages import STAGES
 from core.report import Report, RunContext
 from core.rundir import RunDir
 from core.training.trainer import StageTrainer
@@ -33,10 +33,12 @@ def main(run: RunDir, folder: Path) -> None:
             super().continue_or_start()
             torch.save([p.detach() for p in self.learning()], folder / f"parameters-{rank}.pt")
 
-    sft.StageTrainer = Probe
-    config = SFTConfig.model_validate(run.config())
+    stage = STAGES[run.stage]
+    recipe = importlib.import_module(stage.recipe)
+    recipe.StageTrainer = Probe
+    config = stage.config.model_validate(run.config())
     workspace = Workspace(run.path.parent.parent)
-    sft.main(RunContext(run, workspace, config, Report(run, rank), rank, world_size))
+    recipe.main(RunContext(run, workspace, config, Report(run, rank), rank, world_size))
 
 
 if __name__ == "__main__":

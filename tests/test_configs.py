@@ -14,7 +14,7 @@ from core.errors import ConfigError, InputError
 from core.workspace import Workspace
 
 NEEDED = ("model.base=m", "data.train=d")
-NEEDED_BY = {"sft": NEEDED, "prepare": ("recipe.inputs=d",)}
+NEEDED_BY = {"pretrain": NEEDED, "sft": NEEDED, "reward": NEEDED, "prepare": ("recipe.inputs=d",)}
 
 
 def test_yaml_is_read_by_its_1_2_rules() -> None:
@@ -165,3 +165,14 @@ def test_a_wrong_word_in_a_list_is_told_what_the_list_takes() -> None:
     steps = [{"do": "language", "keep": ["xx"]}]
     with pytest.raises(ConfigError, match="a list of zh, en"):
         resolve("prepare", values={"recipe.inputs": ["d"], "recipe.steps": steps})
+
+
+def test_a_stages_own_defaults_hold_beside_settings_that_are_given() -> None:
+    words = ["model.base=m", "data.train=d", "schedule.batch_size=7", "evaluation.patience=2"]
+    config = resolve("pretrain", overrides=words).model_dump()
+    assert (config["schedule"]["epochs"], config["schedule"]["batch_size"]) == (1, 7)
+    assert config["evaluation"]["prompts"] == resolve("pretrain", overrides=words[:2]).evaluation.prompts
+    known = fields_of(STAGES["pretrain"].config)
+    assert known["schedule.epochs"].get_default() == 1
+    assert fields_of(STAGES["sft"].config)["schedule.epochs"].get_default() == 3
+    assert fields_of(STAGES["reward"].config)["optim.learning_rate"].get_default() == 1e-4

@@ -86,7 +86,7 @@ BROKEN = [
     ("blank.jsonl", b"\n \n", [(None, "data.empty_file")]),
     ("empty-array.json", b"[]", [(None, "data.empty_file")]),
     ("header.csv", b"question,answer\n", [(None, "data.empty_file")]),
-    ("wide.jsonl", LINES.encode("utf-16"), [(None, "data.wide_encoding")]),
+    ("wide.jsonl", LINES.encode("utf-32"), [(None, "data.wide_encoding")]),
     ("book.xlsx", b"PK\x03\x04\0\0", [(None, "data.unknown_container")]),
     ("no.parquet", b"not at all", [(None, "data.unknown_container")]),
     ("torn.parquet", b"PAR1 and no more", [(None, "data.parquet_broken")]),
@@ -136,10 +136,26 @@ def test_a_ten_megabyte_line_costs_itself_only(tmp_path: Path) -> None:
         assert len(report.problems[0].excerpt or "") == 120
 
 
-def test_an_unknown_encoding_is_guessed_in_the_remedy(tmp_path: Path) -> None:
-    report = check_file(put(tmp_path, "gbk.jsonl", LINES.encode("gb18030")))
-    assert report.counts == {"data.not_utf8": 5}
-    assert "GB18030" in report.problems[0].remedy
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.txt", "rows.json", "rows.csv.gz"])
+def test_a_file_in_another_encoding_is_read_as_that_and_says_so(tmp_path: Path, name: str, encoding: str) -> None:
+    texts = {
+        "jsonl": LINES,
+        "json": json.dumps(ROWS, ensure_ascii=False, indent=1),
+        "csv": "question,answer\n" + "一岁宝宝发烧能吃啥药？,多喝水\n" * 5,
+        "txt": "一岁宝宝发烧，多喝水。\n" * 5,
+    }
+    content = texts[name.split(".")[1]].encode(encoding)
+    report = check_file(put(tmp_path, name, gzip.compress(content) if name.endswith(".gz") else content))
+    assert report.ok, [str(problem) for problem in report.problems]
+    assert report.usable == report.rows >= 3
+    [note] = [note for note in report.notes if note.code == "data.read_as"]
+    assert note.params["encoding"].startswith(("GB18030", "UTF-16"))
+
+
+def test_western_text_is_not_taken_for_chinese(tmp_path: Path) -> None:
+    report = check_file(put(tmp_path, "west.csv", "question,answer\nété,naïve café\n".encode("latin-1")))
+    assert report.counts == {"data.not_utf8": 1}
 
 
 def test_all_rows_unusable_says_what_would_fit(tmp_path: Path) -> None:

@@ -181,16 +181,6 @@ def test_the_evidence_is_a_sentence(tmp_path: Path) -> None:
     assert "3 of the first 3 rows" in said
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_utf_16_is_said_by_name_and_how_to_convert_it(tmp_path: Path, encoding: str) -> None:
-    path = tmp_path / "wide.jsonl"
-    path.write_bytes((json.dumps(chat("q", "a")) + "\n").encode(encoding) * 20)
-    [problem] = check_file(path).problems
-    assert problem.code == "data.wide_encoding"
-    assert problem.params["encoding"].startswith("UTF-16")
-    assert "iconv -f UTF-16" in problem.remedy
-
-
 def test_a_column_that_stands_twice_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("question,answer,answer\nq,a,b\n", encoding="utf-8")

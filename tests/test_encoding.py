@@ -231,8 +231,8 @@ def test_no_template_names_the_remedy(tmp_path) -> None:
     encoder = Encoder(tokenizer, template="chatml")
     assert encoder.template_name == "chatml"
     assert learnt(tokenizer, encoder.encode(TWO)) == ["药 bo bu.<|im_end|>", "\n\n糖尿病 fi<|im_end|>"]
-    with pytest.raises(ModelError, match=r"no chat template 'vicuna'.*model\.template=chatml"):
-        Encoder(tokenizer, template="vicuna")
+    with pytest.raises(ModelError, match=r"no chat template 'nobody'.*model\.template=chatml"):
+        Encoder(tokenizer, template="nobody")
 
 
 def test_a_delivered_tokenizer_carries_the_named_template(tmp_path) -> None:

@@ -59,7 +59,7 @@ def _caused(error: Exception, cause: Exception) -> Exception:
         (_caused(OSError("cannot load"), RepositoryNotFoundError("404")), "run.no_model"),
         (_caused(RuntimeError("wrapped"), MemoryError()), "run.out_of_memory"),
         (_caused(DataError("data.no_file", file="x"), FileNotFoundError(2, "x", "y")), "data.no_file"),
-        (RunError("run.nan_loss", step=3), "run.nan_loss"),
+        (RunError("run.nan_loss", step=3, count=1, rows=4, checkpoint="–"), "run.nan_loss"),
         (StopRequested(), "run.stopped"),
         (RuntimeError("CUDA error: device-side assert triggered"), "run.gpu_failed"),
         (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer"), "run.rank_lost"),

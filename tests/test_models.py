@@ -14,6 +14,7 @@ import pytest
 from core.errors import InputError, ModelError
 from core.models import families, library, lineage
 from core.models.weights import inspect, weight_files
+from core.records import ChainLink
 from core.rundir import RunDir, RunRef, read_json, write_text
 from core.workspace import Workspace
 from tests.models_tools import make_adapter, make_run, make_whole_run
@@ -177,8 +178,8 @@ def test_hashes_are_cached_and_noticed_when_files_change(workspace: Workspace, m
 
 def test_backbone_id_depends_on_weights_chain_and_vocabulary(model: Path) -> None:
     root = lineage.weight_hashes(model)
-    link = lineage.ChainLink(run="r", adapter_sha256="a", scaling=2.0)
-    other = lineage.ChainLink(run="r", adapter_sha256="b", scaling=2.0)
+    link = ChainLink(run="r", adapter_sha256="a", scaling=2.0)
+    other = ChainLink(run="r", adapter_sha256="b", scaling=2.0)
     ids = {
         lineage.backbone_id(root),
         lineage.backbone_id(root, [link]),

@@ -287,10 +287,10 @@ def test_a_disk_without_hard_links_gets_a_copy(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     (tmp_path / "a").write_bytes(b"weights")
-    fetch._link(tmp_path / "a", tmp_path / "linked")
+    disk.link_or_copy(tmp_path / "a", tmp_path / "linked")
     assert (tmp_path / "linked").samefile(tmp_path / "a")
     monkeypatch.setattr(os, "link", refuse)
-    fetch._link(tmp_path / "a", tmp_path / "copied")
+    disk.link_or_copy(tmp_path / "a", tmp_path / "copied")
     assert (tmp_path / "copied").read_bytes() == b"weights"
     assert not (tmp_path / "copied").samefile(tmp_path / "a")
 

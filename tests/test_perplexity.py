@@ -19,7 +19,10 @@ from core.data.recipe.losses import Losses, losses_file, read_losses
 from core.data.recipe.prepare import prepare
 from core.data.store.library import import_file, open_dataset
 from core.errors import ConfigError
+from core.evaluation import worth
 from core.models.loading import load_model
+from core.records import WorthIt
+from core.rundir import read_record
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 from tests.test_prepare import recipe
@@ -82,11 +85,68 @@ def test_it_computes_on_one_device() -> None:
     assert [problem.key for problem in caught.value.problems] == ["devices"]
 
 
-def test_rows_that_are_no_dialogues_are_refused(
+def test_pairs_are_refused(
     workspace: Workspace, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import_file(workspace, write_jsonl(tmp_path / "texts.jsonl", [{"text": "a"}]))
-    words = [f"model.base={tiny_model}", "data.rows=texts", "devices.use=cpu"]
+    import_file(workspace, write_jsonl(tmp_path / "pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}]))
+    words = [f"model.base={tiny_model}", "data.rows=pairs", "devices.use=cpu"]
     assert main(["--workspace", str(workspace.path), "perplexity", *words, "--json"]) == 2
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["why"]["code"] == "data.wrong_kind"
-    assert open_dataset(workspace, "texts").card.kind == "text"
+    assert open_dataset(workspace, "pairs").card.kind == "preference"
+
+
+def test_documents_get_a_verdict(workspace: Workspace, tmp_path: Path, tiny_model: Path) -> None:
+    """A random model needs about the logarithm of its vocabulary a token, whatever it reads."""
+    rows = [{"text": " ".join(["ba be bi", "fo fu", "di da du"][: 1 + n % 3] * (2 + n % 7))} for n in range(60)]
+    dataset = import_file(workspace, write_jsonl(tmp_path / "texts.jsonl", rows))
+    words = [f"model.base={tiny_model}", "data.rows=texts", "data.max_rows=40", "devices.use=cpu", "model.dtype=fp32"]
+    assert main(["--workspace", str(workspace.path), "perplexity", *words]) == 0
+    [run] = workspace.runs()
+    found = read_record(run.verdict_file, WorthIt)
+    assert found is not None
+    assert (found.dataset, found.rows) == (dataset.ref, 40)
+    assert found.bytes < sum(len(row["text"]) for row in rows)
+    assert sum(bucket.rows for bucket in found.buckets) == 40
+    assert sum(bucket.bytes for bucket in found.buckets) == found.bytes
+    assert 200 < found.perplexity < 1200  # 512 tokens
+    assert math.isclose(found.bits_per_byte * found.bytes, math.log2(found.perplexity) * found.tokens, rel_tol=1e-6)
+    assert found.code == "worth.little"
+    assert found.best[0].bits_per_byte <= found.best[-1].bits_per_byte < found.worst[0].bits_per_byte
+    assert found.best[0].excerpt == dataset.rows(found.best[0].line - 1, 1)[0]["text"]
+    assert len(read_losses(workspace, run.id)) == 40
+
+
+def test_conversations_are_measured_whole_on_request(workspace: Workspace, tmp_path: Path, tiny_model: Path) -> None:
+    import_file(workspace, write_jsonl(tmp_path / "chat.jsonl", conversations(10)))
+    words = [f"model.base={tiny_model}", "data.rows=chat", "data.as_text=true", "devices.use=cpu"]
+    assert main(["--workspace", str(workspace.path), "perplexity", *words]) == 0
+    [run] = workspace.runs()
+    found = read_record(run.verdict_file, WorthIt)
+    assert found is not None
+    assert found.rows == 10
+
+
+@pytest.mark.parametrize(
+    ("bits", "code"),
+    [
+        ([0.3, 0.4, 0.5, 1.5], "worth.known"),
+        ([0.3, 1.2, 1.3, 1.5], "worth.partly"),
+        ([0.9, 1.2, 1.3, 1.5], "worth.new"),
+        ([2.8, 3.2, 4.0, 0.1], "worth.noise"),
+    ],
+)
+def test_the_verdict_follows_the_shares_of_the_text(bits: list[float], code: str) -> None:
+    sizes = np.full(4, 5000)
+    assert worth.verdict(np.array(bits), sizes, 7_000_000_000)[0] == code
+    assert worth.verdict(np.array(bits), sizes // 100, 7_000_000_000)[0] == "worth.little"
+    counted = worth.buckets(np.array(bits), sizes)
+    assert sum(rows for *_, rows, _ in counted) == 4
+    for low, high, rows, _ in counted:
+        assert rows == sum(low <= one < (high or math.inf) for one in bits)
+
+
+def test_a_small_model_needs_more_bits_for_what_it_knows() -> None:
+    assert worth.known_below(135_000_000) > worth.known_below(1_000_000_000) > worth.known_below(7_000_000_000) == 0.6
+    bits, sizes = np.full(4, 0.7), np.full(4, 5000)
+    assert worth.verdict(bits, sizes, 135_000_000)[0] == "worth.known"
+    assert worth.verdict(bits, sizes, 7_000_000_000)[0] == "worth.new"

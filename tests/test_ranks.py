@@ -14,20 +14,25 @@ import torch
 
 from core.configs.files import resolve
 from core.data.store.library import resolve as resolve_data
-from core.rundir import RunDir
+from core.rundir import RunDir, read_jsonl
 from core.workspace import Workspace
+from tests.conftest import write_jsonl
+from tests.test_reward_pairs import pair_rows
 
 
-def train(workspace: Workspace, model: Path, data: Path, folder: Path, ranks: int, *words: str) -> Path:
+def train(
+    workspace: Workspace, model: Path, data: Path, folder: Path, ranks: int, *words: str, stage: str = "sft"
+) -> Path:
     folder.mkdir()
     dataset = resolve_data(workspace, str(data))
+    quiet = ["evaluation.prompts=[]"] if stage != "reward" else []
     config = resolve(
-        "sft",
+        stage,
         overrides=[f"model.base={model}", f"data.train={dataset.ref}", "model.dtype=fp32", "schedule.max_steps=3",
-                   "schedule.batch_size=2", f"schedule.gradient_accumulation={4 // ranks}", "evaluation.prompts=[]",
+                   "schedule.batch_size=2", f"schedule.gradient_accumulation={4 // ranks}", *quiet,
                    "data.validation_split=0.2", "optim.learning_rate=1e-2", *words],
     )  # fmt: skip
-    run = RunDir.create(workspace.runs_dir, "sft")
+    run = RunDir.create(workspace.runs_dir, stage)
     run.config_json.write_text(json.dumps(config.model_dump(mode="json")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,3 +67,21 @@ def test_two_ranks_equal_each_other_and_one_process(
     ended = (torch.load(folder / "parameters-0.pt") for folder in (one, two))
     for expected, found in zip(*ended, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_reward_model_on_two_ranks_is_that_of_one_process(
+    workspace: Workspace, tiny_model: Path, tmp_path: Path
+) -> None:
+    pairs = write_jsonl(tmp_path / "pairs.jsonl", pair_rows(40))
+    one = train(workspace, tiny_model, pairs, tmp_path / "one", 1, stage="reward")
+    two = train(workspace, tiny_model, pairs, tmp_path / "two", 2, stage="reward")
+    for mine, other in zip(*(torch.load(two / f"parameters-{rank}.pt") for rank in (0, 1)), strict=True):
+        assert torch.equal(mine, other)
+    for expected, found in zip(*(torch.load(folder / "parameters-0.pt") for folder in (one, two)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    figures = [
+        [{key: row[key] for key in row if key.startswith("eval_") or key in ("accuracy", "margin")} for row in rows]
+        for rows, _ in (read_jsonl(run.metrics_file) for run in workspace.runs())
+    ]
+    for mine, other in zip(*figures, strict=True):
+        assert mine == pytest.approx(other, rel=1e-3, abs=1e-5)

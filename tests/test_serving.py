@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from core.data.encode.named import NAMED
 from core.errors import GalenError, InputError, ModelError
 from core.models.lineage import adapter_weights, base_weights, run_weights
 from core.rundir import RunRef, write_text
@@ -212,10 +211,9 @@ def test_same_seed_same_text(registry: Registry, engine: Engine) -> None:
 
 
 def test_a_run_answers_in_the_template_it_was_trained_with(
-    registry: Registry, place: Workspace, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, place: Workspace, tiny_model: Path
 ) -> None:
     """Its checkpoints hold no tokenizer, and the base's may carry another template."""
-    monkeypatch.setitem(NAMED, "plain", NAMED["chatml"].replace("<|im_start|>", "# "))
     run = make_run(place, tiny_model, seed=3, steps=(1,))
     config = {**run.config(), "model": {"base": str(tiny_model), "template": "plain"}}
     write_text(run.config_json, json.dumps(config))

@@ -153,6 +153,8 @@ def test_every_shape_of_the_table_is_tested() -> None:
         "parallel",
         "parallel-back",
         "parallel-both",
+        "text-paragraphs",
+        "text-file",
     }
     assert {name for name, *_ in (*GOOD, *FIELD)} | elsewhere == {shape.name for shape in SHAPES}
 

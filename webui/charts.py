@@ -9,15 +9,27 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
+from core.spikes import APART, spikes
 from webui.figures import esc, figure
 from webui.tails import Points, Tail
 from webui.text import has, t
 
+# What a stage's run draws large, beside its losses: (as logged, as evaluated) of each further chart.
+CHARTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "pretrain": (("", "eval_bits_per_byte"),),
+    "reward": (("accuracy", "eval_accuracy"), ("margin", "eval_margin")),
+}
+SMALL_FIRST = ("learning_rate", "tokens_per_second", "tflops", "mfu", "grad_norm")  # figures read by their shape
 NOT_SMALL = ("loss", "eval_loss", "epoch", "tokens")  # figures that are drawn large, or say little as a curve
+SHARES = ("mfu", "accuracy", "eval_accuracy")  # shown as per cent
+MOST_MARKS = 30
+BY_SOURCE = "eval_loss."
 SMOOTH_FROM = 24  # a curve of fewer points is shown as it is
 SMOOTHING = 0.78
 MOST_DOTS = 24  # more evaluations than this are a line, not points
+Mark = tuple[float, float]
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 20
 
 
@@ -51,8 +63,13 @@ def smooth(points: Points, weight: float = SMOOTHING) -> Points:
     return result
 
 
-def line_chart(curves: Sequence[Curve], *, width: int = 600, height: int = 208, x_label: str = "") -> str:
-    """An SVG with axes and all curves on common scales; "" where no curve has a finite point."""
+def line_chart(
+    curves: Sequence[Curve], *, width: int = 600, height: int = 208, x_label: str = "", marks: Sequence[Mark] = ()
+) -> str:
+    """An SVG with axes and all curves on common scales; "" where no curve has a finite point.
+
+    `marks` are points to be noticed; they do not stretch the scales, and stand at the top where they are above it.
+    """
     curves = [Curve(c.label, c.role, [p for p in c.points if math.isfinite(p[1])]) for c in curves]
     curves = [c for c in curves if c.points]
     if not curves:
@@ -83,6 +100,11 @@ def line_chart(curves: Sequence[Curve], *, width: int = 600, height: int = 208, 
             parts.extend(
                 f'<circle class="dot {curve.role}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in drawn[-40:]
             )
+    for x, y in marks:
+        at = max(TOP, min(bottom, py(y)))
+        hint = esc(f"{x_label} {x:g}: {figure(y)}")
+        shape = f"M{px(x) - 4:.1f} {at - 9:.1f}h8l-4 6.5z"
+        parts.append(f'<path class="mark" d="{shape}"><title>{hint}</title></path>')
     data = {
         "box": [LEFT, right, TOP, bottom, x_low, x_high, y_low, y_high],
         "x": x_label,
@@ -99,7 +121,7 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     low, high = min(values), max(values)
     if high == low:
         spread = abs(low) * 0.5 or 1.0
-        return (low - spread, high + spread) if margin else (low - 1, high + 1)
+        return (low - spread, high + spread) if margin else (max(0.0, low - 1), high + 1)  # no step before 0
     space = (high - low) * margin
     return low - space, high + space
 
@@ -119,11 +141,36 @@ def spark(points: Points, width: int = 150, height: int = 30) -> str:
 
 
 def name_of(key: str, lang: str) -> str:
+    """What a figure is called; the evaluation loss of one source with the source's name."""
+    if key.startswith(BY_SOURCE):
+        return f"{name_of('eval_loss', lang)} · {key.removeprefix(BY_SOURCE)}"
     return t(f"figure.{key}", lang) if has(f"figure.{key}") else key.replace("_", " ")
 
 
+def value_of(key: str, value: float | None) -> str:
+    return f"{100 * value:.3g} %" if key in SHARES and value is not None else figure(value)
+
+
+def drawn(metrics: Tail, stage: str, lang: str) -> str:
+    """Everything that is drawn of a run: its losses, the stage's own charts, and the small figures."""
+    own = CHARTS.get(stage, ())
+    large = [key for pair in own for key in pair if key]
+    more = [chart for main, other in own if (chart := pair_chart(metrics, lang, main, other, height=132))]
+    below = sparks(metrics, lang, skip=(*NOT_SMALL, *large))
+    return f'<div class="curves">{loss_chart(metrics, lang)}{"".join(more)}{below}</div>'
+
+
 def loss_chart(metrics: Tail, lang: str, main: str = "loss", other: str = "eval_loss") -> str:
-    """The panel's chart: `main` (faint as logged, strong when smoothed), `other`, and a legend with the last values."""
+    """The panel's chart: the losses, with spikes marked; a sentence where nothing is logged yet."""
+    found = spike_points(metrics, main)
+    chart = pair_chart(metrics, lang, main, other, marks=found)
+    return chart or f'<div class="chart-empty">{esc(t("run.no_metrics", lang))}</div>'
+
+
+def pair_chart(
+    metrics: Tail, lang: str, main: str, other: str, *, marks: Sequence[Mark] = (), height: int = 208
+) -> str:
+    """`main` (faint as logged, strong when smoothed), `other` with that of each source, a legend; "" without either."""
     logged, evaluated = metrics.curve(main), metrics.curve(other)
     curves = []
     if len(logged) >= SMOOTH_FROM:
@@ -132,30 +179,49 @@ def loss_chart(metrics: Tail, lang: str, main: str = "loss", other: str = "eval_
         curves = [Curve(name_of(main, lang), "main", logged)]
     if evaluated:
         curves.append(Curve(name_of(other, lang), "other", evaluated))
-    drawing = line_chart(curves, x_label=t("figure.step", lang))
+    sources = sorted(key for key in metrics.columns if key.startswith(f"{other}."))
+    curves += [Curve(name_of(key, lang), "other source", metrics.curve(key)) for key in sources]
+    drawing = line_chart(curves, x_label=t("figure.step", lang), marks=marks, height=height)
     if not drawing:
-        return f'<div class="chart-empty">{esc(t("run.no_metrics", lang))}</div>'
-    legend = (
-        [f'<span class="key main">{esc(name_of(main, lang))}<b>{figure(metrics.last.get(main))}</b></span>']
-        if logged
-        else []
-    )
-    if evaluated:
-        legend.append(
-            f'<span class="key other">{esc(name_of(other, lang))}<b>{figure(metrics.last.get(other))}</b></span>'
-        )
+        return ""
+    legend = [_key(role, key, metrics, lang) for role, key in (("main", main), ("other", other)) if metrics.curve(key)]
+    if marks:
+        steps = ", ".join(f"{step:g}" for step, _ in marks)
+        said = t("figure.spikes", lang, n=len(marks))
+        legend.append(f'<span class="key spike" title="{esc(steps)}">{esc(said)}</span>')
     return f'<div class="legend">{"".join(legend)}</div>{drawing}'
 
 
-def sparks(
-    metrics: Tail, lang: str, skip: Sequence[str] = ("loss", "eval_loss", "epoch", "tokens"), most: int = 4
-) -> str:
+def _key(role: str, key: str, metrics: Tail, lang: str) -> str:
+    value = value_of(key, metrics.last.get(key))
+    return f'<span class="key {role}">{esc(name_of(key, lang))}<b>{value}</b></span>'
+
+
+def sparks(metrics: Tail, lang: str, skip: Sequence[str] = NOT_SMALL, most: int = 5) -> str:
     """The other figures, each with its last value; the most asked for first."""
-    first = {"learning_rate": 0, "tokens_per_second": 1, "grad_norm": 2}
-    keys = sorted((key for key in metrics.columns if key not in skip), key=lambda key: (first.get(key, 3), key))
+    order = {key: place for place, key in enumerate(SMALL_FIRST)}
+    wanted = (key for key in metrics.columns if key not in skip and not key.startswith(BY_SOURCE))
+    keys = sorted(wanted, key=lambda key: (order.get(key, len(order)), key))
     cells = [
-        f'<div class="figure"><span>{esc(name_of(key, lang))}</span><b>{figure(metrics.last[key])}</b>'
+        f'<div class="figure"><span>{esc(name_of(key, lang))}</span><b>{value_of(key, metrics.last[key])}</b>'
         f"{spark(metrics.curve(key, 120))}</div>"
         for key in keys[:most]
     ]
     return f'<div class="figures">{"".join(cells)}</div>' if cells else ""
+
+
+# -- spikes -----------------------------------------------------------------------------------------------------------
+_looked: WeakKeyDictionary[Tail, tuple[int, list[int]]] = WeakKeyDictionary()  # rows looked at, spikes among them
+
+
+def spike_points(metrics: Tail, key: str) -> Points:
+    """(step, value) of the highest spikes of a column, by step. Rows that were looked at before are not again."""
+    column = list(metrics.columns.get(key, ()))
+    rows, known = _looked.get(metrics, (0, []))
+    if rows > len(column):  # a resumed run cuts its metrics
+        rows, known = 0, []
+    since = max(0, rows - APART)  # the last spike may have risen further
+    found = [index for index in known if index < since] + spikes([value for _, value in column], since)
+    _looked[metrics] = len(column), found
+    highest = sorted(found, key=lambda index: -column[index][1])[:MOST_MARKS]
+    return [column[index] for index in sorted(highest)]

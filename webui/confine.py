@@ -7,10 +7,12 @@ started in `/`. Only texts that name no path at all (a hub id, a misspelt name) 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.configs.sections import lines_of
 from core.data.store.library import open_dataset
 from core.errors import GalenError, InputError, Problem
 from core.models.library import STARTER, list_models, looks_like_hub_id
@@ -45,11 +47,23 @@ def _knows_source(workspace: Workspace, text: str) -> bool:
     return text == STARTER
 
 
+def _knows_nothing(workspace: Workspace, text: str) -> bool:
+    return False
+
+
 # The settings that may name something on this machine: what the workspace knows, and whether a hub id may be meant.
+MIXTURE, WEIGHT = "data.mix", re.compile(r"\s*:\s*[\d.e+-]+$")
 NAMING: dict[str, tuple[Known, bool]] = {
     "model.base": (_knows_model, True),
     "data.train": (_knows_dataset, False),
     "data.validation": (_knows_dataset, False),
+    "data.mix": (_knows_dataset, False),
+    "data.general": (_knows_dataset, False),
+    "data.rows": (_knows_dataset, False),
+    "data.prompts": (_knows_dataset, False),
+    "models.runs": (_knows_model, True),
+    "words.corpus": (_knows_dataset, False),
+    "words.list": (_knows_nothing, False),
     "model.source": (_knows_source, True),
 }
 
@@ -58,12 +72,19 @@ def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
     """A problem for each setting that names a file or folder outside the workspace and its roots."""
     problems = []
     for key in NAMING:
-        text = str(read.get(key) or "").strip()
         known, hub = NAMING[key]
-        if text and not known(workspace, text):
-            problem = outside(text, workspace, hub=hub)
-            problems += [Problem(problem.code, problem.params, key=key)] if problem else []
+        for text in _named(key, read.get(key)):
+            if text and not known(workspace, text):
+                problem = outside(text, workspace, hub=hub)
+                problems += [Problem(problem.code, problem.params, key=key)] if problem else []
     return problems
+
+
+def _named(key: str, value: Any) -> list[str]:
+    """The names in the value of a setting; a mixture's are followed by their weights."""
+    texts = lines_of(value) if key == MIXTURE else value
+    found = [str(text).strip() for text in (texts if isinstance(texts, list) else [texts or ""])]
+    return [WEIGHT.sub("", text) for text in found] if key == MIXTURE else found
 
 
 def outside(text: str, workspace: Workspace, *, hub: bool = False) -> Problem | None:

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from core.configs.files import fields_of, find_preset, resolve, sections_of
 from core.configs.sections import inner, is_advanced
 from core.configs.stages import STAGES, StageConfig
+from core.data.encode.named import NAMED
 from core.errors import ConfigError, InputError, Problem
 from core.workspace import Workspace
 from webui.confine import confine
@@ -28,14 +29,28 @@ from webui.messages import problem_text
 from webui.text import t
 from webui.text_fields import choice_label, help_text, label, section_name
 
-PICKERS = {"model.base", "data.train", "data.validation"}  # chosen from the workspace, or typed
+PICKERS = {  # chosen from what the workspace holds, or typed
+    "model.base", "data.train", "data.validation", "data.general", "words.corpus", "models.runs", "data.rows",
+    "data.prompts",
+}  # fmt: skip
+TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
-LINES = {"evaluation.prompts": 3}  # one entry a line; other lists are separated by commas
-WIDE = {"model.base", "model.source", "data.train", "data.validation", "evaluation.prompts", "lora.targets"}
-HALF = {"tuning.method"}
-ONLY_WHEN = {"lora": "only-lora", "tuning.trainable_layers": "only-freeze"}  # section or key → style class
-CLOSED = {"saving", "logging", "model"}  # sections that start folded
+LINES = {"evaluation.prompts": 3, "data.mix": 2}  # one entry a line; other lists are separated by commas
+WIDE = {
+    "model.base", "model.source", "data.train", "data.validation", "data.general", "data.mix", "evaluation.prompts",
+    "lora.targets", "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
+}  # fmt: skip
+HALF = {"tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings"}
+ONLY_WHEN = {  # section or key → style class
+    "lora": "only-lora",
+    "quantization": "only-lora",
+    "tuning.trainable_layers": "only-freeze",
+    "data.difficulty": "only-ordered",
+    "data.phases": "only-phases",
+    "quantization.double": "only-quantised",
+}
+CLOSED = {"saving", "logging", "model", "quantization"}  # sections that start folded
 SEGMENTS = 3  # up to so many choices are shown side by side
 
 
@@ -129,6 +144,8 @@ class Form:
     def show_one(self, key: str, value: Any) -> Any:
         """A config value as its widget shows it."""
         kind, _ = inner(self.known[key].annotation)
+        if key in PICKERS and get_origin(kind) is list:
+            return list(value or [])
         if kind is bool or get_origin(kind) is Literal or key in PICKERS:
             return value
         if key == DEVICES:
@@ -256,8 +273,11 @@ def _widget(key: str, kind: Any) -> Callable[..., Any]:
         component, options = (gr.Radio, {}) if short else (gr.Dropdown, {"filterable": False})
     elif kind is bool:
         component = gr.Checkbox
+    elif key in TEMPLATES:
+        component, options = gr.Dropdown, {"choices": list(NAMED), "allow_custom_value": True}
     elif key in PICKERS:
-        component, options = gr.Dropdown, {"choices": [], "allow_custom_value": True}
+        several = get_origin(kind) is list
+        component, options = gr.Dropdown, {"choices": [], "allow_custom_value": True, "multiselect": several}
     else:
         options = {"lines": LINES.get(key, 1), "max_lines": LINES.get(key, 1)}
     return partial(component, **options)

@@ -9,7 +9,7 @@ from typing import Any
 from core.errors import GalenError, Problem
 from core.messages import MESSAGES, sentence
 from core.records import Result
-from webui.text import t
+from webui.text import has, t
 from webui.text_zh import MESSAGES_ZH, NEAREST
 from webui.text_zh_steps import NAMED_PARAMS, NAMES_ZH
 
@@ -53,6 +53,8 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
         params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
     if params.get("detail") in DETAILS_ZH:
         params["detail"] = DETAILS_ZH[params["detail"]]
+    if has(f"state.{params.get('state')}"):
+        params["state"] = t(f"state.{params['state']}", lang)
     try:
         return said.format(**params), remedy.format(**params)
     except (KeyError, IndexError):

@@ -13,18 +13,18 @@ import gradio as gr
 from core.configs.stages import FetchConfig
 from core.errors import ConfigError, GalenError, ModelError, Problem
 from core.jobs import store
-from core.jobs.store import RunSummary
 from core.models.library import STARTER, read_card
 from core.models.sources import Source, understand
 from core.models.starter import WHEEL_BYTES
 from core.models.weights import bin_files, check_folder, weight_files
-from core.rundir import State
+from core.rundir import RunDir
 from webui import views
 from webui.catalog import Catalog
 from webui.figures import size
 from webui.forms import Form
 from webui.messages import error_text
 from webui.page import QUIET, Page
+from webui.side_run import FOLLOWED, SideRun
 from webui.text import t
 
 STAGE, SOURCE = "fetch", "model.source"
@@ -33,24 +33,31 @@ STAGE, SOURCE = "fetch", "model.source"
 class ModelShelf:
     """Build it beneath a model picker; `wire` connects it, and puts a model that it brought in into the picker."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, ids: str = "") -> None:
+        """`ids`: what the ids of its elements begin with, where a page has several shelves."""
         self.page = page
+        self.ids = ids
         self.form = Form(STAGE, page.labels)
+        self.side = SideRun(page, STAGE, self._brought)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
         labels = self.page.labels
-        self.note = gr.HTML("", elem_id="starter-note", elem_classes=["bare"])
+        self.note = gr.HTML("", elem_id=f"{self.ids}starter-note", elem_classes=["bare"])
         with gr.Row(elem_classes=["actions", "fetch-actions"]):
-            self.starter = labels.button("form.get_starter", visible=False, elem_id="get-starter")
-            self.stop = labels.button("run.stop", visible=False, elem_id="fetch-stop", elem_classes=["slim"])
-            self.resume = labels.button("run.resume", visible=False, elem_id="fetch-resume", elem_classes=["slim"])
-        with labels.accordion("form.other_model", open=False, elem_id="other-model", elem_classes=["section", "other"]):
+            self.starter = labels.button("form.get_starter", visible=False, elem_id=f"{self.ids}get-starter")
+            self.stop = labels.button("run.stop", visible=False, elem_id=f"{self.ids}fetch-stop", elem_classes=["slim"])
+            self.resume = labels.button(
+                "run.resume", visible=False, elem_id=f"{self.ids}fetch-resume", elem_classes=["slim"]
+            )
+        with labels.accordion(
+            "form.other_model", open=False, elem_id=f"{self.ids}other-model", elem_classes=["section", "other"]
+        ):
             with gr.Column(elem_classes=["fields"]):
                 self.form.place(SOURCE, value="", placeholder="form.source_hint", more_help="form.token_help")
                 self.form.place("model.hub", "half")
                 self.form.place("model.folder", "half")
-            self.get = labels.button("form.get_model", elem_id="get-model", elem_classes=["slim"])
+            self.get = labels.button("form.get_model", elem_id=f"{self.ids}get-model", elem_classes=["slim"])
         self.awaited = gr.State("")  # the fetch run whose model this session wants in its picker
 
     def wire(self, picker: Any) -> None:
@@ -71,37 +78,20 @@ class ModelShelf:
     # -- showing ------------------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
         """Updates of (note, awaited, starter, stop, resume, picker) after a change of the workspace."""
-        run = newest_fetch(catalog)
-        note = ""
-        if run is not None:
-            note = self._progress(run, lang)
-        elif not catalog.models:
+        kept = not catalog.models
+        note, forgotten, stop, resume, picker = self.side.follow(catalog, lang, awaited, kept=kept)
+        run = self.side.newest(catalog, kept=kept)
+        if run is None and not catalog.models:
             note = views.say(t("form.no_model", lang, size=size(WHEEL_BYTES)), tone="calm")
         offer = not any(model.kind == STARTER for model in catalog.models)
         live = run is not None and run.state.live
-        name = self._arrived(catalog, awaited)
-        return [
-            note,
-            "" if name else gr.skip(),
-            gr.update(visible=offer and not live),
-            gr.update(visible=live and run is not None and run.state is not State.STOPPING),
-            gr.update(visible=run is not None and not live),
-            gr.update(value=name) if name else gr.skip(),
-        ]
+        return [note, forgotten, gr.update(visible=offer and not live), stop, resume, picker]
 
-    def _progress(self, run: RunSummary, lang: str) -> str:
+    @staticmethod
+    def _brought(catalog: Catalog, run: RunDir) -> str:
+        """The name of the model that a download has brought in."""
         try:
-            return views.progress(views.snapshot(self.page.workspace.run(run.id)), lang)
-        except GalenError:  # deleted since the catalog was read
-            return ""
-
-    def _arrived(self, catalog: Catalog, awaited: str) -> str:
-        """The name of the model that the awaited run has brought in; empty until then."""
-        run = next((run for run in catalog.runs if run.id == awaited), None)
-        if run is None or run.state is not State.SUCCEEDED:
-            return ""
-        try:
-            config = FetchConfig.model_validate(self.page.workspace.run(run.id).config())
+            config = FetchConfig.model_validate(run.config())
             name = understand(config.model.source, config.model.folder).name
         except (GalenError, ValueError):
             return ""
@@ -148,27 +138,15 @@ class ModelShelf:
         config.model.source = source.text  # a path that means the same wherever the run starts
         return config, source
 
-    def _after(self, run_id: str, lang: str) -> list[Any]:
+    def _after(self, run_id: str | None, lang: str) -> list[Any]:
         updates = self.news(self.page.catalog.read(fresh=True), lang, "")
-        updates[1] = run_id
+        updates[1] = run_id or gr.skip()
         return updates
 
     def _act(self, lang: str, *, stop: bool) -> list[Any]:
         """Stop the download that is shown, or go on with it."""
-        run = newest_fetch(self.page.catalog.read(fresh=True))
         try:
-            if run is not None and stop:
-                store.stop(self.page.workspace.run(run.id))
-            elif run is not None:
-                store.resume(self.page.workspace, run.id)
+            kept = not self.page.catalog.read().models
+            return self._after(self.side.act(stop=stop, kept=kept), lang)
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * 5]
-        return self._after(run.id, lang) if run else [gr.skip()] * 6
-
-
-def newest_fetch(catalog: Catalog) -> RunSummary | None:
-    """The download worth showing: the newest, while it lives, or unfinished and nothing was started since."""
-    run = next((run for run in catalog.runs if run.stage == STAGE), None)
-    if run is None or run.state is State.SUCCEEDED:
-        return None
-    return run if run.state.live or run is catalog.runs[0] or not catalog.models else None
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * FOLLOWED]

@@ -16,7 +16,10 @@
   // So do the chosen dataset and the part of the Data tab, while that tab is in front.
   galen.part = 'bring';
   galen.data = (parts) => {
-    if ('part' in parts) galen.part = parts.part;
+    if ('part' in parts) {  // another part begins at its top, wherever the one before was left
+      if (parts.part !== galen.part) document.querySelector('.data-work')?.scrollTo(0, 0);
+      galen.part = parts.part;
+    }
     if (new URL(location.href).searchParams.get('tab') === 'data') galen.address({...parts, part: galen.part});
   };
 
@@ -53,6 +56,15 @@
     try { await navigator.clipboard.writeText(button.dataset.copy); } catch { return; }
     button.textContent = button.dataset.done;
     setTimeout(() => { button.textContent = before; }, 1500);
+  });
+  // A field's help opens to the side of its column that has more room, and no wider than that.
+  for (const name of ['mouseover', 'focusin']) document.addEventListener(name, ({target}) => {
+    const field = target.closest?.('.field'), column = field?.closest('.setup, .work');
+    if (!column) return;
+    const at = field.getBoundingClientRect(), room = column.getBoundingClientRect();
+    const [after, before] = [room.right - at.left, at.right - room.left];
+    field.toggleAttribute('data-tip-end', before > after);
+    field.style.setProperty('--tip', `${Math.floor(Math.max(before, after)) - 8}px`);
   });
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && event.target.matches?.('tr[data-run]')) event.target.click();

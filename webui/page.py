@@ -16,8 +16,10 @@ from core.jobs.queue import holders
 from core.workspace import Workspace
 from webui.catalog import Catalog, Reader
 from webui.labels import Labels
+from webui.parents import Parents
 from webui.text import t
 
+TRAINING = ("pretrain", "sft", "reward")  # the stages whose tabs take a dataset
 LIVE_SECONDS = 2.0  # between ticks while a run lives
 IDLE_SECONDS = 5.0
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}  # no veil, no waiting in line
@@ -43,6 +45,9 @@ class Page:
     catalog: Reader
     lang: gr.Radio
     listeners: list[Listener] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.parents = Parents(self.workspace)
 
     def dataset(self, ref: str | None) -> Dataset | None:
         """The dataset `ref`; None where none is named, or there is none any more."""

@@ -18,9 +18,8 @@ from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
 from core.errors import GalenError, StopRequested
 from core.jobs import store
-from core.jobs.store import RunSummary
 from core.records import Produced
-from core.rundir import State, read_record
+from core.rundir import RunDir, read_record
 from webui import views
 from webui.catalog import Catalog
 from webui.figures import count, esc
@@ -28,6 +27,7 @@ from webui.inline_work import Bench, Tell
 from webui.messages import error_text
 from webui.page import QUIET, Page
 from webui.recipe_draft import STAGE, Draft, check_draft
+from webui.side_run import FOLLOWED, SideRun
 from webui.text import t
 from webui.text_steps import step_label
 
@@ -38,6 +38,7 @@ class RecipeRun:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.bench = Bench()
+        self.side = SideRun(page, STAGE, produced, named=True)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build_buttons(self) -> None:
@@ -115,51 +116,28 @@ class RecipeRun:
     # -- following a run ----------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
         """Updates of (progress, awaited, stop, resume, chosen) after a change of the workspace."""
-        run = newest_prepare(catalog)
-        live = run is not None and run.state.live
-        made = self._arrived(catalog, awaited)
-        return [
-            self._progress(run, lang) if run is not None else "",
-            "" if made else gr.skip(),
-            gr.update(visible=live and run is not None and run.state is not State.STOPPING),
-            gr.update(visible=run is not None and not live),
-            made or gr.skip(),
-        ]
+        return self.side.follow(catalog, lang, awaited)
 
     def look_again(self, awaited: str, lang: str) -> list[Any]:
         return self.news(self.page.catalog.read(), lang, awaited) if awaited else [gr.skip()] * 5
 
-    def _progress(self, run: RunSummary, lang: str) -> str:
-        try:
-            shot = views.snapshot(self.page.workspace.run(run.id))
-            return f'<p class="quiet">{esc(run.name)}</p>{views.progress(shot, lang)}'
-        except GalenError:  # deleted since the catalog was read
-            return ""
-
-    def _arrived(self, catalog: Catalog, awaited: str) -> str:
-        """The first dataset that the awaited run has made; empty until then."""
-        run = next((run for run in catalog.runs if run.id == awaited), None)
-        if run is None or run.state is not State.SUCCEEDED:
-            return ""
-        produced = read_record(self.page.workspace.run(run.id).produced_file, Produced)
-        return produced.datasets[0] if produced and produced.datasets else ""
-
-    def _after(self, run_id: str, lang: str) -> list[Any]:
+    def _after(self, run_id: str | None, lang: str) -> list[Any]:
         updates = self.news(self.page.catalog.read(fresh=True), lang, "")
-        updates[1] = run_id
+        updates[1] = run_id or gr.skip()
         return updates
 
     def _act(self, lang: str, *, stop: bool) -> list[Any]:
         """Stop the run that is shown, or go on with it."""
-        run = newest_prepare(self.page.catalog.read(fresh=True))
         try:
-            if run is not None and stop:
-                store.stop(self.page.workspace.run(run.id))
-            elif run is not None:
-                store.resume(self.page.workspace, run.id)
+            return ["", *self._after(self.side.act(stop=stop), lang)]
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * 5]
-        return ["", *self._after(run.id, lang)] if run else [gr.skip()] * 6
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * FOLLOWED]
+
+
+def produced(_: Catalog, run: RunDir) -> str:
+    """The first dataset that a run has made."""
+    made = read_record(run.produced_file, Produced)
+    return made.datasets[0] if made and made.datasets else ""
 
 
 def session(request: gr.Request | None) -> str:
@@ -174,14 +152,6 @@ def does_nothing(recipe: Recipe) -> bool:
 def rows_of(page: Page, recipe: Recipe) -> float:
     """Rows that the recipe reads, by its inputs and their weights."""
     return sum(len(open_dataset(page.workspace, entry.dataset)) * entry.weight for entry in recipe.inputs)
-
-
-def newest_prepare(catalog: Catalog) -> RunSummary | None:
-    """The run worth showing: the newest of its stage, while it lives, or unfinished and nothing was started since."""
-    run = next((run for run in catalog.runs if run.stage == STAGE), None)
-    if run is None or run.state is State.SUCCEEDED:
-        return None
-    return run if run.state.live or run is catalog.runs[0] else None
 
 
 def making(at: tuple[Any, ...], steps: int, lang: str) -> str:

@@ -6,26 +6,30 @@ ticks compare file times first and answer `gr.skip()` when nothing changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
 from core.configs.files import resolve
+from core.configs.stages import StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
-from webui import charts, views, views_rows
+from webui import charts, views, views_reward, views_rows
 from webui.catalog import can_chat, newest_live
 from webui.figures import esc
+from webui.fit_pane import FitPane
 from webui.forms import DEVICES, NAME, Form, flat
 from webui.messages import error_text
-from webui.page import IDLE_SECONDS, LIVE_SECONDS, Page
+from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
 from webui.tails import tail
 from webui.text import t
+from webui.views_fit import FIT_JS
 
-SHOWN = ("head", "progress", "curves", "samples", "log", "settings", "result")
+FIRST = ("head", "progress", "curves")  # above the inner tabs
+VIEWS = ("samples", "log", "settings", "result")  # the inner tabs of most stages
 Render = Callable[[views.Snapshot, str], str]
 
 RENDER: dict[str, Render] = {
@@ -33,6 +37,7 @@ RENDER: dict[str, Render] = {
     "progress": lambda shot, lang: views.progress(shot, lang, store.stop_deadline(shot.run)),
     "curves": lambda shot, lang: curves(shot.run, lang),
     "samples": lambda shot, lang: views.samples(shot.run, lang),
+    "pairs": views_reward.pairs,
     "log": lambda shot, lang: views.log(shot.run, lang),
     "settings": views.settings,
     "result": views.result,
@@ -44,8 +49,7 @@ BUTTONS = (*BAR, DROP, "reuse")
 
 
 def curves(run: RunDir, lang: str) -> str:
-    metrics = tail(run.metrics_file)
-    return f'<div class="curves">{charts.loss_chart(metrics, lang)}{charts.sparks(metrics, lang)}</div>'
+    return charts.drawn(tail(run.metrics_file), run.stage, lang)
 
 
 def legal(shot: views.Snapshot) -> dict[str, bool]:
@@ -69,13 +73,42 @@ class Memo:
     sent: dict[str, Any] | None = None
 
 
+class StageLike(Protocol):
+    """A tab with a form and a run panel, as the frame needs it. `kept`: what the browser kept of the form."""
+
+    form: Form
+    panel: RunPanel
+    kept: gr.JSON
+
+    def build(self) -> None: ...
+    def wire(self) -> None: ...
+
+
 class RunPanel:
     """Build it inside the page's right column with `build`, then `wire` it once every field of the form is placed."""
 
-    def __init__(self, page: Page, form: Form) -> None:
+    def __init__(
+        self,
+        page: Page,
+        form: Form,
+        inner: Sequence[str] = VIEWS,
+        render: Mapping[str, Render] | None = None,
+        fit: FitPane | None = None,
+        nothing: str = "run.none",
+    ) -> None:
+        """`inner`: what the inner tabs show, in order. `render`: how the stage shows something that others do, too.
+
+        `fit`: what the form asks of the devices is shown beneath the command. `nothing`: text key of what is said where
+        no run is shown.
+        """
         self.page = page
         self.form = form
         self.stage = form.stage
+        self.inner = tuple(inner)
+        self.shown = (*FIRST, *self.inner)
+        self.render = {**RENDER, **(render or {})}
+        self.fit = fit
+        self.nothing = nothing
         self.panes: dict[str, gr.HTML] = {}
         self.buttons: dict[str, gr.Button] = {}
 
@@ -90,12 +123,15 @@ class RunPanel:
                 # Every device is a choice from the start: Gradio refuses values that were not there when it was built.
                 self.form.place(DEVICES, choices=self.page.device_choices(labels.lang))
             self.command = gr.HTML("", elem_classes=["bare"])
+            if self.fit is not None:
+                self.fit.build()
             self.note = gr.HTML("", elem_id=f"{self.stage}-note", elem_classes=["bare"])
         with gr.Column(elem_classes=["card", "shown"]):
             with gr.Row(elem_classes=["shown-bar"]):
                 self.select = labels.field(
-                    gr.Dropdown, "run.shown", choices=[], value="", allow_custom_value=True, interactive=True,
-                    container=False, elem_id=f"{self.stage}-run", elem_classes=["run-select"],
+                    gr.Dropdown, "run.shown", choices=[(t("run.none_chosen", labels.lang), "")], value="",
+                    allow_custom_value=True, interactive=True, container=False, elem_id=f"{self.stage}-run",
+                    elem_classes=["run-select"],
                 )  # fmt: skip
                 for name in BAR:
                     self._button(name, *(["danger"] if name == "kill" else []))
@@ -104,7 +140,7 @@ class RunPanel:
             self._button(DROP)
             self._pane("curves")
             with gr.Tabs(elem_classes=["inner-tabs"]):
-                for name in ("samples", "log", "settings", "result"):
+                for name in self.inner:
                     with labels.tab(f"run.{name}", elem_id=f"{self.stage}-tab-{name}"):
                         if name == "settings":
                             self._button("reuse")
@@ -112,6 +148,7 @@ class RunPanel:
         self.memo = gr.State(None)
         self.marked = gr.State([])
         self.timer = gr.Timer(LIVE_SECONDS)
+        self.front = gr.Textbox("", visible=False)  # changes whenever the panel comes to the front
 
     def _button(self, name: str, *classes: str) -> None:
         self.buttons[name] = self.page.labels.button(
@@ -119,47 +156,38 @@ class RunPanel:
         )
 
     def _pane(self, name: str) -> None:
-        self.panes[name] = gr.HTML("", elem_id=f"{self.stage}-{name}", elem_classes=["bare", f"pane-{name}"])
+        clicks = {"js_on_load": FIT_JS} if name == "progress" and self.fit is not None else {}
+        self.panes[name] = gr.HTML("", elem_id=f"{self.stage}-{name}", elem_classes=["bare", f"pane-{name}"], **clicks)
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self, preset: gr.Dropdown) -> None:
         lang, form = self.page.lang, self.form
-        watch = {
-            "fn": self.refresh, "inputs": [self.select, lang, self.memo], "outputs": self.outputs,
-            "show_progress": "hidden", "concurrency_limit": None,
+        watch: dict[str, Any] = {
+            "fn": self.refresh, "inputs": [self.select, lang, self.memo], "outputs": self.outputs, **QUIET,
+        }  # fmt: skip
+        check: dict[str, Any] = {
+            "fn": self.check, "inputs": [lang, preset, self.marked, *form.components],
+            "outputs": [self.command, self.marked, *form.components], "trigger_mode": "always_last", **QUIET,
         }  # fmt: skip
         self.timer.tick(**watch)
         self.select.change(**watch)
         self.select.change(None, self.select, None, js=f"(run) => galen.shown('{self.stage}', run)")
-        started = gr.on(
-            [self.start.click],
-            self.launch,
-            [lang, *form.components],
-            [self.note, self.marked, self.select, *form.folds.values(), *form.components],
-            show_progress="hidden",
-            concurrency_limit=None,
-        )
-        started.then(**watch)
+        self.front.change(
+            **watch, trigger_mode="once"
+        )  # two "always_last" of one trigger would start each other for ever
+        edited = gr.on([self.front.change, *(each.change for each in [preset, *form.components])], **check)
+        if self.fit is not None:
+            self.fit.wire(edited)
+            again = self.panes["progress"].apply(self.again, [self.select, lang], [self.note, self.select], **QUIET)
+            again.then(**watch)
+        outputs = [self.note, self.marked, self.select, *form.folds.values(), *form.components]
+        self.start.click(self.launch, [lang, *form.components], outputs, **QUIET).then(**watch)
         for name in ("stop", "kill", "resume"):
-            event = self.buttons[name].click(
-                getattr(self, name), [self.select, lang], [self.note], show_progress="hidden", concurrency_limit=None
-            )
+            event = self.buttons[name].click(getattr(self, name), [self.select, lang], [self.note], **QUIET)
             event.then(**watch)
-        again = self.buttons[DROP].click(
-            self.drop_rows, [self.select, lang], [self.note, self.select],
-            show_progress="hidden", concurrency_limit=None,
-        )  # fmt: skip
+        again = self.buttons[DROP].click(self.drop_rows, [self.select, lang], [self.note, self.select], **QUIET)
         again.then(**watch)
-        self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], show_progress="hidden")
-        gr.on(
-            [component.change for component in [preset, *form.components]],
-            self.check,
-            [lang, preset, self.marked, *form.components],
-            [self.command, self.marked, *form.components],
-            show_progress="hidden",
-            trigger_mode="always_last",
-            concurrency_limit=None,
-        )
+        self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], **QUIET)
         devices = form.component(DEVICES)
         devices.input(None, devices, devices, js="galen.devices")
 
@@ -177,18 +205,19 @@ class RunPanel:
         if stamp == memo.stamp:
             return gr.skip()
         if run is None:
-            wanted = dict.fromkeys(SHOWN, "")
-            key = "run.gone" if run_id else "run.none"
+            wanted = dict.fromkeys(self.shown, "")
+            key = "run.gone" if run_id else self.nothing
             wanted["curves"] = f'<div class="chart-empty tall">{esc(t(key, lang))}</div>'
             shows = dict.fromkeys(BUTTONS, False)
             interval = IDLE_SECONDS
         else:
             shot = views.snapshot(run)
-            wanted = {name: RENDER[name](shot, lang) for name in SHOWN}
+            wanted = {name: self.render[name](shot, lang) for name in self.shown}
+            wanted["progress"] += self.fit.after_failure(shot, lang) if self.fit is not None else ""
             shows = legal(shot)
             interval = LIVE_SECONDS if shot.state.live else IDLE_SECONDS
         sent = memo.sent or {}
-        updates = [wanted[name] if sent.get(name) != wanted[name] else gr.skip() for name in SHOWN]
+        updates = [wanted[name] if sent.get(name) != wanted[name] else gr.skip() for name in self.shown]
         updates += [gr.update(visible=shows[name]) if sent.get(name) != shows[name] else gr.skip() for name in BUTTONS]
         updates.append(gr.update(value=interval) if sent.get("interval") != interval else gr.skip())
         updates.append(gr.update(choices=devices) if sent.get("devices") != devices else gr.skip())
@@ -206,19 +235,31 @@ class RunPanel:
         choices = catalog.run_choices(lang, self.stage)
         if current:
             return gr.update(choices=choices)
-        return gr.update(choices=choices, value=newest_live(catalog, self.stage) or "")
+        # No value where there is none to show: the address may have named a run since this was asked.
+        live = newest_live(catalog, self.stage)
+        return gr.update(choices=choices, value=live) if live else gr.update(choices=choices)
 
     # -- acting -------------------------------------------------------------------------------------------------------
     def check(self, lang: str, preset: str | None, marked: list[str], *values: Any) -> list[Any]:
         """While the form is edited: the command line, and messages beside fields; empty ones wait for Start."""
         problems: list[Problem] = []
         try:
-            self.form.resolve(values, self.page.workspace)
+            config = self.form.resolve(values, self.page.workspace)
+            problems = self._illegal_start(config)
         except ConfigError as error:
             problems = [problem for problem in error.problems if problem.code != "config.missing"]
         words = self.form.command(values, preset, self.page.workspace)
         keys = self.form.marked(problems)
         return [views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
+
+    def _illegal_start(self, config: StageConfig) -> list[Problem]:
+        """What Start would say of the model or run that is chosen."""
+        base = getattr(getattr(config, "model", None), "base", None)
+        if not isinstance(base, str):
+            return []
+        go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
+        problem = self.page.parents.problem(self.stage, base, go_on=go_on)
+        return [problem] if problem is not None else []
 
     def launch(self, lang: str, *values: Any) -> list[Any]:
         """Start: submit the form as a run, or say beside the fields what is wrong with them."""
@@ -267,10 +308,17 @@ class RunPanel:
 
     def drop_rows(self, run_id: str | None, lang: str) -> tuple[str, Any]:
         """The shown run once more, without the rows that it failed for."""
+        return self._once_more(run_id, {"data.bad_rows": "drop"}, lang)
+
+    def again(self, event: gr.EventData, run_id: str | None, lang: str) -> tuple[str, Any]:
+        """The shown run once more, with what its ladder offers against too little memory."""
+        return self._once_more(run_id, self.fit.changed(event) if self.fit is not None else {}, lang)
+
+    def _once_more(self, run_id: str | None, changes: Mapping[str, Any], lang: str) -> tuple[str, Any]:
         run = self._run(run_id)
         if run is None:
             return views.say(t("run.gone", lang)), gr.skip()
-        values = {**flat(run.config()), "data.bad_rows": "drop"}
+        values = {**flat(run.config()), **changes}
         try:
             config = resolve(self.stage, values=values, workspace=self.page.workspace)
             return self._started(store.submit(self.page.workspace, self.stage, config), lang)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from webui.text_bring import BRING
+from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
+from webui.text_stages import STAGES_TEXT
 
 LANGUAGES = {"zh": "中文", "en": "English"}
 
@@ -63,6 +65,17 @@ TEXT: dict[str, tuple[str, str]] = {
     "figure.step": ("step", "步"),
     "figure.epoch": ("epoch", "轮"),
     "figure.smoothed": ("smoothed", "平滑"),
+    "figure.tflops": ("TFLOP/s a device", "每设备 TFLOP/s"),
+    "figure.mfu": ("MFU", "算力利用率 MFU"),
+    "figure.spikes": ("{n} loss spikes", "{n} 处损失突增"),
+    "figure.eval_bits_per_byte": ("bits per byte", "每字节比特数"),
+    "figure.eval_perplexity": ("eval perplexity", "验证困惑度"),
+    "figure.accuracy": ("train pair accuracy", "训练配对准确率"),
+    "figure.eval_accuracy": ("eval pair accuracy", "验证配对准确率"),
+    "figure.margin": ("train margin", "训练分差"),
+    "figure.eval_margin": ("eval margin", "验证分差"),
+    "figure.eval_length_correlation": ("score and length", "得分与长度相关"),
+    "figure.eval_calibration_error": ("calibration error", "校准误差"),
     # -- forms
     "form.setup": ("Start from", "起点"),
     "form.settings": ("Settings", "参数"),
@@ -96,7 +109,13 @@ TEXT: dict[str, tuple[str, str]] = {
     ),
     "form.get_model": ("Get it", "获取"),
     "form.model_present": ("“{name}” is already in the workspace and was chosen.", "“{name}”已在工作区中，已选用。"),
-    "form.no_dataset": ("No dataset yet: upload a file in the Data tab.", "还没有数据集：请到“数据”页上传文件。"),
+    "form.no_dataset": (
+        "No dataset for this stage yet: it learns from {what}. Upload a file in the Data tab.",
+        "还没有可用于本阶段的数据集：本阶段使用{what}。请到“数据”页上传文件。",
+    ),
+    "form.learns_pretrain": ("documents or conversations", "文档或对话"),
+    "form.learns_sft": ("conversations", "对话"),
+    "form.learns_reward": ("preference pairs", "偏好对"),
     "form.to_data": ("Upload data", "上传数据"),
     "form.dataset_choice": ("{ref} · {rows} rows", "{ref} · {rows} 行"),
     "form.model_choice": ("{name} · {size}", "{name} · {size}"),
@@ -259,6 +278,8 @@ TEXT: dict[str, tuple[str, str]] = {
     ),
     **BRING,
     **LOOK,
+    **STAGES_TEXT,
+    **JUDGE,
     **SHAPE,
     **SHAPE_NAMES,
 }

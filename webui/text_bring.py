@@ -12,7 +12,7 @@ BRING: dict[str, tuple[str, str]] = {
         "No dataset yet. Upload a file, or take a set from the catalogue: every row is checked before it is stored.",
         "还没有数据集。可上传文件，或从目录中选取：保存之前会逐行检查。",
     ),
-    "data.rows": ("{rows} rows", "{rows} 行"),
+    "data.row_count": ("{rows} rows", "{rows} 行"),
     "data.use": ("Train with it", "用它训练"),
     "data.delete": ("Delete", "删除"),
     "data.delete_ask": (

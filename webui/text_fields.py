@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
+
 # key: (English label, Chinese label, Chinese help)
 FIELDS: dict[str, tuple[str, str, str]] = {
     "run.name": ("Name", "名称", "凡是能选运行的地方都显示这个名称。留空则由模型、阶段和数据集生成。"),
@@ -15,7 +17,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "model.base": (
         "Base model",
         "基座模型",
-        "工作区里的模型、本地文件夹、GGUF 文件，或 Qwen/Qwen3-0.6B 这样的仓库名。",
+        "已完成的运行、工作区里的模型、本地文件夹、GGUF 文件，或 Qwen/Qwen3-0.6B 这样的仓库名。",
     ),
     "model.dtype": ("Number format", "数值格式", "冻结权重的格式。auto：设备支持时用 bf16，否则 fp32。"),
     "model.attention": ("Attention", "注意力实现", "auto：模型支持时用 sdpa。"),
@@ -27,13 +29,13 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "model.template": (
         "Chat template",
         "对话模板",
-        "内置对话模板的名称。留空：用模型自带的模板。",
+        "内置对话模板的名称，用于没有模板、或曾用其他模板训练的模型。留空：用模型自带的模板。",
     ),
     "data.train": ("Training data", "训练数据", "工作区的数据集（名称或 名称@版本），或一个文件。"),
     "data.validation": ("Validation data", "验证数据", "仅用于评估的第二个数据集或文件。"),
     "data.validation_split": ("Held-out share", "验证比例", "未指定验证数据时，从训练数据中留出的比例。"),
     "data.max_length": ("Max tokens", "最大长度", "每行允许的词元数。超长时先去掉最早的整轮，再截断末尾。"),
-    "data.max_rows": ("Max rows", "最多行数", "只用这么多行，由随机种子选取。"),
+    "data.max_rows": ("Max rows", "最多行数", "每个数据集只用这么多行，由随机种子选取。"),
     "data.bad_rows": ("Unusable rows", "不可用的行", "stop：启动前停下并列出；drop：丢弃并记录。"),
     "data.train_on": ("Learn from", "学习范围", "只学助手的回答，或学整段对话的每个词元。"),
     "tuning.method": ("Method", "微调方式", "lora：小型适配器；full：全部权重；freeze：只训练最后几层。"),
@@ -46,9 +48,13 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "lora.rank": ("Rank", "秩", "适配器的秩。"),
     "lora.alpha": ("Alpha", "Alpha", "缩放：适配器输出乘以 alpha / 秩。"),
     "lora.dropout": ("Dropout", "Dropout", "适配器之前的 dropout。"),
-    "lora.targets": ("Target layers", "目标层", "加适配器的线性层名称；all-linear：除输出头外的全部。"),
+    "lora.targets": (
+        "Target layers",
+        "目标层",
+        "加适配器的线性层名称；all-linear：除输出头外的全部，混合专家模型只加在注意力层。",
+    ),
     "optim.learning_rate": ("Learning rate", "学习率", "峰值学习率。LoRA 常用 2e-4，全参数常用 2e-5。"),
-    "optim.optimizer": ("Optimizer", "优化器", "使用的优化器。"),
+    "optim.optimizer": ("Optimizer", "优化器", "8bit：状态用 8 位存放；paged：GPU 放不下时状态移到内存。"),
     "optim.weight_decay": ("Weight decay", "权重衰减", "权重矩阵的衰减。"),
     "optim.adam_beta1": ("Adam β1", "Adam β1", "Adam 一阶矩的衰减。"),
     "optim.adam_beta2": ("Adam β2", "Adam β2", "Adam 二阶矩的衰减。"),
@@ -80,6 +86,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "model.hub": ("Hub", "模型站", "仓库名属于哪个模型站。"),
     "model.revision": ("Revision", "版本", "仓库的分支、标签或提交。"),
     "model.folder": ("Name here", "本地名称", "在工作区里的模型名称。留空则由来源生成。"),
+    **STAGE_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -94,6 +101,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "saving": ("Checkpoints", "检查点"),
     "logging": ("Logging", "记录"),
     "devices": ("Devices", "设备"),
+    **STAGE_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.
@@ -113,6 +121,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("schedule.scheduler", "constant_with_warmup"): ("constant, warm-up", "恒定（含预热）"),
     ("schedule.scheduler", "polynomial"): ("polynomial", "多项式"),
     ("schedule.scheduler", "inverse_sqrt"): ("inverse root", "平方根倒数"),
+    **STAGE_CHOICES,
 }
 
 

@@ -28,6 +28,8 @@ SHAPE_NAMES: dict[str, tuple[str, str]] = {
     "shape.parallel-both": ("parallel text, both ways", "平行语料（双向）"),
     "shape.prompt": ("questions without answers", "仅有问题"),
     "shape.text": ("plain text", "纯文本"),
+    "shape.text-paragraphs": ("plain text: a blank line ends a document", "纯文本：空行分隔文档"),
+    "shape.text-file": ("plain text: a file is a document", "纯文本：一个文件为一篇文档"),
     # forms of export that are no shape of their own
     "shape.prompt-text": ("questions as text", "仅有问题（纯文本）"),
     "shape.preference-text": ("preference pairs as text", "偏好对（纯文本）"),

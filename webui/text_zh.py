@@ -8,6 +8,7 @@ from __future__ import annotations
 from webui.text_zh_data import DATA_ZH
 from webui.text_zh_models import MODELS_ZH
 from webui.text_zh_steps import STEPS_ZH
+from webui.text_zh_training import TRAINING_ZH
 
 NEAREST = "是不是想写“{nearest}”？"  # left out where nothing is near
 
@@ -37,12 +38,21 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     ),
     "name.bad": ("“{name}”不能作名称。", "可用字母、数字、空格和 . _ + -，最多 80 个字符，以字母或数字开头。"),
     # -- model: folders, hubs, adapters, templates
-    "model.no_template": ("{model} 的分词器没有对话模板。", "请选择指令模型，或设 model.template={known}。"),
-    "model.unknown_template": ("没有名为“{template}”的对话模板。", "请设 model.template={known}，或留空。"),
-    "model.template_broken": ("{model} 的对话模板出错：{detail}。", "请改正模板，或设 model.template={known}。"),
+    "model.no_template": (
+        "{model} 的分词器没有对话模板。",
+        "请选择指令模型，或设 model.template=chatml，也可用：{known}。",
+    ),
+    "model.unknown_template": (
+        "没有名为“{template}”的对话模板。",
+        "请设 model.template=chatml 或其他模板，也可留空：{known}。",
+    ),
+    "model.template_broken": (
+        "{model} 的对话模板出错：{detail}。",
+        "请改正模板，或将 model.template 设为其中之一：{known}。",
+    ),
     "model.template_unmarkable": (
         "{model} 的对话模板无法确定回答的起止：{detail}。",
-        "请在模板中加入 generation 标记，或设 model.template={known}。",
+        "请在模板中加入 generation 标记，或将 model.template 设为其中之一：{known}。",
     ),
     "model.template_refuses": ("{model} 的对话模板不接受任何一行数据：{detail}。", "请修改数据，或指定其他模板。"),
     "model.no_stop_token": ("{model} 的分词器没有结束回答的词元。", "请在 tokenizer_config.json 中设置 eos_token。"),
@@ -94,7 +104,7 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
         "请把 GALEN_LOCK_DIR 设为共用设备的人都可写的文件夹。",
     ),
     "run.stopped_waiting": ("运行在等待设备时被停止。", "点“继续”即可启动。"),
-    "run.stopped_unsaved": ("运行在保存最后几步之前被结束。", "点“继续”可从最后一个检查点恢复。"),
+    "run.stopped_unsaved": ("运行在保存最后几步之前被结束。", "点“继续”可从最后一个检查点恢复；没有检查点则从头开始。"),
     "run.out_of_memory": ("内存不足：{detail}", "请减小批大小或最大长度、换用更小的模型，或关闭其他程序。"),
     "run.out_of_gpu_memory": ("显存不足：{detail}", "请减小批大小或最大长度、打开梯度检查点，或换用更小的模型。"),
     "run.disk_full": ("磁盘已满：{path}", "请腾出空间，然后继续运行。"),
@@ -133,4 +143,4 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     # -- serve: chat and the local server
 }
 
-MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH)

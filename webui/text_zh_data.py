@@ -17,6 +17,7 @@ DATA_ZH: dict[str, tuple[str, str]] = {
         "这一行有一个单元格无法读取：{detail}。",
         "请重新写出文件：文本用 UTF-8，日期在公元 1 至 9999 年之间。",
     ),
+    "data.read_as": ("文件的编码是 {encoding}，已按该编码读取。", ""),
     "data.bom": ("文件开头的字节顺序标记（BOM）已略去。", ""),
     "data.shape": ("{shape}：前 {looked_at} 行中有 {matched} 行含有 {keys}。", ""),
     "data.no_shape": ("没有已知的行格式含有这些键：{keys}。", ""),

@@ -20,8 +20,13 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
         "请用 lora.targets=all-linear 或列表中的名称。",
     ),
     "run.nan_loss": (
-        "第 {step} 步的损失变成了无穷大或非数。",
-        "请降低 optim.learning_rate，或用 bf16、fp32 后重新开始；最后的检查点在此之前。",
+        "第 {step} 步的损失为无穷大或不是数，涉及其 {rows} 行中的 {count} 行。",
+        "请查看并剔除这些行，或改用 bf16 或 fp32，然后重新开始；最后一个完好的检查点是 {checkpoint}。",
+    ),
+    "run.diverged": (
+        "第 {step} 步的损失为无穷大或不是数，且与具体数据行无关：训练已发散。",
+        "请调低 optim.learning_rate 或增加 schedule.warmup_steps，或改用 bf16 或 fp32，然后重新开始；"
+        "最后一个完好的检查点是 {checkpoint}。",
     ),
     # -- folders and files
     "model.unknown": (
@@ -41,7 +46,7 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     ),
     "model.run_is_adapter": (
         "{run} 是 LoRA 适配器，不是完整模型。",
-        "请把 model.base 设为它的基座 {base}；从适配器继续训练将随后续阶段提供。",
+        "请选择它所基于的模型 {base}，或先合并：`python -m core merge model.base={run}`。",
     ),
     "model.bad_config": ("无法读取 {path}：{detail}。", AGAIN),
     "model.no_weights": ("{path} 有 config.json，但没有权重文件。", "请重新获取该模型，或检查文件夹。"),

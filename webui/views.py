@@ -65,7 +65,7 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
     """Changes whenever something that the panel shows has changed; costs a few `stat` calls."""
     files = (
         run.status_file, run.result_file, run.progress_file, run.metrics_file, run.samples_file, run.log_file(0),
-        run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints,
+        run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file,
     )  # fmt: skip
     held = lock_held(run.lock_file)
     marks: list[Any] = [held, int(time.time()) if held else 0]  # times go on while a run lives
@@ -306,6 +306,13 @@ def empty(text: str) -> str:
 def title(text: str, note: str = "") -> str:
     more = f"<span>{esc(note)}</span>" if note else ""
     return f'<h3 class="pane-title">{esc(text)}{more}</h3>'
+
+
+def intro(text: str) -> str:
+    """What a stage is for, in a few lines; the first is the one to remember."""
+    first, *more = text.split("\n")
+    rest = f"<ul>{''.join(f'<li>{esc(line)}</li>' for line in more)}</ul>" if more else ""
+    return f'<div class="notice calm intro"><b>{esc(first)}</b>{rest}</div>'
 
 
 def say(said: str, remedy: str = "", tone: str = "bad") -> str:

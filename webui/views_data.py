@@ -45,7 +45,7 @@ def library(datasets: Sequence[Dataset], chosen: str | None, lang: str) -> str:
 
 def _entry(dataset: Dataset, chosen: bool, older: bool, lang: str) -> str:
     card = dataset.card
-    facts = [named("kind", card.kind, lang), t("data.rows", lang, rows=count(card.rows))]
+    facts = [named("kind", card.kind, lang), t("data.row_count", lang, rows=count(card.rows))]
     marks = f"{' chosen' if chosen else ''}{' older' if older else ''}"
     name = "" if older else f"<b>{esc(dataset.name)}</b>"
     return (
@@ -70,7 +70,7 @@ def details(dataset: Dataset, lang: str) -> str:
     if card.duplicates is not None:
         rows.append((t("library.duplicates", lang), esc(count(card.duplicates))))
     if card.repaired:
-        rows.append((t("library.repaired", lang), esc(t("data.rows", lang, rows=count(card.repaired)))))
+        rows.append((t("library.repaired", lang), esc(t("data.row_count", lang, rows=count(card.repaired)))))
     if card.dropped:
         rows.append((t("library.dropped", lang), _dropped(card.dropped, card.dropped_counts, lang)))
     rows.append((t("library.licence", lang), esc(card.licence or t("catalogue.no_licence", lang))))
@@ -213,7 +213,7 @@ def catalogue(entries: Sequence[Entry], present: Mapping[str, Any], lang: str) -
 
 def _set(entry: Entry, present: bool, lang: str) -> str:
     facts = [
-        t("data.rows", lang, rows=count(entry.rows)) if entry.rows else t("catalogue.rows_unknown", lang),
+        t("data.row_count", lang, rows=count(entry.rows)) if entry.rows else t("catalogue.rows_unknown", lang),
         size(entry.megabytes * 1e6) if entry.megabytes else t("catalogue.size_unknown", lang),
         " + ".join(named("language", code, lang) for code in entry.languages),
     ]

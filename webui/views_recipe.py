@@ -74,7 +74,7 @@ def _inputs(draft: Draft, told: Complaints, about: Surroundings, lang: str) -> s
 def _input(
     ref: str, dataset: Dataset | None, path: str, weight: str, at: int | None, problem: Problem | None, lang: str
 ) -> str:
-    rows = t("data.rows", lang, rows=count(len(dataset))) if dataset is not None else ""
+    rows = t("data.row_count", lang, rows=count(len(dataset))) if dataset is not None else ""
     away = (
         f'<button type="button" data-act="unmix" data-at="{at}" title="{esc(t("recipe.unmix", lang))}" '
         f'aria-label="{esc(t("recipe.unmix", lang))}">✕</button>'
@@ -100,7 +100,7 @@ def _mixer(draft: Draft, about: Surroundings, lang: str) -> str:
         if dataset.ref in taken:
             continue
         fits = dataset.card.kind == about.dataset.card.kind
-        rows = t("data.rows", lang, rows=count(len(dataset)))
+        rows = t("data.row_count", lang, rows=count(len(dataset)))
         note = rows if fits else t("recipe.other_kind", lang, kind=named("kind", dataset.card.kind, lang))
         options.append((not fits, f"{dataset.ref} · {note}", dataset.ref))
     listed = "".join(

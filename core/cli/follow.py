@@ -18,12 +18,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from core.cli.output import SHOWN_PROBLEMS, cut, duration, print_json, size
+from core.cli.output import SHOWN_PROBLEMS, cut, duration, print_json, size, words_of
 from core.errors import GalenError
+from core.fit.relief import relief
 from core.jobs import store
 from core.jobs.summaries import RunSummary, summary
 from core.records import TRAINING
 from core.rundir import RunDir, State
+from core.workspace import Workspace
 
 POLL = 0.3
 TRACEBACK = "Traceback (most recent call last)"
@@ -112,8 +114,17 @@ def _tell_end(run: RunDir, now: RunSummary) -> None:
         for problem in now.why.problems[:SHOWN_PROBLEMS]:
             where = problem.get("key") or (f"line {problem['line']}" if problem.get("line") else "")
             print(plain(f"    {where}: {problem.get('message', '')} {problem.get('remedy', '')}"), file=sys.stderr)
+    _tell_relief(run, now)
     if store.resumable(run, now.state) and exit_status(run, now.state) != 2:  # bad input stays bad
         print(f"  python -m core jobs resume {run.id}", file=sys.stderr)
+
+
+def _tell_relief(run: RunDir, now: RunSummary) -> None:
+    """How to start a run again that died of memory: a resume would only meet the same end."""
+    workspace = Workspace(run.path.resolve().parent.parent)
+    for rung in relief(workspace, run, now.why.code if now.why is not None else ""):
+        words = f"python -m core {run.stage} --config {run.config_yaml} {words_of(rung.changes)}"
+        print(f"  start again with about {size(rung.total)}: {words}", file=sys.stderr)
 
 
 def plain(text: str) -> str:

@@ -44,6 +44,9 @@ def add(subparsers: Any) -> None:
     stop = command("stop", stop_runs, "ask runs to save and stop", runs="+")
     stop.add_argument("--now", action="store_true", help="kill them, saved or not")
     resume = command("resume", resume_run, "go on from the last checkpoint", runs="")
+    resume.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings that change: what only watches and saves the run may"
+    )
     resume.add_argument("--follow", action="store_true", help="follow it")
     submit = command("submit", submit_file, "start a run from a config file")
     submit.add_argument("config", metavar="CONFIG.yaml", type=Path)
@@ -180,7 +183,7 @@ def _each(args: argparse.Namespace, act: Callable[[RunDir], None]) -> int:
 
 def resume_run(args: argparse.Namespace) -> int:
     workspace = Workspace(args.workspace)
-    return _started(args, store.resume(workspace, _find(workspace, args.run).id))
+    return _started(args, store.resume(workspace, _find(workspace, args.run).id, args.settings))
 
 
 def submit_file(args: argparse.Namespace) -> int:

@@ -91,6 +91,12 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
+def words_of(changes: dict[str, Any]) -> str:
+    """Changed settings as they are typed."""
+    shown = ((key, str(value).lower() if isinstance(value, bool) else value) for key, value in changes.items())
+    return " ".join(f"{key}={value}" for key, value in shown)
+
+
 def size(count: float) -> str:
     """Bytes in words: 271.3 MB."""
     for unit in ("B", "kB", "MB", "GB"):

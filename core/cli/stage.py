@@ -1,4 +1,4 @@
-"""`python -m core STAGE [--preset P] [--config F] [key=value …]`: submit a run of a stage and follow it.
+"""`python -m core STAGE [--preset P] [--config F] [--arguments F] [key=value …]`: submit a run and follow it.
 
 There is no second way to run a stage: this starts the same supervisor as the page does, and may be closed at any time.
 """
@@ -6,14 +6,17 @@ There is no second way to run a stage: this starts the same supervisor as the pa
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from core.cli.follow import follow, on_interrupt
 from core.cli.output import print_json
+from core.configs.article import Mapped, from_arguments
 from core.configs.files import dump_yaml, list_presets, resolve
-from core.configs.stages import STAGES
+from core.configs.stages import STAGES, TrainingConfig
+from core.errors import InputError
 from core.jobs import store
 from core.workspace import Workspace
 
@@ -26,6 +29,13 @@ def add(subparsers: Any) -> None:
         parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, as in optim.learning_rate=2e-5")
         parser.add_argument("--preset", metavar="NAME", help="start from a preset")
         parser.add_argument("--config", metavar="FILE", type=Path, help="start from a YAML file, laid on the preset")
+        if issubclass(stage.config, TrainingConfig):
+            parser.add_argument(
+                "--arguments",
+                metavar="FILE",
+                type=Path,
+                help="take settings from training arguments of Transformers: JSON, YAML, or words of a script",
+            )
         parser.add_argument("--detach", action="store_true", help="print the run's id and return")
         parser.add_argument("--dry-run", action="store_true", help="print the resolved config and start nothing")
         parser.set_defaults(handler=start, stage=stage.name)
@@ -34,8 +44,14 @@ def add(subparsers: Any) -> None:
 def start(args: argparse.Namespace) -> int:
     """Resolve, submit, follow. Raises what `resolve` and `submit` raise; the caller prints it."""
     workspace = Workspace(args.workspace)
+    mapped = _mapped(args.stage, args.arguments) if getattr(args, "arguments", None) is not None else None
     config = resolve(
-        args.stage, preset=args.preset, config_file=args.config, overrides=args.settings, workspace=workspace
+        args.stage,
+        preset=args.preset,
+        config_file=args.config,
+        values=None if mapped is None else mapped.values,
+        overrides=args.settings,
+        workspace=workspace,
     )
     if args.dry_run:
         data = config.model_dump(mode="json")
@@ -49,3 +65,23 @@ def start(args: argparse.Namespace) -> int:
         return 0
     print(f"{run.id}  {run.config()['run']['name']}", flush=True)
     return follow(run, json=args.json, stop=bool(interrupts))
+
+
+def _mapped(stage: str, path: Path) -> Mapped:
+    """The settings that the file `path` of training arguments stands for; what became of each is told on stderr."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("config.no_file", path=str(path)) from error
+    mapped = from_arguments(stage, text)
+    print(f"{path}: {len(mapped.mapped)} arguments are settings here, {len(mapped.dropped)} are not", file=sys.stderr)
+    for name, key, value in mapped.mapped:
+        print(f"  {name} → {key}={value}", file=sys.stderr)
+    reasons: dict[str, list[str]] = {}
+    for name, _, why in mapped.dropped:
+        reasons.setdefault(f"{why.message} {why.remedy}".strip(), []).append(name)
+    for reason, names in reasons.items():
+        print(f"  dropped {', '.join(names)}: {reason}", file=sys.stderr)
+    if mapped.unknown:
+        print(f"  nobody knows {', '.join(mapped.unknown)}", file=sys.stderr)
+    return mapped

@@ -67,6 +67,10 @@ class Recipe(Section):
 class Scored(Section):
     """The rows whose perplexity is measured."""
 
-    rows: str = setting(..., "A dataset of dialogues: name or name@version.", min_length=1)
+    rows: str = setting(..., "A dataset of conversations or documents, or a file.", min_length=1)
+    as_text: bool = setting(
+        False, "Measure conversations whole, as pretraining reads them, not their answers only.", advanced=True
+    )
+    max_rows: int | None = setting(None, "Measure only this many rows, chosen by the seed.", ge=1)
     max_length: int = setting(1024, "Tokens of a row that are looked at.", ge=8, le=1_048_576)
     tokens: int = setting(4096, "Tokens computed at a time; fewer need less memory.", ge=64, advanced=True)

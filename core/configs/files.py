@@ -6,6 +6,7 @@ defaults, then the preset, then the file, then `values` (the page's form), then 
 
 from __future__ import annotations
 
+import copy
 import io
 import types
 from collections.abc import Iterable, Mapping
@@ -73,12 +74,21 @@ def sections_of(config: type[StageConfig]) -> dict[str, type[BaseModel]]:
 
 
 def fields_of(config: type[StageConfig]) -> dict[str, FieldInfo]:
-    """Dotted key → declaration, for every setting of a stage."""
+    """Dotted key → declaration, for every setting of a stage, with the stage's own default where it has one."""
     return {
-        f"{section}.{name}": field
+        f"{section}.{name}": _with_default(field, config.model_fields[section].default, name)
         for section, model in sections_of(config).items()
         for name, field in model.model_fields.items()
     }
+
+
+def _with_default(field: FieldInfo, section: Any, name: str) -> FieldInfo:
+    """`field` with the value that the stage's default of its section gives it, where it gives one."""
+    if not isinstance(section, BaseModel) or name not in section.model_fields_set:
+        return field
+    changed = copy.copy(field)
+    changed.default = getattr(section, name)
+    return changed
 
 
 def _takes_text(annotation: Any) -> bool:

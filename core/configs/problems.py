@@ -24,6 +24,8 @@ def problem_of(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     key, field, inside = _place(model, detail["loc"])
     kind = detail["type"]
     context = detail.get("ctx", {})
+    if kind == "conflict":  # of sections with each other: the validator has said it in full
+        return Problem(context["code"], context["params"], key=context["key"])
     if kind == "extra_forbidden":
         return _unknown(key, model, inside)
     if kind == "union_tag_invalid":
@@ -36,7 +38,7 @@ def problem_of(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
         return Problem("config.missing", {}, key=f"{key}.{needed[0]}" if needed else key)
     if kind == "union_tag_not_found":
         return Problem("config.missing", {}, key=f"{key}.{_discriminator(context)}")
-    if kind == "string_too_short":
+    if kind in ("string_too_short", "too_short"):
         return Problem("config.missing", {}, key=key)
     params = {
         "value": shown(detail.get("input")),

@@ -47,16 +47,40 @@ def inner(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+def lines_of(value: Any) -> Any:
+    """A text as the list of its lines; blank ones are left out. Lists are left as they are."""
+    return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
+
+
+def weighted(line: str) -> tuple[str, float]:
+    """`general: 0.5` as its name and its weight; without a weight that is 1. Raises ValueError."""
+    name, colon, text = line.rpartition(":")
+    try:
+        weight = float(text) if colon else None
+    except ValueError:
+        weight = None
+    if weight is None:
+        return line.strip(), 1.0
+    if not name.strip() or not 0 < weight <= 100:
+        raise ValueError(f"'{line}' needs a weight above 0, at most 100")
+    return name.strip(), weight
+
+
 class Run(Section):
     name: str = setting(
         "", "Shown wherever the run can be chosen. Empty: made from model, stage and dataset.", max_length=80
     )
     seed: int = setting(42, "Seed of the data order, the adapter's first weights and dropout.", ge=0, le=2**31 - 1)
+    retries: int = setting(
+        0, "How often a run that crashed starts again by itself, from its last checkpoint.", ge=0, le=100, advanced=True
+    )
 
 
 class Model(Section):
     base: str = setting(
-        ..., "A model of the workspace, a local folder, a GGUF file, or a hub id such as Qwen/Qwen3-0.6B.", min_length=1
+        ...,
+        "A finished run, a model of the workspace, a local folder, a GGUF file, or a hub id such as Qwen/Qwen3-0.6B.",
+        min_length=1,
     )
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
         "auto", "Number format of the frozen weights. auto: bf16 where the device computes in it, else fp32."
@@ -65,28 +89,141 @@ class Model(Section):
         "auto", "Attention kernel. auto: sdpa where the model supports it.", advanced=True
     )
     template: str | None = setting(
-        None, "A named chat template (chatml) for a model that has none. Empty: the tokenizer's own.", advanced=True
+        None,
+        "A named chat template (chatml, medicalgpt, alpaca, …) for a model that has none or was taught another one. "
+        "Empty: the tokenizer's own.",
+        advanced=True,
     )
     trust_remote_code: bool = setting(
         False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
     )
 
 
-class Data(Section):
-    train: str = setting(..., "A dataset of the workspace (name or name@version) or a file.", min_length=1)
-    validation: str | None = setting(None, "A second dataset or file, for evaluation only.")
-    validation_split: float = setting(
-        0.0, "Share of the training rows held out for evaluation, when no validation data is named.", ge=0, le=0.5
+def _train() -> Any:
+    return setting(..., "A dataset of the workspace (name or name@version) or a file.", min_length=1)
+
+
+def _validation() -> Any:
+    return setting(None, "A second dataset or file, for evaluation only.")
+
+
+def _validation_split(default: float) -> Any:
+    return setting(
+        default, "Share of the training rows held out for evaluation, when no validation data is named.", ge=0, le=0.5
     )
+
+
+def _max_rows() -> Any:
+    return setting(None, "Use only this many rows, of each dataset, chosen by the seed.", ge=1)
+
+
+def _bad_rows() -> Any:
+    return setting("stop", "Rows that cannot be used: stop before the start and list them, or drop and record them.")
+
+
+class Data(Section):
+    """Conversations, for SFT."""
+
+    train: str = _train()
+    mix: list[str] = setting(
+        [],
+        "Further datasets, one a line, each with how often an epoch takes its rows: general: 0.5 is half of them, 2 is "
+        "each twice. Where rows are held out, every dataset gets an evaluation loss of its own.",
+        advanced=True,
+    )
+    validation: str | None = _validation()
+    validation_split: float = _validation_split(0.0)
     max_length: int = setting(
         512, "Tokens a row may have. Longer ones lose whole oldest turns, then their end.", ge=8, le=1_048_576
     )
-    max_rows: int | None = setting(None, "Use only this many rows, chosen by the seed.", ge=1)
-    bad_rows: Literal["stop", "drop"] = setting(
-        "stop", "Rows that cannot be used: stop before the start and list them, or drop and record them."
-    )
+    max_rows: int | None = _max_rows()
+    bad_rows: Literal["stop", "drop"] = _bad_rows()
     train_on: Literal["assistant", "all"] = setting(
         "assistant", "Learn the assistant's turns only, or every token of the conversation.", advanced=True
+    )
+    order: Literal["shuffled", "easy_first", "phases"] = setting(
+        "shuffled",
+        "Curriculum. shuffled: none. easy_first: every epoch from easy to hard. phases: in stages of rising "
+        "difficulty, shuffled within each.",
+        advanced=True,
+    )
+    difficulty: Literal["column", "length", "loss"] = setting(
+        "column",
+        "What makes a row hard: the dataset's difficulty column, its length in tokens, or the base model's loss on it.",
+        advanced=True,
+    )
+    phases: int = setting(3, "Stages of a curriculum in phases.", ge=2, le=100, advanced=True)
+
+    @field_validator("mix", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        """A text of lines; and what YAML makes of `- general: 0.5` and of `general: 0.5`."""
+        lines = [value] if isinstance(value, dict) else lines_of(value)
+        if not isinstance(lines, list):
+            return lines
+        pairs = [line.items() if isinstance(line, dict) else [(line, None)] for line in lines]
+        return [name if share is None else f"{name}: {share}" for each in pairs for name, share in each]
+
+    @field_validator("mix")
+    @classmethod
+    def _weighted(cls, lines: list[str]) -> list[str]:
+        names = [weighted(line)[0] for line in lines]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]} is listed twice")
+        return lines
+
+
+class Documents(Section):
+    """Plain documents, for pretraining."""
+
+    train: str = setting(
+        ..., "A dataset of documents or of conversations (taken as plain text), or a file.", min_length=1
+    )
+    validation: str | None = _validation()
+    validation_split: float = _validation_split(0.05)
+    general: str | None = setting(
+        None, "General text mixed in, so that the model does not forget what it knew: a dataset or a file."
+    )
+    general_share: float = setting(0.1, "Share of the training tokens that is general text.", gt=0, lt=1)
+    block_size: int = setting(
+        512, "Tokens of a block: what the model reads at once. At most its context.", ge=8, le=1_048_576
+    )
+    packing: Literal["isolated", "joined"] = setting(
+        "isolated",
+        "isolated: documents share a batch and never see each other. joined: documents run on with an end mark between "
+        "them and are cut into blocks of equal size, as most base models were made.",
+    )
+    end_mark: bool = setting(True, "End every document with the tokenizer's end-of-text token.", advanced=True)
+    max_rows: int | None = _max_rows()
+    bad_rows: Literal["stop", "drop"] = _bad_rows()
+
+
+class Pairs(Section):
+    """Preference pairs, for reward models."""
+
+    train: str = _train()
+    validation: str | None = _validation()
+    validation_split: float = _validation_split(0.1)
+    max_length: int = setting(
+        512, "Tokens of a question with its answer. Longer ones lose whole oldest turns.", ge=8, le=1_048_576
+    )
+    max_rows: int | None = _max_rows()
+    bad_rows: Literal["stop", "drop"] = _bad_rows()
+
+
+class Preference(Section):
+    """The loss of a reward model: −log σ(r_chosen − r_rejected − margin) + centring · (r_chosen + r_rejected)²."""
+
+    margin: float = setting(
+        0.0, "How far the chosen answer's score should be above the rejected one's, at least.", ge=0, le=100
+    )
+    centring: float = setting(
+        0.01, "Pulls the two scores of a pair towards a sum of 0, so that scores have a fixed origin; 0 is off.",
+        ge=0, le=10,
+    )  # fmt: skip
+    head_learning_rate: float | None = setting(
+        None, "Learning rate of the score head. Empty: that of everything else.", gt=0, le=1, advanced=True
     )
 
 
@@ -100,15 +237,36 @@ class Tuning(Section):
     )
 
 
+class Quantization(Section):
+    """QLoRA: the frozen weights in 4 or 8 bits, adapters in full precision on top."""
+
+    kind: Literal["none", "nf4", "fp4", "int8"] = setting(
+        "none", "nf4: 4 bits, as QLoRA does it. int8: 8 bits. Needs method lora; slower, for much less memory."
+    )
+    double: bool = setting(True, "Quantise the scales of the 4-bit blocks, too: 0.4 bits a weight less.", advanced=True)
+
+
 class Lora(Section):
     rank: int = setting(8, "Rank of the adapters.", ge=1, le=1024)
     alpha: float = setting(16, "Scale: the adapter's output is multiplied by alpha / rank.", gt=0, le=4096)
     dropout: float = setting(0.0, "Dropout before the adapters.", ge=0, le=0.9)
     targets: list[str] = setting(
         ["all-linear"],
-        "Names of the linear layers that get an adapter; all-linear: every one but the head.",
+        "Names of the linear layers that get an adapter; all-linear: every one but the head, of a mixture of experts "
+        "those of the attention.",
         advanced=True,
     )
+
+    start: Literal["new", "continue"] = setting(
+        "new",
+        "When the base is a run with an adapter. new: merge it into its base and train another on top. continue: go on "
+        "training that very adapter.",
+        advanced=True,
+    )
+    embeddings: Literal["auto", "yes", "no"] = setting(
+        "auto", "Train embeddings and head whole beside the adapters. auto: when the vocabulary has grown.",
+        advanced=True,
+    )  # fmt: skip
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -118,13 +276,22 @@ class Lora(Section):
 
 class Optim(Section):
     learning_rate: float = setting(2e-4, "Peak learning rate. 2e-4 suits LoRA, 2e-5 full fine-tuning.", gt=0, le=1)
-    optimizer: Literal["adamw", "adafactor", "sgd"] = setting("adamw", "The optimizer.", advanced=True)
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor", "lion_8bit", "sgd"] = (
+        setting(
+            "adamw",
+            "The optimizer. 8bit: its state in 8 bits. paged: its state moves to main memory when the GPU is full.",
+            advanced=True,
+        )
+    )
     weight_decay: float = setting(0.0, "Decay of the weight matrices.", ge=0, le=1, advanced=True)
     adam_beta1: float = setting(0.9, "Adam's first-moment decay.", ge=0, lt=1, advanced=True)
     adam_beta2: float = setting(0.999, "Adam's second-moment decay.", ge=0, lt=1, advanced=True)
     adam_epsilon: float = setting(1e-8, "Adam's epsilon.", gt=0, le=1, advanced=True)
     max_grad_norm: float = setting(
         1.0, "Gradients are scaled down to this norm; 0 leaves them.", ge=0, le=1000, advanced=True
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of the target given to all other tokens; above 0 the fused loss is off.", ge=0, lt=1, advanced=True
     )
     neftune_alpha: float = setting(
         0.0,
@@ -138,6 +305,9 @@ class Optim(Section):
 class Schedule(Section):
     epochs: float = setting(3, "Passes over the training rows.", gt=0, le=1000)
     max_steps: int | None = setting(None, "Stop after this many optimizer steps, whatever the epochs.", ge=1)
+    max_tokens: int | None = setting(
+        None, "Stop after about so many training tokens, whatever the epochs: a token budget.", ge=1, advanced=True
+    )
     batch_size: int = setting(2, "Rows that a device works on at once.", ge=1, le=4096)
     gradient_accumulation: int = setting(4, "Batches a device gathers before one optimizer step.", ge=1, le=4096)
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"] = setting(
@@ -166,7 +336,21 @@ class Evaluation(Section):
     @field_validator("prompts", mode="before")
     @classmethod
     def _lines(cls, value: Any) -> Any:
-        return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
+        return lines_of(value)
+
+
+class Judging(Section):
+    """Evaluation of a reward model."""
+
+    steps: int | None = setting(None, "Evaluate every so many steps. Empty: at the end of every epoch.", ge=1)
+    batch_size: int = setting(4, "Pairs evaluated at once.", ge=1, le=4096, advanced=True)
+    patience: int | None = setting(
+        None, "Stop early after this many evaluations without a better result. Empty: never.", ge=1
+    )
+    keep_best: bool = setting(True, "Deliver the checkpoint with the best evaluation, not the last one.")
+    best_by: Literal["loss", "accuracy"] = setting(
+        "loss", "What is best: the lowest evaluation loss, or the highest pair accuracy.", advanced=True
+    )
 
 
 class Saving(Section):

@@ -5,14 +5,56 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from core.configs import data, sections
+from core.configs import data, models, sections
+from core.configs.models import Answers, Tests
 from core.configs.sections import Section, setting
 
 PLUGINS = "GALEN_PLUGINS"
+
+
+def one_device() -> Any:
+    """The validator of a stage whose recipe knows one process only."""
+
+    def check(value: sections.Devices) -> sections.Devices:
+        if len(value.use) > 1:
+            raise ValueError("it computes on one device")
+        return value
+
+    return field_validator("devices")(check)
+
+
+def conflict(code: str, key: str, **params: Any) -> PydanticCustomError:
+    """What a validator raises where settings of different sections do not go together: a problem of setting `key`."""
+    return PydanticCustomError("conflict", "{code}", {"code": code, "key": key, "params": params})
+
+
+def adapters_go_on() -> Any:
+    """The validator of a training stage: only an adapter can be continued. `tuning` is declared before `lora`."""
+
+    def check(value: sections.Lora, info: ValidationInfo) -> sections.Lora:
+        tuning = info.data.get("tuning")
+        if value.start == "continue" and tuning is not None and tuning.method != "lora":
+            raise conflict("config.continue_needs_lora", "lora.start", method=tuning.method)
+        return value
+
+    return field_validator("lora")(check)
+
+
+def quantised_is_frozen() -> Any:
+    """The validator of a training stage: quantised weights do not learn. `tuning` is declared before `quantization`."""
+
+    def check(value: sections.Quantization, info: ValidationInfo) -> sections.Quantization:
+        tuning = info.data.get("tuning")
+        if value.kind != "none" and tuning is not None and tuning.method != "lora":
+            raise conflict("config.quantised_needs_lora", "quantization.kind", kind=value.kind, method=tuning.method)
+        return value
+
+    return field_validator("quantization")(check)
 
 
 class StageConfig(Section):
@@ -20,6 +62,38 @@ class StageConfig(Section):
 
     run: sections.Run = sections.Run()
     devices: sections.Devices = sections.Devices()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, data: Any) -> Any:
+        """A section of which only some settings are given keeps the defaults that the stage declares for the others."""
+        if not isinstance(data, dict):
+            return data
+        own = {
+            name: field.default.model_dump(exclude_unset=True)
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Section) and isinstance(data.get(name), dict)
+        }
+        return {**data, **{name: {**values, **data[name]} for name, values in own.items()}}
+
+
+class PretrainConfig(StageConfig):
+    """Continue-pretraining on plain documents."""
+
+    model: sections.Model
+    data: sections.Documents
+    run: sections.Run = sections.Run()
+    tuning: sections.Tuning = sections.Tuning()
+    lora: sections.Lora = sections.Lora()
+    quantization: sections.Quantization = sections.Quantization()
+    schedule: sections.Schedule = sections.Schedule(epochs=1)
+    optim: sections.Optim = sections.Optim()
+    evaluation: sections.Evaluation = sections.Evaluation(prompts=["糖尿病的早期症状包括", "The common cold is"])
+    saving: sections.Saving = sections.Saving()
+    logging: sections.Logging = sections.Logging()
+    devices: sections.Devices = sections.Devices()
+
+    _continued, _quantised = adapters_go_on(), quantised_is_frozen()
 
 
 class SFTConfig(StageConfig):
@@ -30,12 +104,88 @@ class SFTConfig(StageConfig):
     run: sections.Run = sections.Run()
     tuning: sections.Tuning = sections.Tuning()
     lora: sections.Lora = sections.Lora()
+    quantization: sections.Quantization = sections.Quantization()
     schedule: sections.Schedule = sections.Schedule()
     optim: sections.Optim = sections.Optim()
     evaluation: sections.Evaluation = sections.Evaluation()
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
+
+    _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+
+
+class RewardConfig(StageConfig):
+    """A reward model from preference pairs: it scores answers, so that PPO can learn from the scores."""
+
+    model: sections.Model
+    data: sections.Pairs
+    run: sections.Run = sections.Run()
+    tuning: sections.Tuning = sections.Tuning()
+    lora: sections.Lora = sections.Lora()
+    quantization: sections.Quantization = sections.Quantization()
+    preference: sections.Preference = sections.Preference()
+    schedule: sections.Schedule = sections.Schedule(epochs=1)
+    optim: sections.Optim = sections.Optim(learning_rate=1e-4)
+    evaluation: sections.Judging = sections.Judging()
+    saving: sections.Saving = sections.Saving()
+    logging: sections.Logging = sections.Logging()
+    devices: sections.Devices = sections.Devices()
+
+    _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+
+    @field_validator("optim")
+    @classmethod
+    def _no_noise(cls, value: sections.Optim) -> sections.Optim:
+        """NEFTune helps models that write; none of its authors' reasons holds for a score."""
+        if value.neftune_alpha:
+            raise conflict("reward.no_noise", "optim.neftune_alpha")
+        return value
+
+
+# What the trainer takes. They share all sections but `data`, `evaluation` and their own.
+TrainingConfig = PretrainConfig | SFTConfig | RewardConfig
+
+
+class VocabularyConfig(StageConfig):
+    """Extending a model's vocabulary: frequent words of a corpus, or a list of them, become tokens."""
+
+    model: models.Base
+    words: models.Words = models.Words()
+    run: sections.Run = sections.Run()
+
+
+class MergeConfig(StageConfig):
+    """Merging a run's adapters into their base: one model folder that needs nothing else."""
+
+    model: models.Merged
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    _one = one_device()
+
+
+class EvaluateConfig(StageConfig):
+    """Comparing models: loss and perplexity, pair accuracy, answers to prompts."""
+
+    models: models.Compared
+    data: Tests = Tests()  # not models.Tests: in here `models` is the field above
+    generation: Answers = Answers()
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    _one = one_device()
+
+
+class ScoreConfig(StageConfig):
+    """Scoring answers with a reward model: one score a row."""
+
+    model: models.Judge
+    data: models.Scored
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    _one = one_device()
 
 
 class FetchSource(Section):
@@ -65,19 +215,14 @@ class PrepareConfig(StageConfig):
 
 
 class PerplexityConfig(StageConfig):
-    """How surprising a model finds the answers of a dataset: a verdict that the step `quality` takes by `run`."""
+    """How surprising a model finds answers (for the step `quality`) or documents: are they worth pretraining on?"""
 
     model: sections.Model
     data: data.Scored
     run: sections.Run = sections.Run()
     devices: sections.Devices = sections.Devices()
 
-    @field_validator("devices")
-    @classmethod
-    def _one(cls, value: sections.Devices) -> sections.Devices:
-        if len(value.use) > 1:
-            raise ValueError("it computes on one device")
-        return value
+    _one = one_device()
 
 
 @dataclass(frozen=True)
@@ -93,7 +238,13 @@ class Stage:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
+        Stage("pretrain", PretrainConfig, "core.recipes.pretrain"),
         Stage("sft", SFTConfig, "core.recipes.sft"),
+        Stage("reward", RewardConfig, "core.recipes.reward"),
+        Stage("merge", MergeConfig, "core.recipes.merge"),
+        Stage("evaluate", EvaluateConfig, "core.recipes.evaluate"),
+        Stage("score", ScoreConfig, "core.recipes.score"),
+        Stage("vocabulary", VocabularyConfig, "core.recipes.vocabulary", uses_devices=False),
         Stage("fetch", FetchConfig, "core.recipes.fetch", uses_devices=False),
         Stage("import", ImportConfig, "core.recipes.import_data", uses_devices=False),
         Stage("prepare", PrepareConfig, "core.recipes.prepare", uses_devices=False),

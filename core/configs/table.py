@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic.fields import FieldInfo
 
-from core.configs.files import sections_of
+from core.configs.files import fields_of, sections_of
 from core.configs.problems import allowed_text
 from core.configs.stages import STAGES, Stage
 from core.configs.step_base import Step
@@ -31,8 +31,10 @@ def settings_page() -> str:
 
 def _stage(stage: Stage) -> str:
     lines = [f"\n## {stage.name}\n\n{(stage.config.__doc__ or '').strip()}\n"]
+    known = fields_of(stage.config)
     for name, section in sections_of(stage.config).items():
-        lines += [f"\n### {name}\n", *_table(f"{name}.", section.model_fields)]
+        own = {leaf: known[f"{name}.{leaf}"] for leaf in section.model_fields}
+        lines += [f"\n### {name}\n", *_table(f"{name}.", own)]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -22,8 +23,8 @@ from core.rundir import RunDir
 DESCRIPTIONS = ("result.json", "status.json", "progress.json", "stop_requested", "log")
 
 
-def set_aside(run: RunDir) -> int:
-    """Make `run` ready for its next attempt. Returns the step that it goes on from."""
+def set_aside(run: RunDir, *, keep: Sequence[str] = ()) -> int:
+    """Make `run` ready for its next attempt; the files named in `keep` stay. Returns the step that it goes on from."""
     checkpoints = run.complete_checkpoints()
     step = checkpoints[-1].step if checkpoints else 0
     folder = _next_attempt(run)
@@ -34,13 +35,20 @@ def set_aside(run: RunDir) -> int:
         if entry.name not in whole:
             _remove(entry)
     for name in DESCRIPTIONS:
-        if (run.path / name).exists():
+        if name not in keep and (run.path / name).exists():
             os.rename(run.path / name, folder / name)
     if run.output.exists():
         os.rename(run.output, folder / "output")
     run.checkpoints.mkdir(exist_ok=True)
     run.log_dir.mkdir(exist_ok=True)
     return step
+
+
+def keep_config(run: RunDir) -> None:
+    """Copy the config to the newest attempt set aside: a changed one is going to take its place."""
+    folder = max((entry for entry in run.attempts.glob("*") if entry.name.isdigit()), key=lambda entry: int(entry.name))
+    for path in (run.config_json, run.config_yaml):
+        shutil.copyfile(path, folder / path.name)
 
 
 def _next_attempt(run: RunDir) -> Path:

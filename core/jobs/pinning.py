@@ -14,15 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from core.configs.data import Input, Recipe
-from core.configs.stages import ImportConfig, Stage, StageConfig
+from core.configs.models import Words
+from core.configs.sections import weighted
+from core.configs.stages import (
+    EvaluateConfig,
+    ImportConfig,
+    PretrainConfig,
+    Stage,
+    StageConfig,
+    TrainingConfig,
+    VocabularyConfig,
+)
 from core.data.recipe.plan import pinned
 from core.data.store.library import resolve
 from core.errors import ConfigError, GalenError, Problem
 from core.hardware import expand
-from core.models.library import resolve_base
+from core.models.context import context_problems
+from core.models.library import bottom_of, find_base
+from core.models.parents import check_start, resolve_parent
 from core.workspace import Workspace
 
 NAME_LENGTH = 80
+# The settings of a section `data` that name datasets, or lists of them.
+DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts")
 
 
 class Pins:
@@ -54,18 +68,30 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     model, data = getattr(config, "model", None), getattr(config, "data", None)
     base = getattr(model, "base", None)
     if isinstance(base, str):
-        pins.pin("model.base", partial(_model_name, workspace, base))
+        go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
+        pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))
+        if "model.base" in pins.values and isinstance(config, TrainingConfig):
+            folder = resolve_parent(workspace, base, hashed=False).folder
+            pins.problems += context_problems(folder, _lengths(config))
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
-    files: dict[str, Callable[[], str]] = {}
-    for field in ("train", "validation", "rows"):
-        text = getattr(data, field, None)
-        if isinstance(text, str) and text:
-            look = partial(_dataset_ref, workspace, text, getattr(data, "bad_rows", "stop"))
-            if Path(text).expanduser().is_file():
+    if isinstance(config, EvaluateConfig):
+        pins.pin("models.runs", partial(_compared, workspace, config.models.runs))
+        if not config.data.rows and not config.data.prompts:
+            pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+    files: dict[str, Callable[[], str | list[str]]] = {}
+    for field in DATA_FIELDS:
+        value = getattr(data, field, None)
+        if value:
+            refs = _mixed_refs if field == "mix" else _dataset_refs
+            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"))
+            texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
+            if any(Path(text).expanduser().is_file() for text in texts):
                 files[f"data.{field}"] = look
             else:
                 pins.pin(f"data.{field}", look)
+    if isinstance(config, VocabularyConfig):
+        _pin_words(workspace, config.words, pins, files)
     recipe = getattr(config, "recipe", None)
     if isinstance(recipe, Recipe):
         pins.pin("recipe", partial(pinned, workspace, recipe))
@@ -74,24 +100,67 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
         pins.pin(key, bring_in)
     pins.check()
     if not config.run.name:
-        pins.values["run.name"] = _default_name(stage.name, pins.values, config)
+        pins.values["run.name"] = _default_name(workspace, stage.name, pins.values, config)
     return _with(config, pins.values)
 
 
-def _dataset_ref(workspace: Workspace, text: str, bad_rows: Any) -> str:
-    return resolve(workspace, text, bad_rows=bad_rows).ref
+def _lengths(config: TrainingConfig) -> dict[str, int]:
+    """Tokens that the model is to read at once, by setting."""
+    if isinstance(config, PretrainConfig):
+        return {"data.block_size": config.data.block_size}
+    return {"data.max_length": config.data.max_length}
 
 
-def _model_name(workspace: Workspace, text: str) -> str:
-    """The model's name where it lies in the workspace, else its absolute path."""
-    folder = resolve_base(workspace, text)
-    return folder.name if folder.parent == workspace.models_dir else str(folder)
+def _pin_words(workspace: Workspace, words: Words, pins: Pins, files: dict[str, Callable[[], str | list[str]]]) -> None:
+    """Where new tokens come from: at least one of corpus and list, and the list must be there."""
+    if words.corpus:
+        look = partial(_dataset_refs, workspace, words.corpus, "drop")
+        if Path(words.corpus).expanduser().is_file():
+            files["words.corpus"] = look
+        else:
+            pins.pin("words.corpus", look)
+    if words.list:
+        path = Path(words.list).expanduser().resolve()
+        pins.values["words.list"] = str(path)
+        if not path.is_file():
+            pins.problems.append(Problem("vocabulary.list_missing", {"path": str(path)}, key="words.list"))
+    if not words.corpus and not words.list:
+        pins.problems.append(Problem("vocabulary.no_source", key="words.corpus"))
 
 
-def _default_name(stage: str, values: dict[str, Any], config: StageConfig) -> str:
-    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`."""
+def _dataset_refs(workspace: Workspace, value: str | list[str], bad_rows: Any) -> str | list[str]:
+    """`name@version` for a text, or for each text of a list."""
+    if isinstance(value, str):
+        return resolve(workspace, value, bad_rows=bad_rows).ref
+    return list(dict.fromkeys(resolve(workspace, text, bad_rows=bad_rows).ref for text in value))
+
+
+def _mixed_refs(workspace: Workspace, lines: list[str], bad_rows: Any) -> list[str]:
+    """`name@version: weight` for each line of a mixture."""
+    return [f"{resolve(workspace, name, bad_rows=bad_rows).ref}: {weight:g}" for name, weight in map(weighted, lines)]
+
+
+def _compared(workspace: Workspace, texts: list[str]) -> list[str]:
+    """The lasting names of the models of a comparison, each once. Raises ConfigError with all that cannot be used."""
+    names: list[str] = []
+    problems = []
+    for text in texts:
+        try:
+            names.append(check_start(workspace, "evaluate", text))
+        except GalenError as error:
+            problems.append(Problem(error.code, error.params, key="models.runs"))
+    if problems:
+        raise ConfigError(problems)
+    return list(dict.fromkeys(names))
+
+
+def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], config: StageConfig) -> str:
+    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`. Of a run, its root's model."""
     model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
-    used = [values[key] for key in ("data.train", "data.rows") if key in values]
+    if find_base(workspace, model) is not None:
+        model = bottom_of(workspace, model)
+    named = [values[key] for key in ("data.train", "data.rows", "data.prompts", "words.corpus") if key in values]
+    used = [ref for each in named for ref in ([each] if isinstance(each, str) else each)]
     used += [each.dataset for each in _inputs(values)]
     if isinstance(config, ImportConfig):
         used.append(config.rows.name or config.source.repo or Path(config.source.path).name)

@@ -11,20 +11,24 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from core.configs.files import dump_yaml, stage_of
+from core.configs.changes import refused
+from core.configs.files import dump_yaml, resolve, stage_of
 from core.configs.stages import StageConfig
-from core.errors import RunError
+from core.errors import ConfigError, RunError
 from core.jobs import processes
-from core.jobs.attempts import set_aside
+from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
+from core.models.library import children
 from core.rundir import RunDir, State, state_of, write_text
 from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
@@ -58,9 +62,7 @@ def submit(workspace: Workspace, stage: str, config: StageConfig) -> RunDir:
         raise _unwritable(error) from error
     lock = _own(run)
     try:
-        header = f"# Everything this run was started with. Again: python -m core {known.name} --config config.yaml\n"
-        write_text(run.config_yaml, header + dump_yaml(data))
-        write_text(run.config_json, orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+        _write_config(run, data)
     except OSError as error:
         os.close(lock)
         shutil.rmtree(run.path, ignore_errors=True)
@@ -69,17 +71,18 @@ def submit(workspace: Workspace, stage: str, config: StageConfig) -> RunDir:
     return run
 
 
-def resume(workspace: Workspace, run_id: str) -> RunDir:
+def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> RunDir:
     """Go on with a run that is over but not finished: from its last whole checkpoint, or from the start.
 
-    Its config stays. Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, ConfigError where an
-    input is gone.
+    Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt.
+    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, ConfigError where an input is gone, or a
+    setting must stay because the checkpoints were made with it (`core.configs.changes`).
     """
     run = workspace.run(run_id)
     state = state_of(run)
     if state.live:
         raise RunError("run.live", run=run.id, state=str(state))
-    _check_inputs(workspace, run)
+    changed = _changed(workspace, run, changes)
     lock = _own(run)
     try:
         result = run.result()
@@ -87,6 +90,9 @@ def resume(workspace: Workspace, run_id: str) -> RunDir:
             raise RunError("run.finished", run=run.id)
         sweep(run)
         set_aside(run)
+        if changed is not None:
+            keep_config(run)
+            _write_config(run, changed)
     except BaseException:
         os.close(lock)
         raise
@@ -94,14 +100,28 @@ def resume(workspace: Workspace, run_id: str) -> RunDir:
     return run
 
 
-def _check_inputs(workspace: Workspace, run: RunDir) -> None:
-    """Whether everything the run was pinned to is still there."""
-    stage = stage_of(run.stage)
+def _write_config(run: RunDir, data: dict[str, Any]) -> None:
+    header = f"# Everything this run was started with. Again: python -m core {run.stage} --config config.yaml\n"
+    write_text(run.config_yaml, header + dump_yaml(data))
+    write_text(run.config_json, orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[str, Any] | None:
+    """The run's config with the settings of `words`; None without any. Everything it is pinned to is still there."""
+    stage, before = stage_of(run.stage), run.config()
     try:
-        config = stage.config.model_validate(run.config())
+        config = stage.config.model_validate(before)
     except ValidationError as error:
         raise RunError("run.bad_config", detail=first_problem(error)) from error
-    pin(workspace, stage, config)
+    if not words:
+        pin(workspace, stage, config)
+        return None
+    values = {f"{section}.{name}": value for section, each in before.items() for name, value in each.items()}
+    now = pin(workspace, stage, resolve(run.stage, values=values, overrides=words)).model_dump(mode="json")
+    problems = refused(before, now, run.id) if run.complete_checkpoints() else []
+    if problems:
+        raise ConfigError(problems)
+    return now
 
 
 def resumable(run: RunDir, state: State | None = None) -> bool:
@@ -110,7 +130,10 @@ def resumable(run: RunDir, state: State | None = None) -> bool:
 
 
 def delete(workspace: Workspace, run: RunDir) -> None:
-    """Remove a run that is over, with all its files. Raises RunError `run.live`."""
+    """Remove a run that is over, with all its files. Raises RunError `run.live`, or `run.needed` by a live one."""
+    needed_by = children(workspace, run.id)
+    if needed_by:
+        raise RunError("run.needed", run=run.id, runs=", ".join(needed_by))
     lock = _own(run)
     try:
         sweep(run)

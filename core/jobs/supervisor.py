@@ -4,7 +4,8 @@
     2. wait for the run's devices; a stop request ends the run here, too
     3. start every rank of this host in one process group, the locks' descriptors inherited
     4. watch: reap, enforce the stop deadline, end the others when one rank dies
-    5. end whatever the run left behind, record the end, give the devices back
+    5. end whatever the run left behind; where it crashed and may start again (`retrying`), go back to 3
+    6. record the end, give the devices back
 
 It writes result.json only where no rank 0 lived to do it: stopped while waiting, ranks that could not be started, an
 error of its own. It imports nothing heavy. Deadlines use a monotonic clock, so a moved wall clock ends nothing.
@@ -26,7 +27,7 @@ import psutil
 
 from core.configs.stages import STAGES
 from core.hardware import Device, cores, find
-from core.jobs import failures, processes
+from core.jobs import failures, processes, retrying
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
 from core.jobs.stopping import Countdown, term_grace
@@ -39,7 +40,6 @@ QUEUE_POLL = 0.25
 PEER_GRACE = 30.0  # for the other ranks, once rank 0 is done or one rank has stopped
 LEFTOVER_GRACE = 1.0  # for helpers that end by themselves when their rank has ended
 TOUCH_SECONDS = 3600.0
-CLEAN_EXITS = (0, 130)
 
 # For ranks that compute on the CPU under glibc. Activations of tens of megabytes would come fresh from the kernel at
 # every operation and go back to it: the page faults cost about 5 % of a training step (docs/lab.md). So memory that was
@@ -60,12 +60,8 @@ class Supervisor:
         self.claim: Claim | None = None
         self.ranks: dict[int, int] = {}  # pid → rank, of those that live
         self.children: list[subprocess.Popen[bytes]] = []  # kept, so that Popen never waits for a pid in our place
-        self.group: int | None = None
         self.told_to_end = False
-        self.countdown: Countdown | None = None
-        self.term_at: float | None = None
-        self.kill_at: float | None = None
-        self.sent: set[signal.Signals] = set()
+        self._forget()
         self.touched = time.monotonic()
         stage = STAGES.get(run.stage)
         waits = stage is None or stage.uses_devices
@@ -78,6 +74,14 @@ class Supervisor:
             devices=run.config().get("devices", {}).get("use", []) if waits else [],
         )
 
+    def _forget(self) -> None:
+        """An attempt begins: it has no process group yet, and nobody was told to end."""
+        self.group: int | None = None
+        self.countdown: Countdown | None = None
+        self.term_at: float | None = None
+        self.kill_at: float | None = None
+        self.sent: set[signal.Signals] = set()
+
     def supervise(self) -> None:
         error: BaseException | None = None
         try:
@@ -87,6 +91,7 @@ class Supervisor:
             if self._wait_for(devices):
                 self._start(devices)
                 self._watch()
+                self._retry(devices)
         except BaseException as caught:
             error = caught
             say(f"the supervisor failed: {failures.one_line(caught)}")
@@ -179,7 +184,7 @@ class Supervisor:
         end = RankEnd(rank=rank, code=code) if code >= 0 else RankEnd(rank=rank, signal=-code)
         self.status.ranks_ended.append(end)
         self._save()
-        if code not in CLEAN_EXITS:
+        if code not in retrying.CLEAN_EXITS:
             self._end_soon(0.0)
         elif rank == 0 or code == 130:
             self._end_soon(PEER_GRACE)
@@ -221,6 +226,38 @@ class Supervisor:
         processes.send(self._everyone(), number)
 
     # -- step 5 -------------------------------------------------------------------------------------------------------
+    def _retry(self, devices: list[Device]) -> None:
+        """New attempts for as long as they crash and `run.retries` allows; the devices are kept meanwhile."""
+        for number in range(1, 1 + retrying.retries_of(self.run)):
+            self._sweep()
+            if self.told_to_end or not retrying.broke_off(self.run, self.status):
+                return
+            seconds = retrying.wait_before(number)
+            say(f"the run broke off: attempt {self.status.attempt + 1} begins in {seconds:.0f} s")
+            if not self._stay(seconds):
+                return
+            step = retrying.make_ready(self.run)
+            failures.reserve(self.run)
+            say(f"attempt {self.status.attempt + 1}, by itself, from step {step}")
+            self._forget()
+            self.status = self.status.model_copy(
+                update={
+                    "attempt": self.status.attempt + 1, "ended_at": None, "rank_pids": [], "ranks_ended": [],
+                }
+            )  # fmt: skip
+            self._start(devices)
+            self._watch()
+
+    def _stay(self, seconds: float) -> bool:
+        """Wait. False when the run was asked to stop, or we were told to end, meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.told_to_end or self.run.stop_file.exists():
+                return False
+            self._touch()
+            time.sleep(POLL)
+        return True
+
     def _sweep(self) -> None:
         """End every process of the run that is left, however long the kernel takes; the lock is held until then."""
         start, asked = time.monotonic(), False

@@ -1,13 +1,70 @@
-"""What a model's `config.json` says about it: class, context. Torch-free; loading is `core.models.loading`."""
+"""What a model's `config.json` says about it, and one table of the families that are known by name.
+
+Any causal model of Transformers can be trained; the table holds what its config does not say: which layers get an
+adapter, which chat template suits a base without one, which tokens end an answer. Torch-free; loading is
+`core.models.loading`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from core.errors import ModelError
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+GATED = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+FUSED_GATE = (*ATTENTION, "gate_up_proj", "down_proj")
+GPT = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
+LATENT = (
+    "q_proj",
+    "q_a_proj",
+    "q_b_proj",
+    "kv_a_proj_with_mqa",
+    "kv_b_proj",
+    "o_proj",
+)  # of multi-head latent attention
+
+
+@dataclass(frozen=True)
+class Family:
+    """`targets`: the layers that LoRA adapts, by the last part of their names. `template`: the named chat template for
+    a base without one. `stops`: tokens that end an answer, as far as a vocabulary has them.
+
+    Of a mixture of experts only the attention is adapted: its experts are no linear layers (all of a layer's are one
+    tensor), and a router that learns from few rows forgets how to share out the work.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    targets: tuple[str, ...]
+    template: str = "chatml"
+    stops: tuple[str, ...] = ()
+
+
+FAMILIES = (
+    Family("Llama", ("llama",), GATED, "medicalgpt", ("</s>", "<|eot_id|>", "<|end_of_text|>", "<|im_end|>")),
+    Family("Bloom", ("bloom",), GPT, "bloomz", ("</s>",)),
+    Family("ChatGLM", ("chatglm",), GPT, "chatglm3", ("</s>", "<eop>", "<|user|>", "<|observation|>")),
+    Family("GLM", ("glm", "glm4"), FUSED_GATE, "chatglm3", ("<|endoftext|>", "<|user|>", "<|observation|>")),
+    Family("Baichuan", ("baichuan",), ("W_pack", "o_proj", "gate_proj", "up_proj", "down_proj"), "baichuan2",
+           ("</s>", "<reserved_106>")),
+    Family("Qwen", ("qwen2", "qwen3"), GATED, "chatml", ("<|im_end|>", "<|endoftext|>")),
+    Family("Qwen MoE", ("qwen2_moe", "qwen3_moe"), ATTENTION, "chatml", ("<|im_end|>", "<|endoftext|>")),
+    Family("Mistral", ("mistral", "ministral"), GATED, "llama2", ("</s>",)),
+    Family("Mixtral", ("mixtral",), ATTENTION, "llama2", ("</s>",)),
+    Family("Gemma", ("gemma", "gemma2", "gemma3", "gemma3_text"), GATED, "chatml", ("<eos>", "<end_of_turn>")),
+    Family("Phi-3", ("phi3",), ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), "chatml",
+           ("<|end|>", "<|endoftext|>")),
+    Family("DeepSeek", ("deepseek_v2", "deepseek_v3"), LATENT, "chatml", ("<｜end▁of▁sentence｜>", "<|im_end|>")),
+    Family("GPT-NeoX", ("gpt_neox",), GPT, "alpaca", ("<|endoftext|>",)),
+    Family("SmolLM3", ("smollm3",), GATED, "chatml", ("<|im_end|>",)),
+    Family("OLMo", ("olmo2", "olmo3"), GATED, "chatml", ("<|endoftext|>",)),
+)  # fmt: skip
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 
@@ -53,3 +110,30 @@ def context_length(config: dict[str, Any]) -> int | None:
         if isinstance(inner.get(key), int):
             return int(inner[key])
     return None
+
+
+# -- families ---------------------------------------------------------------------------------------------------------
+def family_of(config: dict[str, Any]) -> Family | None:
+    """The family of a config's model type; None for one that the table does not know."""
+    kinds = (config.get("model_type"), text_config(config).get("model_type"))
+    return next((family for kind in kinds for family in FAMILIES if kind in family.model_types), None)
+
+
+def lora_targets(config: dict[str, Any]) -> tuple[str, ...] | None:
+    """What `lora.targets=all-linear` means for this model; None: every linear layer but the head."""
+    family = family_of(config)
+    if family is not None:
+        return family.targets
+    return ATTENTION if any(text_config(config).get(key) for key in EXPERTS) else None
+
+
+def stop_tokens(config: dict[str, Any]) -> tuple[str, ...]:
+    """Tokens that end an answer in this family's vocabularies; () for a family that is not known."""
+    family = family_of(config)
+    return () if family is None else family.stops
+
+
+def template_for(config: dict[str, Any]) -> str:
+    """The named chat template that suits a base of this family which brings none."""
+    family = family_of(config)
+    return "chatml" if family is None else family.template

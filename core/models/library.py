@@ -15,12 +15,13 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
+from core.disk import link_or_copy
 from core.errors import ModelError
 from core.models import families
 from core.models.runs import find_run, weights_folder
 from core.models.weights import ADAPTER_CONFIG, check_folder, inspect
 from core.records import Record, WeightFile
-from core.rundir import read_record, state_of, write_record
+from core.rundir import RunRef, read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 CARD = "galen.json"
@@ -117,31 +118,78 @@ def write_card(folder: Path, card: ModelCard) -> None:
     write_record(folder / CARD, card)
 
 
+def name_taken(workspace: Workspace, name: str, *, source: str) -> bool:
+    """Whether a model that was not made from `source` bears this name. Raises InputError `name.bad`."""
+    card = read_card(workspace, check_name(name))
+    return (workspace.models_dir / name).exists() and (card is None or card.source != source)
+
+
+def register(workspace: Workspace, folder: Path, name: str, *, source: str, weights: list[WeightFile]) -> ModelCard:
+    """Put the model in `folder`, which a run has made, among the workspace's, without a second copy of its files.
+
+    It outlives the run. Raises InputError `name.bad`, ModelError `model.name_taken`, or as `describe`.
+    """
+    if name_taken(workspace, name, source=source):
+        raise ModelError("model.name_taken", name=name, source="another model")
+    building = workspace.models_dir / f".building-{uuid.uuid4().hex[:8]}"
+    building.mkdir()
+    try:
+        for file in sorted(path for path in folder.iterdir() if path.is_file()):
+            link_or_copy(file, building / file.name)
+        card = describe(folder, name, "folder", source, weights=weights)
+        write_card(building, card)
+        shutil.rmtree(workspace.models_dir / name, ignore_errors=True)  # left by an earlier attempt of the same run
+        building.rename(workspace.models_dir / name)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return card
+
+
 # -- what a user typed ------------------------------------------------------------------------------------------------
-def resolve_base(workspace: Workspace, text: str) -> Path:
+def resolve_base(workspace: Workspace, text: str, *, scoring: bool = False) -> Path:
     """The model folder that `text` names: a model of the workspace, `starter`, a run with a whole model (`RUN`,
     `RUN:best`, …, by id or shown name), a hub id that was fetched, or a local folder.
 
-    Raises InputError `run.bad_reference`; ModelError: each thing that cannot be used says what it is and, where there
-    is one, the command that helps.
+    scoring: it may be a model that scores texts and writes none. Raises InputError `run.bad_reference`; ModelError:
+    each thing that cannot be used says what it is and, where there is one, the command that helps.
     """
     text = text.strip()
     card = _card_of(workspace, text)
     if card is not None:
-        return _checked(card.folder(workspace))
+        return _checked(card.folder(workspace), scoring)
     if text == STARTER:
         raise ModelError("model.no_starter")
     run_model = _run_model(workspace, text)
     if run_model is not None:
-        return _checked(run_model)
+        return _checked(run_model, scoring)
     path = Path(text).expanduser()
     if path.is_dir():
-        return _checked(path.resolve())
+        return _checked(path.resolve(), scoring)
     if path.suffix.lower() == ".gguf" and path.is_file():
         raise ModelError("model.gguf_not_fetched", model=str(path))
     if looks_like_hub_id(text):
         raise ModelError("model.not_fetched", model=text)
     raise ModelError("model.unknown", model=text, **_known(workspace, text))
+
+
+def find_base(workspace: Workspace, text: str) -> RunRef | None:
+    """The run that `text` names as a start; None where it means a model, a folder, or nothing. Models' names win.
+
+    Raises InputError `run.bad_reference`.
+    """
+    text = text.strip()
+    if text == STARTER or _card_of(workspace, text) is not None:
+        return None
+    return find_run(workspace, text)
+
+
+def bottom_of(workspace: Workspace, text: str) -> str:
+    """What the config of the lowest run of a chain names as its base; `text` itself where it is no run."""
+    seen: set[str] = set()
+    while (ref := find_base(workspace, text)) is not None and ref.run not in seen:
+        seen.add(ref.run)
+        text = str((workspace.run(ref.run).config().get("model") or {}).get("base", ""))
+    return text
 
 
 def looks_like_hub_id(text: str) -> bool:
@@ -172,10 +220,10 @@ def _run_model(workspace: Workspace, text: str) -> Path | None:
     return folder
 
 
-def _checked(folder: Path) -> Path:
+def _checked(folder: Path, scoring: bool = False) -> Path:
     check_folder(folder)
     config = families.read_config(folder)
-    if not families.writes_text(config):
+    if not families.writes_text(config) and not scoring:
         raise ModelError("model.not_causal", path=str(folder), architecture=families.architecture(config))
     return folder
 
@@ -193,9 +241,23 @@ def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> l
     folder = str(workspace.models_dir / name)
     found = []
     for run in workspace.runs():
-        base = (run.config().get("model") or {}).get("base")
-        if base in (name, folder) and (not live_only or state_of(run).live):
+        config = run.config()
+        named = {bottom_of(workspace, str((config.get("model") or {}).get("base")))}
+        if live_only:  # a comparison that is over needs its models no more
+            named.update((config.get("models") or {}).get("runs", ()))
+        if named & {name, folder} and (not live_only or state_of(run).live):
             found.append(run.id)
+    return found
+
+
+def children(workspace: Workspace, run: str) -> list[str]:
+    """The ids of queued and working runs that start from this run, and need its files until they have delivered."""
+    found = []
+    for each in workspace.runs():
+        config = each.config()
+        named = [str((config.get("model") or {}).get("base")), *((config.get("models") or {}).get("runs") or ())]
+        if any(text.partition(":")[0] == run for text in named) and state_of(each).live:
+            found.append(each.id)
     return found
 
 

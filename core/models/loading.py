@@ -17,7 +17,7 @@ from core.errors import GalenError, ModelError
 from core.hardware import devices
 from core.models import families
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def resolve_dtype(name: str, device: str) -> torch.dtype:
@@ -32,7 +32,7 @@ def resolve_dtype(name: str, device: str) -> torch.dtype:
         raise ModelError("model.fp16_cpu")
     if name == "bf16" and not has_bf16(device):
         raise ModelError("model.bf16_device", device=device)
-    return DTYPES[name]
+    return TORCH_DTYPES[name]
 
 
 def has_bf16(device: str) -> bool:

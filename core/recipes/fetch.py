@@ -13,7 +13,6 @@ not copied, its card points to it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from core.children import run_child
 from core.configs.stages import FetchConfig
-from core.disk import require_space
+from core.disk import link_or_copy, require_space
 from core.errors import ModelError
 from core.models import starter
 from core.models.library import CARD, STARTER, describe, read_card, write_card
@@ -107,7 +106,7 @@ def _make_hub(source: Source, config: FetchConfig, downloads: Path, building: Pa
     if source.file is not None:
         _convert("gguf", downloads / source.file, building, report)
     elif weight_files(downloads):
-        _gather(downloads, building, _link)  # not moved: should the last steps fail, nothing is downloaded twice
+        _gather(downloads, building, link_or_copy)  # not moved: should the last steps fail, nothing is downloaded twice
     else:
         _rewrite(downloads, building, report)
     return {"licence": plan.get("licence"), "revision": plan.get("commit"), "origin": source.repo}
@@ -126,15 +125,6 @@ def _gather(folder: Path, target: Path, take: Callable[[Path, Path], Any]) -> No
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in left_out and path.suffix != ".py" and not path.name.startswith("."):
             take(path, target / path.name)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for `source`; a copy on file systems that give none (exFAT, some network shares)."""
-    try:
-        os.link(source, target)
-    except OSError:
-        require_space(target.parent, source.stat().st_size)
-        shutil.copy2(source, target)
 
 
 def _convert(kind: str, source: Path, target: Path, report: Report) -> None:

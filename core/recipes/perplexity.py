@@ -1,61 +1,70 @@
-"""perplexity: how surprising a model finds the answers of every row.
+"""perplexity: how surprising a model finds the answers of every row, or every document of a corpus.
 
-    1  read the tokenizer, encode the rows as SFT does (cached): labels on the assistant's turns only
+    1  read the tokenizer, encode the rows (cached): conversations as SFT does, labels on the assistant's turns only;
+       documents whole, as pretraining does, without end marks
     2  load the model, take the fast path if it agrees with the model's own forward
     3  stretch by stretch of the dataset: pack the rows, sum each row's loss over its labels
     4  write the losses beside the keys of the rows, for the step `quality` (`core.data.recipe.losses`)
+    5  of documents: whether they are worth pretraining on (`core.evaluation.worth`)
 
-Run it with `python -m core perplexity model.base=M data.rows=D`. Left out: several devices, and rows other than
-dialogues. A stop keeps nothing.
+Run it with `python -m core perplexity model.base=M data.rows=D`; `data.max_rows=300` is sample enough for a verdict.
+Left out: several devices. A stop keeps nothing.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from core.configs.stages import PerplexityConfig
+from core.data.encode.documents import DocumentEncoder, Heads, encode_documents, plain_text
 from core.data.encode.encoding import EncodedRows, Encoder, encode_dataset
-from core.data.encode.packing import pack
 from core.data.encode.tokenizer import load_tokenizer
+from core.data.files.containers import excerpt
 from core.data.normal import row_key
 from core.data.recipe.losses import Losses
 from core.data.store.library import Dataset, open_dataset
-from core.models.library import resolve_base
-from core.models.loading import load_model, resolve_dtype
+from core.evaluation import worth
+from core.evaluation.perplexity import Sums, sum_rows
+from core.messages import sentence
+from core.models.backbone import load_backbone
+from core.models.loading import resolve_dtype
+from core.models.parents import resolve_parent
+from core.records import Bucket, Measured, WorthIt
 from core.report import RunContext
+from core.rundir import write_record
 from core.training.batching import Pack
 from core.training.fastpath import FusedCausalLM
-
-STRETCH = 32  # rows between two looks at the stop request
+from core.training.perplexity import figures, perplexity
+from core.training.preparing import choose_rows
 
 
 def main(context: RunContext) -> None:
-    """Measure every row of `data.rows`. Raises DataError for rows that are no dialogues, ModelError for the model."""
+    """Measure the rows. Raises DataError for rows of any other kind, ModelError for the model."""
     config = PerplexityConfig.model_validate(context.config.model_dump())
-    report = context.report
+    report, run = context.report, context.run
 
     # 1
-    folder = resolve_base(context.workspace, config.model.base)
-    tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
-    encoder = Encoder(tokenizer, max_length=config.data.max_length, template=config.model.template)
+    parent = resolve_parent(context.workspace, config.model.base)
+    tokenizer = load_tokenizer(parent.tokenizer, trust_remote_code=config.model.trust_remote_code)
     dataset = open_dataset(context.workspace, config.data.rows)
-    report.phase("tokenising", total=len(dataset), unit="row")
-    rows = encode_dataset(
-        dataset,
-        encoder,
-        context.workspace.encoded_dir,
-        on_progress=lambda done, total: report.progress(done),
-        check_stop=report.check_stop,
-    )
+    documents = config.data.as_text or dataset.card.kind == "text"
+    plain = DocumentEncoder(tokenizer, end_mark=False)
+    rows: EncodedRows | Heads
+    if documents:
+        rows = read_documents(context, config, dataset, plain)
+    else:
+        template = config.model.template or parent.template
+        rows = read_dialogues(
+            context, config, dataset, Encoder(tokenizer, max_length=config.data.max_length, template=template)
+        )
 
     # 2
     report.phase("loading")
-    model = load_model(
-        folder,
+    model = load_backbone(
+        parent,
         dtype=resolve_dtype(config.model.dtype, context.device),
         device=context.device,
         attention=config.model.attention,
@@ -63,48 +72,105 @@ def main(context: RunContext) -> None:
     )
     model.requires_grad_(False)
     fused = FusedCausalLM(model)
-    fused.speed_up(Pack.of([rows[int(index)] for index in np.argsort(rows.lengths)[:2]]).to(model.device))
+    typical = np.argsort(rows.lengths)[len(rows) // 4 :][:2]
+    fused.speed_up(Pack.of([rows[int(index)] for index in typical]).to(model.device))
     fused.eval()
 
     # 3
     report.phase("measuring", total=len(rows), unit="row")
-    sums = np.zeros(len(rows), dtype=np.float64)
-    for start in range(0, len(rows), STRETCH):
-        report.check_stop()
-        measure(fused, rows, np.arange(start, min(start + STRETCH, len(rows))), sums, config.data.tokens)
-        report.progress(min(start + STRETCH, len(rows)))
+    sums = sum_rows(
+        fused,
+        rows,
+        plain.token_bytes,
+        tokens=config.data.tokens,
+        check_stop=report.check_stop,
+        on_progress=report.progress,
+    )
 
     # 4
     report.phase("saving")
-    context.run.output.mkdir(parents=True, exist_ok=True)
-    losses = Losses(keys_of(dataset, rows), (sums / rows.label_counts).astype(np.float32), rows.label_counts)
-    losses.write(context.run.output)
-    mean = float(sums.sum() / rows.label_counts.sum())
+    run.output.mkdir(parents=True, exist_ok=True)
+    losses = Losses(keys_of(dataset, rows), (sums.nats / rows.label_counts).astype(np.float32), rows.label_counts)
+    losses.write(run.output)
     middle, worst = np.exp(np.quantile(losses.loss, [0.5, 0.99]))
-    print(f"{dataset.ref}: {len(rows)} rows measured, {len(dataset) - len(rows)} without an answer in reach")
-    print(f"perplexity {math.exp(mean):.1f} over all tokens; of a row {middle:.1f} in the middle, {worst:.1f} at worst")
-    print(f"in a recipe: - do: quality with run: {context.run.id}")
+    print(f"{dataset.ref}: {len(rows)} rows measured")
+    mean, _ = figures(sums.total)
+    print(
+        f"perplexity {perplexity(mean):.1f} over all tokens; of a row {middle:.1f} in the middle, {worst:.1f} at worst"
+    )
+    print(f"in a recipe: - do: quality with run: {run.id}")
+
+    # 5
+    if documents:
+        found = judge(dataset, config.model.base, model.num_parameters(), rows, sums)
+        write_record(run.verdict_file, found)
+        said, remedy = sentence(found.code, found.params)
+        print(f"{found.bits_per_byte:.3f} bits per byte. {said} {remedy}")
 
 
-def measure(
-    fused: FusedCausalLM, rows: EncodedRows, indices: NDArray[np.int64], sums: NDArray[np.float64], tokens: int
-) -> None:
-    """Add up the losses of the rows `indices` into `sums`, at most `tokens` tokens (or one row) at a time."""
-    lengths = rows.lengths[indices].tolist()
-    for places in pack(lengths, tokens, padded=not fused.fast):
-        chosen = indices[places]
-        packed = Pack.of([rows[int(index)] for index in chosen]).to(fused.base.device)
-        losses = fused.losses(packed).double().cpu()
-        row = torch.arange(len(chosen)).repeat_interleave(torch.tensor(packed.row_lengths))
-        total = torch.zeros(len(chosen), dtype=torch.float64)
-        sums[chosen] = total.index_add_(0, row[packed.label_positions.cpu()], losses).numpy()
+def read_documents(context: RunContext, config: PerplexityConfig, dataset: Dataset, encoder: DocumentEncoder) -> Heads:
+    report, chosen = context.report, choose_rows(len(dataset), config.data.max_rows, config.run.seed)
+    report.phase("tokenising", total=len(chosen), unit="row")
+    found = encode_documents(
+        dataset,
+        encoder,
+        context.workspace.encoded_dir,
+        rows=chosen,
+        on_progress=lambda done, total: report.progress(done),
+        check_stop=report.check_stop,
+    )
+    return Heads(found, config.data.max_length)
 
 
-def keys_of(dataset: Dataset, rows: EncodedRows) -> NDArray[np.uint64]:
+def read_dialogues(context: RunContext, config: PerplexityConfig, dataset: Dataset, encoder: Encoder) -> EncodedRows:
+    report, chosen = context.report, choose_rows(len(dataset), config.data.max_rows, config.run.seed)
+    report.phase("tokenising", total=len(chosen), unit="row")
+    return encode_dataset(
+        dataset,
+        encoder,
+        context.workspace.encoded_dir,
+        rows=chosen.tolist(),
+        on_progress=lambda done, total: report.progress(done),
+        check_stop=report.check_stop,
+    )
+
+
+def keys_of(dataset: Dataset, rows: EncodedRows | Heads) -> NDArray[np.uint64]:
     """The key of every measured row's text."""
-    keys = np.zeros(len(rows), dtype=np.uint64)
-    for start in range(0, len(rows), 2000):
-        indices = rows.rows[start : start + 2000].tolist()
-        found = [row_key(dataset.card.kind, row) for row in dataset.take(indices)]
-        keys[start : start + len(found)] = found
-    return keys
+    found = (row_key(dataset.card.kind, row) for few in dataset.stream(np.asarray(rows.rows)) for row in few)
+    return np.fromiter(found, dtype=np.uint64, count=len(rows))
+
+
+def judge(dataset: Dataset, model: str, parameters: int, rows: EncodedRows | Heads, sums: Sums) -> WorthIt:
+    """The verdict on the documents that were measured, with the best and worst predicted ones."""
+    nats, sizes = sums.text
+    bits = worth.bits_per_byte(nats, sizes)
+    code, params = worth.verdict(bits, sizes, parameters)
+    loss, overall = figures(sums.total)
+    best, worst = worth.extremes(bits, sizes)
+
+    def shown(places: list[int]) -> list[Measured]:
+        indices: list[Any] = [int(rows.rows[place]) for place in places]
+        texts = [excerpt(plain_text(dataset.card.kind, row)) for row in dataset.take(indices)]
+        needed = [round(float(bits[place]), 3) for place in places]
+        return [
+            Measured(line=line, excerpt=text, bits_per_byte=figure)
+            for line, text, figure in zip(dataset.lines(indices), texts, needed, strict=True)
+        ]
+
+    return WorthIt(
+        dataset=dataset.ref,
+        model=model,
+        rows=len(rows),
+        tokens=int(rows.label_counts.sum()),
+        bytes=int(sizes.sum()),
+        perplexity=perplexity(loss),
+        bits_per_byte=overall,
+        buckets=[
+            Bucket(low=low, high=high, rows=count, bytes=size) for low, high, count, size in worth.buckets(bits, sizes)
+        ],
+        code=code,
+        params=params,
+        best=shown(best),
+        worst=shown(worst),
+    )

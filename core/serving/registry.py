@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import inspect
+import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from transformers import PreTrainedModel
 from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
 from core.errors import InputError, ModelError
-from core.models.families import context_length, read_config
+from core.models.chain import concatenate
+from core.models.families import context_length, read_config, stop_tokens, template_for
 from core.models.lineage import RunWeights, check_same_base, combined_sha256
 from core.models.loading import load_model
 from core.models.weights import has_tokenizer
@@ -124,9 +127,10 @@ class Registry:
             warnings.simplefilter("always")
             try:
                 # Left to itself, PEFT reads the file onto the first GPU, whatever device the model is on.
-                model = PeftModel.from_pretrained(
-                    share(self._model), str(folder), is_trainable=False, torch_device=str(self._model.device)
-                )
+                with _whole_chain(weights, folder) as place:
+                    model = PeftModel.from_pretrained(
+                        share(self._model), str(place), is_trainable=False, torch_device=str(self._model.device)
+                    )
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 detail = str(error).strip().splitlines()[-1].strip()
                 raise self._mismatch(weights, detail) from error
@@ -143,17 +147,18 @@ class Registry:
         self, name: str, model: Any, tokenizer_folder: Path, base: RunWeights, adapter: RunWeights | None
     ) -> Served:
         tokenizer = load_tokenizer(tokenizer_folder, trust_remote_code=self._trusted)
-        encoder = encoder_for(tokenizer, (adapter or base).template)
         folder = base.model
         assert folder is not None
+        config = read_config(folder)
+        encoder = encoder_for(tokenizer, (adapter or base).template, fallback=template_for(config))
         return Served(
             name=name,
             model=model,
             encoder=encoder,
             tokenizer=tokenizer,
             device=str(next(model.parameters()).device),
-            context=context_length(read_config(folder)),
-            stop_ids=frozenset(encoder.stop_ids) | generation_stops(model),
+            context=context_length(config),
+            stop_ids=frozenset(encoder.stop_ids) | generation_stops(model) | family_stops(config, tokenizer),
             options=last_logits_only(model),
             provenance={
                 "base": base.label,
@@ -166,14 +171,25 @@ class Registry:
         )
 
 
-def encoder_for(tokenizer: Any, template: str | None = None) -> Encoder:
-    """With the named `template`, else the tokenizer's own; ChatML for a base model that was never taught one."""
+@contextmanager
+def _whole_chain(weights: RunWeights, folder: Path) -> Iterator[Path]:
+    """The adapter to lay on the root: `folder`, or where others lie beneath it, all of them as one, for the moment."""
+    if not weights.below:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        concatenate([*weights.below, folder], Path(place), base=str(weights.base))
+        yield Path(place)
+
+
+def encoder_for(tokenizer: Any, template: str | None = None, *, fallback: str = "chatml") -> Encoder:
+    """With the named `template`, else the tokenizer's own; `fallback` for a base model that was never taught one."""
     try:
         return Encoder(tokenizer, template=template)
     except ModelError as error:
         if error.code != "model.no_template":
             raise
-        return Encoder(tokenizer, template="chatml")
+        return Encoder(tokenizer, template=fallback)
 
 
 def share(model: PreTrainedModel) -> PreTrainedModel:
@@ -186,6 +202,13 @@ def last_logits_only(model: Any) -> dict[str, int]:
     """The option that spares the head all positions but the last, for models that have it."""
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
+
+
+def family_stops(config: dict[str, Any], tokenizer: Any) -> frozenset[int]:
+    """The end tokens of the model's family that this tokenizer has as tokens of their own."""
+    known = set(stop_tokens(config))
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(number for number, token in added if token.special and token.content in known)
 
 
 def generation_stops(model: Any) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""The fixed prompts, answered greedily by the model in training: what a domain expert reads between the figures."""
+"""The fixed prompts, answered or continued greedily by the model in training: what an expert reads between figures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,33 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
+from core.data.encode.documents import DocumentEncoder
 from core.data.encode.encoding import Encoder
-from core.training.fastpath import plain_attention
+from core.training.attention import plain_attention
 
 
-@torch.no_grad()
 def answer(
     model: PreTrainedModel | PeftModel, encoder: Encoder, tokenizer: Any, prompt: str, max_new_tokens: int
 ) -> str:
-    """The model's greedy reply to one user message. Every sampling parameter is set: the defaults sample top_k 50."""
+    """The model's greedy reply to one user message."""
+    ids = encoder.prompt_ids([{"role": "user", "content": prompt}])
+    return _greedy(model, tokenizer, ids, encoder.stop_ids, max_new_tokens).strip()
+
+
+def go_on(
+    model: PreTrainedModel | PeftModel, encoder: DocumentEncoder, tokenizer: Any, text: str, max_new_tokens: int
+) -> str:
+    """How the model continues a document that begins with `text`: that text and the rest, greedily."""
+    return text + _greedy(model, tokenizer, encoder.prompt_ids(text), encoder.stop_ids, max_new_tokens)
+
+
+@torch.no_grad()
+def _greedy(
+    model: PreTrainedModel | PeftModel, tokenizer: Any, prompt: list[int], stop_ids: list[int], max_new_tokens: int
+) -> str:
+    """What follows `prompt`. Every sampling parameter is set: the defaults sample top_k 50."""
     base = model.get_base_model() if isinstance(model, PeftModel) else model
-    ids = torch.tensor([encoder.prompt_ids([{"role": "user", "content": prompt}])], device=base.device)
+    ids = torch.tensor([prompt], device=base.device)
     config = GenerationConfig(
         do_sample=False,
         top_k=None,
@@ -26,8 +42,8 @@ def answer(
         temperature=None,
         repetition_penalty=1.0,
         max_new_tokens=max_new_tokens,
-        eos_token_id=encoder.stop_ids,
-        pad_token_id=encoder.stop_ids[0] if encoder.stop_ids else 0,
+        eos_token_id=stop_ids or None,
+        pad_token_id=stop_ids[0] if stop_ids else 0,
     )
     training = model.training
     model.eval()
@@ -36,4 +52,4 @@ def answer(
             out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
     finally:
         model.train(training)
-    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    return str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))

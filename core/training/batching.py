@@ -13,8 +13,9 @@ Labels are shifted here: `label_positions` are the positions whose hidden state 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -22,15 +23,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from core.data.encode.packing import deal, pack, steps_of
+from core.data.encode.encoding import IGNORED
+from core.data.encode.packing import deal, order_of, pack
 
-IGNORED = -100
+Order = Callable[[int, int], np.ndarray]  # (seed, epoch) → row numbers
+Row = Sequence[np.ndarray]
 
 
 class Rows(Protocol):
-    """Encoded rows: `rows[i]` is (input_ids, labels), two int32 arrays of one length.
+    """Encoded rows: `rows[i]` is (input_ids, labels), two integer arrays of one length.
 
-    `lengths` [rows] are their numbers of tokens, `label_counts` [rows] of tokens to be predicted.
+    A row of several documents, none of which sees another, has their lengths as a third array. `lengths` [rows] are
+    the rows' numbers of tokens, `label_counts` [rows] of tokens to be predicted.
     """
 
     @property
@@ -39,38 +43,54 @@ class Rows(Protocol):
     def label_counts(self) -> np.ndarray: ...
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def __getitem__(self, index: int) -> Row: ...
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Rows laid end to end: input_ids and position_ids [1, n]; row_lengths sum to n; label_positions, labels [m]."""
+    """Rows laid end to end: input_ids and position_ids [1, n]; row_lengths sum to n; label_positions, labels [m].
+
+    A row of several documents lies in it as so many rows. `members` are the rows' places among those that were put
+    into packs together.
+    """
 
     input_ids: Tensor
     position_ids: Tensor
     row_lengths: tuple[int, ...]
     label_positions: Tensor
     labels: Tensor
+    members: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Pack:
-        ids = np.concatenate([ids for ids, _ in rows]).astype(np.int64)
+    def of(cls, rows: Sequence[Row], members: Sequence[int] = ()) -> Pack:
+        parts = [part for row in rows for part in _documents(row)]
+        ids = np.concatenate([ids for ids, _ in parts]).astype(np.int64)
         # A row's first token is predicted by nothing, and nothing is predicted across a border.
-        following = np.concatenate([np.append(labels[1:], IGNORED) for _, labels in rows]).astype(np.int64)
-        positions = np.concatenate([np.arange(len(ids)) for ids, _ in rows])
+        following = np.concatenate([np.append(labels[1:], IGNORED) for _, labels in parts]).astype(np.int64)
+        positions = np.concatenate([np.arange(len(ids)) for ids, _ in parts])
         labelled = np.flatnonzero(following != IGNORED)
         return cls(
             input_ids=torch.from_numpy(ids)[None],
             position_ids=torch.from_numpy(positions)[None],
-            row_lengths=tuple(len(ids) for ids, _ in rows),
+            row_lengths=tuple(len(ids) for ids, _ in parts),
             label_positions=torch.from_numpy(labelled),
             labels=torch.from_numpy(following[labelled]),
+            members=tuple(members),
         )
 
     def to(self, device: torch.device) -> Pack:
         tensors = (self.input_ids, self.position_ids, self.label_positions, self.labels)
         ids, positions, label_positions, labels = (tensor.to(device, non_blocking=True) for tensor in tensors)
-        return Pack(ids, positions, self.row_lengths, label_positions, labels)
+        return Pack(ids, positions, self.row_lengths, label_positions, labels, self.members)
+
+
+def _documents(row: Row) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ids, labels, *lengths = row
+    if not lengths:
+        yield ids, labels
+        return
+    borders = np.cumsum(lengths[0])[:-1]
+    yield from zip(np.split(ids, borders), np.split(labels, borders), strict=True)
 
 
 @dataclass(frozen=True)
@@ -86,8 +106,9 @@ class Step:
 class StepSampler(Sampler[list[Step]]):
     """Yields every optimizer step of an epoch, as a batch of one Step.
 
-    All ranks draw the same permutation; the rows of a step are dealt out longest first, each to the rank with the
-    fewest tokens so far. The last step of an epoch may have fewer rows.
+    All ranks draw the same order, a function of (seed, epoch) alone; `order(seed, epoch)` gives another one than the
+    plain permutation: row numbers, each as often as it is to be seen. The rows of a step are dealt out longest first,
+    each to the rank with the fewest tokens so far. The last step of an epoch may have fewer rows.
     """
 
     def __init__(
@@ -99,14 +120,21 @@ class StepSampler(Sampler[list[Step]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        order: Order | None = None,
     ) -> None:
         self.lengths, self.label_counts = lengths, label_counts
+        self.order: Order = order or partial(order_of, len(lengths))
+        self.rows_in_epoch = len(self.order(seed, 0))
         self.rows_per_step, self.seed = rows_per_step, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.rows_per_step)
+        return math.ceil(self.rows_in_epoch / self.rows_per_step)
+
+    @cached_property
+    def tokens_in_epoch(self) -> int:
+        return int(self.lengths[self.order(self.seed, 0)].sum())
 
     @property
     def batch_sampler(self) -> StepSampler:
@@ -117,7 +145,8 @@ class StepSampler(Sampler[list[Step]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[Step]]:
-        for rows in steps_of(len(self.lengths), self.rows_per_step, self.seed, self.epoch):
+        order = self.order(self.seed, self.epoch)
+        for rows in (order[at : at + self.rows_per_step] for at in range(0, len(order), self.rows_per_step)):
             hand = deal(rows, self.lengths, self.world_size)[self.rank]
             yield [Step(hand, int(self.label_counts[rows].sum()), int(self.lengths[rows].sum()), int(rows[0]))]
 
@@ -129,6 +158,6 @@ class Packing:
     capacity: int
     padded: bool = False
 
-    def packs(self, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Pack]:
-        bins = pack([len(ids) for ids, _ in rows], self.capacity, padded=self.padded)
-        return [Pack.of([rows[index] for index in indices]) for indices in bins]
+    def packs(self, rows: Sequence[Row]) -> list[Pack]:
+        bins = pack([len(row[0]) for row in rows], self.capacity, padded=self.padded)
+        return [Pack.of([rows[index] for index in indices], indices) for indices in bins]

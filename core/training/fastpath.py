@@ -13,8 +13,9 @@ synchronised, and nothing says so.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,17 +25,17 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
+from core.data.encode.packing import roomier
 from core.hardware import memory
+from core.training.attention import ATTENTION, plain_attention, set_attention
 from core.training.batching import Pack, Packing
-from core.training.kernels import CausalAttention, FrozenMatrix, LoraLinear, can_repack
+from core.training.kernels import FrozenMatrix, LoraLinear, can_repack
 from core.training.losses import CHUNK, FusedLinearCrossEntropy
+from core.training.weights import load_trained, save_trained
 
-ATTENTION = "galen_rows"
 REPACK_SHARE = 0.25  # of the free memory that copies of the frozen matrices may take
-HARMLESS = {"position_ids", "cache_position", "use_cache", "is_causal", "position_embeddings"}
-SHORT = 512  # rows up to this length keep their attention probabilities (docs/lab.md)
 
 
 class FusedCausalLM(nn.Module):
@@ -42,11 +43,17 @@ class FusedCausalLM(nn.Module):
 
     `autocast` is the dtype of its products where weights are fp32, None where they are computed in their own. `fast`
     False goes through the model's own padded forward. `neftune_alpha` adds NEFTune's noise while training
-    (arXiv 2310.05914): uniform in ±alpha / sqrt(row length × width).
+    (arXiv 2310.05914): uniform in ±alpha / sqrt(row length × width). `label_smoothing` ε trains on (1 − ε) times the
+    label's −log p, and ε times the vocabulary's mean (arXiv 1512.00567); evaluation does not, so that losses compare.
     """
 
     def __init__(
-        self, model: PreTrainedModel | PeftModel, *, autocast: torch.dtype | None = None, neftune_alpha: float = 0.0
+        self,
+        model: PreTrainedModel | PeftModel,
+        *,
+        autocast: torch.dtype | None = None,
+        neftune_alpha: float = 0.0,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -54,6 +61,7 @@ class FusedCausalLM(nn.Module):
         self.fast = False
         self.attention: str = self.base.config._attn_implementation
         self.neftune_alpha = neftune_alpha
+        self.label_smoothing = label_smoothing
         self._frozen_head: FrozenMatrix | None = None
         self._row_lengths: tuple[int, ...] = ()
         if neftune_alpha:
@@ -71,8 +79,12 @@ class FusedCausalLM(nn.Module):
                 total = self._head_loss(hidden, pack.labels)
             else:
                 logits = self._plain_logits(pack)[pack.label_positions]
-                total = F.cross_entropy(logits.float(), pack.labels, reduction="sum")
+                total = self._summed(logits, pack.labels)
         return total / labels_in_step
+
+    def _summed(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.label_smoothing if self.training else 0.0
+        return F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=smoothing)
 
     @torch.no_grad()
     def losses(self, pack: Pack) -> Tensor:
@@ -88,6 +100,12 @@ class FusedCausalLM(nn.Module):
             parts = zip(hidden.split(CHUNK), pack.labels.split(CHUNK), strict=True)
             return torch.cat([F.cross_entropy(head(h).float(), y, reduction="none") for h, y in parts])
 
+    def save(self, tokenizer: Any, folder: Path) -> None:
+        save_trained(self.model, tokenizer, folder)
+
+    def load(self, folder: Path) -> None:
+        load_trained(self.model, folder)
+
     def _casting(self, pack: Pack) -> torch.autocast:
         return torch.autocast(pack.input_ids.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
@@ -102,18 +120,15 @@ class FusedCausalLM(nn.Module):
         return output.last_hidden_state[0]
 
     def _head_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        if self._frozen_head is not None:
+        smoothed = self.label_smoothing and self.training  # the fused loss knows the label only
+        if self._frozen_head is not None and not smoothed:
             return FusedLinearCrossEntropy.apply(hidden.to(self._frozen_head.weight.dtype), self._frozen_head, labels)
         head = self.base.get_output_embeddings()
+        if self._frozen_head is not None:
+            hidden = hidden.to(self._frozen_head.weight.dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(labels), CHUNK):
-            part = slice(start, start + CHUNK)
-            total = total + checkpoint(
-                lambda h, y: F.cross_entropy(head(h).float(), y, reduction="sum"),
-                hidden[part],
-                labels[part],
-                use_reentrant=False,
-            )
+        for few, those in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True):
+            total = total + checkpoint(lambda h, y: self._summed(head(h), y), few, those, use_reentrant=False)
         return total
 
     def _plain_logits(self, pack: Pack) -> Tensor:
@@ -142,11 +157,12 @@ class FusedCausalLM(nn.Module):
     # -- choosing the path --------------------------------------------------------------------------------------------
     def speed_up(self, sample: Pack) -> str | None:
         """Take the fast path if it agrees with the model's own forward on `sample`. Returns why not, or None."""
-        with _stirred(self.model), torch.no_grad():
+        with stirred(self.model), torch.no_grad():
             self.eval()
             plain, labels = row_losses(self._cast_plain(sample), sample)
-            patched = self._switch_on()
+            patched: list[PeftLinear] = []
             try:
+                patched = self._switch_on()
                 with self._casting(sample):
                     head = self.base.get_output_embeddings()
                     difference = (row_losses(head(self._body(sample)), sample)[0] - plain).abs()
@@ -189,22 +205,24 @@ class FusedCausalLM(nn.Module):
         self._frozen_head = None
 
     def packing(self, granted: int) -> Packing:
-        """Packs for the memory of `granted` tokens in a padded batch.
-
-        That memory includes the logits, in the model's dtype and twice in fp32. The fast path has none, so it takes as
-        many more tokens as their activations fit in there.
-        """
+        """Packs for the memory of `granted` tokens in a padded batch. The fast path has no logits and takes more."""
         config = self.base.config.get_text_config()
         width, inner = config.hidden_size, getattr(config, "intermediate_size", None)
         if not self.fast or not isinstance(inner, int):
             return Packing(granted, padded=True)
-        activations = config.num_hidden_layers * (16 * width + 6 * inner) * self.base.dtype.itemsize
-        logits = config.vocab_size * (self.base.dtype.itemsize + 8)
-        return Packing(int(granted * (1 + logits / activations)), padded=self.base.device.type != "cpu")
+        capacity = roomier(
+            granted,
+            layers=config.num_hidden_layers,
+            width=width,
+            inner=inner,
+            vocabulary=config.vocab_size,
+            itemsize=self.base.dtype.itemsize,
+        )
+        return Packing(capacity, padded=self.base.device.type != "cpu")
 
 
 @contextlib.contextmanager
-def _stirred(model: nn.Module) -> Iterator[None]:
+def stirred(model: nn.Module) -> Iterator[None]:
     """Within: adapters that change something. A new one is zero, and a comparison would not see it."""
     fresh = {name: p for name, p in model.named_parameters() if "lora_B" in name}
     kept = {name: p.detach().clone() for name, p in fresh.items()}
@@ -229,97 +247,6 @@ def row_losses(logits: Tensor, pack: Pack) -> tuple[Tensor, Tensor]:
     count = torch.bincount(row, minlength=len(lengths))
     labelled = count > 0
     return total[labelled] / count[labelled], count[labelled]
-
-
-# -- attention --------------------------------------------------------------------------------------------------------
-def set_attention(model: PreTrainedModel, name: str) -> None:
-    """Switch the attention kernel. Raises ValueError where the model has one of its own that cannot be switched."""
-    model.set_attn_implementation(name)
-    if model.config._attn_implementation != name:
-        raise ValueError("the model does not fetch its attention by name")
-
-
-@contextlib.contextmanager
-def plain_attention(model: PreTrainedModel, stock: str = "sdpa") -> Iterator[None]:
-    """Within: the stock kernel with its masks, as generation and padded batches need it."""
-    if model.config._attn_implementation != ATTENTION:
-        yield
-        return
-    set_attention(model, stock)
-    try:
-        yield
-    finally:
-        set_attention(model, ATTENTION)
-
-
-def attend_rows(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    row_lengths: Sequence[int] = (),
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Causal attention within each row of a pack: query [1, h, n, d], key and value [1, g, n, d] → [1, n, h, d].
-
-    The signature is that of Transformers' AttentionInterface. Raises TypeError for what is not computed here, such as
-    soft-capping or sinks: such a model keeps its own path.
-    """
-    given = {name for name, value in others.items() if value is not None and value is not False}
-    unknown = given - HARMLESS
-    if unknown or others.get("is_causal") is False:
-        raise TypeError(f"its attention takes {', '.join(sorted(unknown)) or 'no causal mask'}")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if torch.is_autocast_enabled(query.device.type):  # rotary embeddings may have left fp32 behind
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    with torch.autocast(query.device.type, enabled=False):
-        if query.device.type == "cpu":
-            out = _by_row(query[0], key[0], value[0], scale, dropout, sliding_window, row_lengths)
-        else:
-            out = _padded(query[0], key[0], value[0], scale, dropout, sliding_window, row_lengths)
-    return out.transpose(0, 1).unsqueeze(0), None
-
-
-def _by_row(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float, window: int | None, lengths: Sequence[int]
-) -> Tensor:
-    outputs = []
-    for q_row, k_row, v_row in zip(*(t.split(list(lengths), 1) for t in (q, k, v)), strict=True):
-        length = q_row.shape[1]
-        if length <= SHORT and not dropout and (window is None or length <= window):
-            outputs.append(CausalAttention.apply(q_row, k_row, v_row, scale))
-        else:
-            outputs.append(_sdpa(q_row[None], k_row[None], v_row[None], scale, dropout, window)[0])
-    return torch.cat(outputs, 1)
-
-
-def _padded(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float, window: int | None, lengths: Sequence[int]
-) -> Tensor:
-    """On a GPU one padded call beats many small ones; the padding stays inside the attention."""
-    padded = [pad_sequence(t.transpose(0, 1).split(list(lengths)), batch_first=True).transpose(1, 2) for t in (q, k, v)]
-    out = _sdpa(*padded, scale, dropout, window).transpose(1, 2)  # [rows, longest, h, d]
-    return torch.cat([row[:length] for row, length in zip(out, lengths, strict=True)]).transpose(0, 1)
-
-
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float, window: int | None) -> Tensor:
-    """Causal; right padding needs no mask, because nothing before it looks at it. q [b, h, n, d]."""
-    length = q.shape[2]
-    mask = None
-    if window is not None and window < length:
-        distance = torch.arange(length, device=q.device)[:, None] - torch.arange(length, device=q.device)[None]
-        mask = (distance >= 0) & (distance < window)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale, enable_gqa=True
-    )
-
-
-AttentionInterface.register(ATTENTION, attend_rows)
 
 
 # -- LoRA -------------------------------------------------------------------------------------------------------------

@@ -81,16 +81,17 @@ class LoraLinear(Function):
 class CausalAttention(Function):
     """Causal softmax attention of one row, with grouped key/value heads and without repeating them.
 
-    q [h, n, d], k and v [g, n, d] with h a multiple of g. PyTorch's CPU flash kernel takes 2 to 6 times as long for
-    rows up to 512 tokens in bf16 (docs/lab.md). The probabilities are kept for the backward pass: for short rows only.
+    q [h, m, d], k and v [g, n, d] with h a multiple of g; the m ≤ n queries are those of the row's last m tokens.
+    PyTorch's CPU flash kernel takes 2 to 6 times as long for rows up to 512 tokens in bf16 (docs/lab.md). The
+    probabilities are kept for the backward pass: for short rows only.
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         heads, length, width = q.shape
         groups = k.shape[0]
-        folded = q.reshape(groups, -1, width)  # [g, (h/g)·n, d]: the query heads of one group, below each other
-        mask = causal_mask(length, heads // groups, q.dtype, q.device)
+        folded = q.reshape(groups, -1, width)  # [g, (h/g)·m, d]: the query heads of one group, below each other
+        mask = causal_mask(length, k.shape[1], heads // groups, q.dtype, q.device)
         scores = torch.baddbmm(mask.expand(groups, -1, -1), folded, k.transpose(1, 2), alpha=scale)
         probs = torch.softmax(scores, -1)
         ctx.save_for_backward(folded, k, v, probs)
@@ -110,15 +111,17 @@ class CausalAttention(Function):
         return grad_q, grad_k, grad_v, None
 
 
-_masks: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
+MASK_BYTES = 64_000_000  # of masks that are kept: a pack of short documents has one for each of its lengths
+_masks: dict[tuple[int, int, int, torch.dtype, torch.device], Tensor] = {}
 
 
-def causal_mask(length: int, repeats: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[1, repeats·length, length] of 0 and -inf; the last few are kept, because layers share them."""
-    key = (length, repeats, dtype, device)
+def causal_mask(queries: int, keys: int, repeats: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[1, repeats·queries, keys] of 0 and -inf for the last `queries` of `keys` tokens; the last few masks are kept,
+    because layers share them."""
+    key = (queries, keys, repeats, dtype, device)
     if key not in _masks:
-        while len(_masks) >= 16:
+        while sum(mask.nbytes for mask in _masks.values()) > MASK_BYTES:
             _masks.pop(next(iter(_masks)))
-        mask = torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu_(1)
+        mask = torch.full((queries, keys), float("-inf"), dtype=dtype, device=device).triu_(1 + keys - queries)
         _masks[key] = mask.repeat(1, repeats, 1)
     return _masks[key]

@@ -2,7 +2,7 @@
 
     1  A data loader item is one whole optimizer step of this rank (`batching`); `training_step` runs its packs.
     2  After each step, the ranks agree on whether to stop.
-    3  At evaluation points: loss over the held-out rows, and the fixed prompts answered.
+    3  At evaluation points: what the evaluator measures on held-out rows, and the fixed prompts answered.
     4  Checkpoints are written to a temporary folder and renamed once whole; the newest `limit` and the best are kept.
 
 What the Trainer offers and this leaves out: its own evaluation loop, rotation, best-model tracking and samplers.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,57 +24,70 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
-from core.configs.stages import SFTConfig
-from core.errors import RunError
+from core.configs.changes import SETTINGS, refused
+from core.configs.schedule import total_steps
+from core.configs.stages import TrainingConfig
+from core.errors import ConfigError, RunError
 from core.report import RunContext
-from core.rundir import Checkpoint, best_checkpoint, flush_folder, read_jsonl, write_json
-from core.training.batching import Pack, Packing, Rows, Step, StepSampler
-from core.training.fastpath import FusedCausalLM
-from core.training.weights import load_trained, save_trained
-
-EVAL_ROWS = 256  # held-out rows that are put into packs at once
-OPTIMIZERS = {"adamw": "adamw_torch_fused", "adafactor": "adafactor", "sgd": "sgd"}
+from core.rundir import Checkpoint, best_checkpoint, flush_folder, read_json, read_jsonl, write_json
+from core.training.batching import Order, Rows, Step, StepSampler
+from core.training.control import StepControl
+from core.training.evaluating import Evaluator, Walk, WalkStopped, merit
+from core.training.failing import anywhere, nan_error
+from core.training.naming import Names, numbers
+from core.training.optimizing import OPTIMIZERS, set_own_rates
+from core.training.pace import Pace
 
 
 @dataclass(frozen=True)
 class StepBatch:
     """One optimizer step of one rank: its packs, and the labels and tokens of the step over all ranks."""
 
-    packs: list[Pack]
+    packs: list[Any]
     labels_in_step: int
     tokens: int
+    rows: list[int]
     weight: float = 1.0
 
 
 class _Steps(Dataset[StepBatch]):
     """Maps a Step to its StepBatch. A rank without rows computes one with weight 0, so that gradients still meet."""
 
-    def __init__(self, rows: Rows, packing: Packing) -> None:
+    def __init__(self, rows: Rows, packing: Any) -> None:
         self.rows, self.packing = rows, packing
 
     def __getitem__(self, step: Step) -> StepBatch:
         chosen = [self.rows[i] for i in step.rows or [step.any_row]]
-        return StepBatch(self.packing.packs(chosen), step.labels, step.tokens, 1.0 if step.rows else 0.0)
+        return StepBatch(self.packing.packs(chosen), step.labels, step.tokens, step.rows, 1.0 if step.rows else 0.0)
 
 
 class StageTrainer(Trainer):
-    """Trains a FusedCausalLM on encoded rows. `answer` maps a prompt to the model's reply, for the fixed prompts."""
+    """Trains an objective (`evaluating.Objective`) on encoded rows of at most `max_length` tokens.
+
+    evaluator: what is measured at evaluation points; None: nothing is held out. answer: maps a prompt to the model's
+    reply, for the fixed prompts; None: it writes no text. order: the rows of each epoch, where not a permutation.
+    names: where training rows come from, for a message that speaks of them.
+    """
 
     def __init__(
         self,
-        model: FusedCausalLM,
+        model: Any,
         context: RunContext,
-        config: SFTConfig,
+        config: TrainingConfig,
         train_rows: Rows,
-        eval_rows: Rows | None,
+        evaluator: Evaluator | None,
         tokenizer: Any,
-        answer: Callable[[str], str],
+        answer: Callable[[str], str] | None = None,
+        *,
+        max_length: int,
+        order: Order | None = None,
+        names: Names = numbers,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.names = tokenizer, names
         self.context, self.config, self.report = context, config, context.report
-        self.train_rows, self.eval_rows, self.answer = train_rows, eval_rows, answer
+        self.train_rows, self.evaluator, self.answer, self.max_length = train_rows, evaluator, answer, max_length
         schedule = config.schedule
         self.sampler = StepSampler(
             train_rows.lengths,
@@ -83,15 +96,24 @@ class StageTrainer(Trainer):
             seed=config.run.seed,
             rank=context.rank,
             world_size=context.world_size,
+            order=order,
         )
-        self.total_steps = schedule.max_steps or math.ceil(len(self.sampler) * schedule.epochs)
+        self.total_steps = total_steps(schedule, len(self.sampler), self.sampler.tokens_in_epoch)
         super().__init__(model=model, args=self._arguments())
-        self.add_callback(_Pace(self))
+        self.add_callback(StepControl(self))
         past, _ = read_jsonl(context.run.metrics_file)
-        self.eval_losses: list[float] = [row["eval_loss"] for row in past if row.get("eval_loss") is not None]
-        self._evaluated: dict[int, float | None] = {}
-        self._last_log = (time.monotonic(), 0)
+        self.merits = [found for row in past if (found := merit(row, config.evaluation)) is not None]
+        self._evaluated: dict[int, dict[str, float]] = {}
+        self.pace = Pace(
+            model,
+            config.tuning.method,
+            np.asarray(train_rows.lengths),
+            trainable_layers=config.tuning.trainable_layers,
+            world_size=context.world_size,
+            writes_text=context.run.stage != "reward",
+        )
         self._save_seconds = 0.0
+        self._rows: list[int] = []  # of the step that is computed
         self.stopped = False
         self.board = _tensorboard(context) if config.logging.tensorboard and context.rank == 0 else None
 
@@ -129,9 +151,17 @@ class StageTrainer(Trainer):
 
     # -- 1: steps -----------------------------------------------------------------------------------------------------
     def get_train_dataloader(self) -> DataLoader[StepBatch]:
-        granted = self.config.schedule.batch_size * self.config.data.max_length
+        granted = self.config.schedule.batch_size * self.max_length
         steps = _Steps(self.train_rows, self.model.packing(granted))
         return DataLoader(steps, batch_sampler=self.sampler, collate_fn=lambda batches: batches[0])
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As the Trainer makes it, and parameters at rates of their own where the objective has such."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if fresh and hasattr(self.model, "own_rates"):
+            set_own_rates(optimizer, self.model.own_rates())
+        return optimizer
 
     def _get_num_items_in_batch(self, batch_samples: list[StepBatch], device: torch.device) -> None:
         """Not asked: a StepBatch knows the labels of its step."""
@@ -153,19 +183,47 @@ class StageTrainer(Trainer):
                     loss = model(pack.to(self.args.device), inputs.labels_in_step) * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
-        if not torch.isfinite(total):
-            raise RunError("run.nan_loss", step=self.state.global_step + 1)
+        self._rows = inputs.rows
+        self._stop_at_nan(bool(torch.isfinite(total)))
         self.state.num_input_tokens_seen += inputs.tokens
+        self.pace.step(inputs.tokens, inputs.labels_in_step)
         return total
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> float:
+        """As the Trainer's. One that is no number ends the run before the weights take the step; fp16's scaler does not
+        take it either, and goes on with a smaller scale."""
+        norm = float(super()._get_grad_norm(model, grad_norm=grad_norm))
+        if self.accelerator.scaler is None:
+            self._stop_at_nan(math.isfinite(norm))
+        return norm
+
+    def _stop_at_nan(self, good: bool) -> None:
+        """Raise on all ranks, naming the rows of the step, where it is not good on any."""
+        if anywhere(not good, self.args.device, self.args.world_size):
+            raise self._nan_error(self.state.global_step + 1, self._rows)
+
+    def _nan_error(self, step: int, rows: list[int]) -> RunError:
+        packing = self.model.packing(self.config.schedule.batch_size * self.max_length)
+        return nan_error(
+            self.model, packing, self.train_rows, rows, self.names,
+            device=self.args.device, run=self.context.run, step=step,
+        )  # fmt: skip
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Into metrics.jsonl, and TensorBoard."""
         if "loss" not in logs:
             return
-        now, tokens = time.monotonic(), self.state.num_input_tokens_seen
-        since, before = self._last_log
-        self._last_log = (now, tokens)
-        self._write({**logs, "tokens": tokens, "tokens_per_second": (tokens - before) / max(now - since, 1e-9)})
+        if hasattr(self.model, "figures"):
+            logs = {**logs, **self.model.figures(self._total)}
+        self._write({**logs, "tokens": self.state.num_input_tokens_seen, **self.pace.figures()})
+
+    def _total(self, sums: Tensor) -> Tensor:
+        """`sums` [n] added over ranks."""
+        if self.args.world_size == 1:
+            return sums
+        everywhere = sums.to(self.args.device)
+        dist.all_reduce(everywhere)
+        return everywhere.cpu()
 
     def _write(self, figures: dict[str, float]) -> None:
         step, epoch = self.state.global_step, self.state.epoch or 0.0
@@ -186,63 +244,60 @@ class StageTrainer(Trainer):
 
     # -- 3: evaluation ------------------------------------------------------------------------------------------------
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Held-out loss per labelled token, over all ranks, and the fixed prompts answered by rank 0.
+        """The evaluator's figures, over all ranks, and the fixed prompts answered by rank 0.
 
-        Asks the loop to save and end when the losses no longer improve.
+        Asks the loop to save and end when what the best is chosen by no longer improves.
         """
         step = self.state.global_step
         if step in self._evaluated:
             return {}
-        figures = {}
-        if self.eval_rows is not None:
-            loss = self._eval_loss(self.eval_rows)
-            if loss is None:  # asked to stop: what is not whole is not recorded
+        figures: dict[str, float] = {}
+        if self.evaluator is not None:
+            try:
+                figures = self._measure(self.evaluator)
+            except WalkStopped:
                 return {}
-            figures["eval_loss"] = loss
-            self.eval_losses.append(loss)
+            self.merits += [found for found in [merit(figures, self.config.evaluation)] if found is not None]
             self._write(figures)
             if self.out_of_patience():
                 self.control.should_save = self.control.should_training_stop = True
-        self._evaluated[step] = figures.get("eval_loss")
-        if self.context.rank == 0:
-            self._answer_prompts(step)
-        self._last_log = (time.monotonic(), self.state.num_input_tokens_seen)
+        self._evaluated[step] = figures
+        if self.context.rank == 0 and self.answer is not None:
+            self._answer_prompts(step, self.answer)
+        self.pace.restart()
         return figures
 
-    def _answer_prompts(self, step: int) -> None:
-        prompts = self.config.evaluation.prompts
-        self.report.phase("answering", total=len(prompts), epoch=self.state.epoch)
+    def _answer_prompts(self, step: int, answer: Callable[[str], str]) -> None:
+        prompts = getattr(self.config.evaluation, "prompts", [])
+        self.report.phase("answering", total=len(prompts), unit="row", epoch=self.state.epoch)
         for done, prompt in enumerate(prompts, 1):
             if self.report.stop_requested():
                 return
-            self.report.sample(step, prompt, self.answer(prompt))
+            self.report.sample(step, prompt, answer(prompt))
             self.report.progress(done)
 
-    @torch.no_grad()
-    def _eval_loss(self, rows: Rows) -> float | None:
-        """Mean −log p(label) over all held-out rows and ranks; None when a rank saw a stop request on the way."""
+    def _measure(self, evaluator: Evaluator) -> dict[str, float]:
+        """The evaluator's figures, over all ranks. Raises WalkStopped."""
+        rank, world_size = self.context.rank, self.context.world_size
         self.model.eval()
-        packing = self.model.packing(self.config.evaluation.batch_size * self.config.data.max_length)
-        mine = range(self.context.rank, len(rows), self.context.world_size)
-        self.report.phase("evaluating", total=len(mine), unit="row", epoch=self.state.epoch)
-        loss, labels, done, left = 0.0, 0, 0, 0
-        for pack in (pack for few in batched(mine, EVAL_ROWS) for pack in packing.packs([rows[i] for i in few])):
-            if self.report.stop_requested():
-                left = 1
-                break
-            loss += self.model(pack.to(self.args.device), 1.0).item()
-            labels += len(pack.labels)
-            done += len(pack.row_lengths)
-            self.report.progress(done)
-        sums = torch.tensor([loss, labels, left], dtype=torch.float64, device=self.args.device)
-        if self.args.world_size > 1:
-            dist.all_reduce(sums)
-        return None if sums[2] else float(sums[0] / sums[1])
+        self.report.phase(
+            "evaluating", total=math.ceil(evaluator.rows / world_size), unit="row", epoch=self.state.epoch
+        )
+        granted = self.config.evaluation.batch_size * self.max_length
+        step = self.state.global_step
+        walk = Walk(self.report, self.args.device, granted, step=step, rank=rank, world_size=world_size)
+        return evaluator(self.model, walk)
 
     def out_of_patience(self) -> bool:
         """Whether the last `patience` evaluations all failed to beat the best one before them."""
-        patience, losses = self.config.evaluation.patience, self.eval_losses
-        return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+        patience, found = self.config.evaluation.patience, self.merits
+        return patience is not None and len(found) > patience and min(found[-patience:]) >= min(found[:-patience])
+
+    def _mark(self, step: int, saved_at: float) -> dict[str, Any]:
+        """What COMPLETE says of the checkpoint at `step`."""
+        figures = self._evaluated.get(step, {})
+        best_by = merit(figures, self.config.evaluation)
+        return {"step": step, "saved_at": saved_at, "eval_loss": figures.get("eval_loss"), "best_by": best_by}
 
     # -- 4: checkpoints -----------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
@@ -250,27 +305,28 @@ class StageTrainer(Trainer):
         step, folder = self.state.global_step, self.context.run.checkpoints
         final, temporary = folder / f"step-{step}", folder / f"tmp-step-{step}"
         if not all(torch.isfinite(p).all() for p in self.model.parameters() if p.requires_grad):
-            raise RunError("run.nan_loss", step=step)
+            raise self._nan_error(step, [])
         self.report.phase("saving", epoch=self.state.epoch)
         if self.context.rank == 0:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
         self.accelerator.wait_for_everyone()
         if self.context.rank == 0:
-            save_trained(self.model.model, self.tokenizer, temporary)
+            self.model.save(self.tokenizer, temporary)
             self.state.save_to_json(str(temporary / "trainer_state.json"))
+            write_json(temporary / SETTINGS, self.config.model_dump(mode="json"))
         self._save_optimizer_and_scheduler(str(temporary))
         self._save_scaler(str(temporary))
         self._save_rng_state(str(temporary))
         self.accelerator.wait_for_everyone()
         if self.context.rank == 0:
             flush_folder(temporary)
-            mark = {"step": step, "saved_at": time.time(), "eval_loss": self._evaluated.get(step)}
-            write_json(temporary / "COMPLETE", mark)
+            write_json(temporary / "COMPLETE", self._mark(step, time.time()))
             temporary.rename(final)
             flush_folder(folder)
             self._prune()
         self._save_seconds = time.monotonic() - started
+        self.pace.restart()
 
     def _prune(self) -> None:
         checkpoints = self.context.run.complete_checkpoints()
@@ -281,12 +337,20 @@ class StageTrainer(Trainer):
                 shutil.rmtree(checkpoint.path)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        load_trained(self.model.model, Path(resume_from_checkpoint))
+        self.model.load(Path(resume_from_checkpoint))
 
     def continue_or_start(self) -> None:
-        """Train from the last whole checkpoint, or from the start; nothing where the last step is done already."""
+        """Train from the last whole checkpoint, or from the start; nothing where the last step is done already.
+
+        Raises ConfigError where the checkpoint was made with settings that must stay (`core.configs.changes`).
+        """
         checkpoints = self.context.run.complete_checkpoints()
         last = checkpoints[-1] if checkpoints else None
+        if last is not None:
+            made_with = read_json(last.path / SETTINGS) or {}
+            problems = refused(made_with, self.config.model_dump(mode="json"), self.context.run.id)
+            if problems:
+                raise ConfigError(problems)
         try:
             if last is not None and self._lacks_evaluation(last):
                 self._evaluate_late(last)
@@ -304,87 +368,20 @@ class StageTrainer(Trainer):
         return step >= self.total_steps or step % every == 0
 
     def _lacks_evaluation(self, checkpoint: Checkpoint) -> bool:
-        return self.eval_rows is not None and checkpoint.eval_loss is None and self._is_evaluation(checkpoint.step)
+        return self.evaluator is not None and checkpoint.eval_loss is None and self._is_evaluation(checkpoint.step)
 
     def _evaluate_late(self, checkpoint: Checkpoint) -> None:
         """A stop came between this checkpoint and its evaluation: make up for it, on the weights it holds."""
-        load_trained(self.model.model, checkpoint.path)
+        self.model.load(checkpoint.path)
         self.state.global_step, self.state.epoch = checkpoint.step, checkpoint.step / len(self.sampler)
         self.evaluate()
-        loss = self._evaluated.get(checkpoint.step)
-        if loss is not None and self.context.rank == 0:
-            mark = {"step": checkpoint.step, "saved_at": checkpoint.saved_at, "eval_loss": loss}
-            write_json(checkpoint.path / "COMPLETE", mark)
+        if self._evaluated.get(checkpoint.step) and self.context.rank == 0:
+            write_json(checkpoint.path / "COMPLETE", self._mark(checkpoint.step, checkpoint.saved_at))
         self.accelerator.wait_for_everyone()
         self.stopped = self.agreed_to_stop()
-
-
-class _Pace(TrainerCallback):
-    """Decides after every step whether to evaluate, save or stop, and tells the progress."""
-
-    def __init__(self, trainer: StageTrainer) -> None:
-        self.trainer = trainer
-        self.began = time.monotonic()
-        self.step_seconds = 0.0
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.trainer._last_log = (time.monotonic(), state.num_input_tokens_seen)
-        self._back_to_training(state)
-
-    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.trainer.report.current_phase != "training":
-            self._back_to_training(state)
-        self.began = time.monotonic()
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> TrainerControl:
-        trainer, config = self.trainer, self.trainer.config
-        step, last = state.global_step, state.global_step >= state.max_steps
-        taken = time.monotonic() - self.began
-        self.step_seconds = taken if not self.step_seconds else 0.9 * self.step_seconds + 0.1 * taken
-        trainer.report.progress(
-            step,
-            epoch=state.epoch,
-            tokens=state.num_input_tokens_seen,
-            step_seconds=taken,
-            save_seconds=trainer._save_seconds,
-            eta_seconds=self.step_seconds * (state.max_steps - step),
-        )
-        if trainer.agreed_to_stop():
-            trainer.stopped = True
-            control.should_save = control.should_training_stop = True
-            return control
-        evaluate = trainer._is_evaluation(step)
-        save = last or (evaluate if config.saving.steps is None else step % config.saving.steps == 0)
-        if evaluate and config.evaluation.keep_best and trainer.eval_rows is not None:
-            save = True  # the best one cannot be delivered unless it was kept
-        control.should_evaluate, control.should_save = evaluate, save
-        control.should_log = control.should_log or last
-        return control
-
-    def _back_to_training(self, state: TrainerState) -> None:
-        self.trainer.report.phase(
-            "training",
-            total=state.max_steps,
-            step=state.global_step,
-            epoch=state.epoch,
-            tokens=state.num_input_tokens_seen,
-            step_seconds=self.step_seconds or None,
-            save_seconds=self.trainer._save_seconds,
-        )
 
 
 def _tensorboard(context: RunContext) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # imported here: it takes a second that most runs need not spend
 
     return SummaryWriter(str(context.run.path / "tensorboard"))
-
-
-def batched(numbers: range, size: int) -> Iterator[range]:
-    return (numbers[start : start + size] for start in range(0, len(numbers), size))
-
-
-def split_rows(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(training, validation) row numbers, both ascending; at least one row is held out when `share` > 0."""
-    held_out = min(count - 1, max(1, round(count * share))) if share > 0 and count > 1 else 0
-    order = np.random.default_rng((seed, 1_000_003)).permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -15,15 +15,19 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from core.models.weights import weight_files
+from core.training.tuning import trains_embeddings
 
 
 def save_trained(model: PreTrainedModel | PeftModel, tokenizer: Any, folder: Path) -> None:
-    """The adapter, or the whole model in the dtypes it is trained in (fp32 wherever it learns) with its tokenizer."""
+    """The adapter, with embeddings and head where these learn, or the whole model in the dtypes it is trained in (fp32
+    wherever it learns) with its tokenizer.
+    """
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), save_embedding_layers=False)
+        model.save_pretrained(str(folder), save_embedding_layers=trains_embeddings(model))
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; the manifest says what this is
     else:
-        model.save_pretrained(str(folder))
+        # Under the names that its parameters have here: published mixtures of experts name each expert apart.
+        model.save_pretrained(str(folder), save_original_format=False)
         tokenizer.save_pretrained(str(folder))
 
 

@@ -17,6 +17,7 @@ import gradio as gr
 
 from core.errors import GalenError
 from core.jobs.store import RunSummary
+from core.models.library import bottom_of
 from core.rundir import State, best_checkpoint
 from core.serving.client import ServerHandle, stream_chat
 from core.serving.session import ensure_server, running_servers, stop_server
@@ -186,10 +187,12 @@ class ChatPage:
         return choices + [(t("chat.which_step", lang, step=point.step), f"step-{point.step}") for point in points]
 
     def choose(self, run_id: str | None, lang: str) -> list[Any]:
-        """After another run was chosen: its weights, and the base that it was trained on."""
+        """After another run was chosen: its weights, and the base at the bottom of its chain."""
         choices = self.weights(run_id, lang)
+        base = ""
         try:
-            base = self.page.workspace.run(run_id or "").config().get("model", {}).get("base")
+            manifest = self.page.workspace.run(run_id or "").manifest()
+            base = manifest.root_base.source if manifest else bottom_of(self.page.workspace, run_id or "")
         except GalenError:
             choices = []
         if not choices:

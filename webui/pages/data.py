@@ -25,7 +25,7 @@ from webui.data_recipe import RecipePart
 from webui.figures import esc
 from webui.inline_work import InlineWork
 from webui.messages import error_text
-from webui.page import QUIET, Page
+from webui.page import QUIET, TRAINING, Page
 from webui.text import t
 
 PICK = """element.addEventListener('click', (e) => {
@@ -115,7 +115,7 @@ class DataPage:
         dataset = self.page.dataset(ref)
         facts = views_data.details(dataset, lang) if dataset is not None else ""
         shown = gr.update(visible=dataset is not None)
-        trains = gr.update(visible=dataset is not None and "sft" in dataset.card.stages)
+        trains = gr.update(visible=dataset is not None and bool(set(TRAINING) & set(dataset.card.stages)))
         return [listed, shown, facts, trains, gr.update(visible=False)]
 
     def opened(self, ref: str, part: str) -> list[Any]:

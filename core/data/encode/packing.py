@@ -66,3 +66,14 @@ def pack(lengths: Sequence[int], capacity: int, *, padded: bool = False) -> list
             bins.append([index])
             room.append(capacity - lengths[index])
     return bins
+
+
+def roomier(granted: int, *, layers: int, width: int, inner: int, vocabulary: int, itemsize: int) -> int:
+    """Tokens that fit, without logits, into the memory of `granted` tokens with them.
+
+    That memory includes the logits, in the model's dtype (`itemsize` bytes) and twice in fp32. A path that has none
+    takes as many more tokens as their activations fit in there. Sizes are the model's; `inner` is its MLP's.
+    """
+    activations = layers * (16 * width + 6 * inner) * itemsize
+    logits = vocabulary * (itemsize + 8)
+    return int(granted * (1 + logits / activations))

@@ -36,12 +36,14 @@ from core.data.encode.marks import (
     pairs,
     unmark,
 )
-from core.data.encode.named import NAMED
+from core.data.encode.named import NAMED, template_text
 from core.data.encode.tokenizer import stop_ids_of
 from core.errors import ModelError
 
 OWN = re.compile("think|thought|reason|tool", re.IGNORECASE)  # tokens that an answer may well hold
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+STOPS = re.compile(r"\{#-?\s*stops:(.*?)-?#\}")  # further tokens that end an answer, in a comment of the template
+KNOWN = ", ".join(NAMED)
 
 
 class RefusedError(Exception):
@@ -80,20 +82,18 @@ class ChatTemplate:
         self._probe()
 
     def _choose(self, tokenizer: Any, name: str | None) -> tuple[str, str]:
-        known = " or ".join(NAMED)
         if name is not None:
             if name not in NAMED:
-                raise ModelError("model.unknown_template", template=name, known=known)
-            added = {token.content for token in tokenizer.added_tokens_decoder.values()}
-            end = "<|im_end|>" if "<|im_end|>" in added else tokenizer.eos_token
-            if not end:
-                raise ModelError("model.no_stop_token", model=self.model)
-            return NAMED[name].replace("END", end), name
+                raise ModelError("model.unknown_template", template=name, known=KNOWN)
+            try:
+                return template_text(name, tokenizer), name
+            except LookupError as error:
+                raise ModelError("model.no_stop_token", model=self.model) from error
         template = tokenizer.chat_template
         if isinstance(template, dict):
             template = template.get("default")
         if not template:
-            raise ModelError("model.no_template", model=self.model, known=known)
+            raise ModelError("model.no_template", model=self.model, known=KNOWN)
         return template, "tokenizer"
 
     # -- rendering ----------------------------------------------------------------------------------------------------
@@ -227,7 +227,8 @@ class ChatTemplate:
         self._added = any_of(contents)
         self.eos: str | None = tokenizer.eos_token
         configured = {added[token_id].content for token_id in stop_ids_of(Path(self.model)) if token_id in added}
-        self.stops = configured | ({self.eos} if self.eos else set())
+        named = {stop for comment in STOPS.findall(self.source) for stop in comment.split()} & contents
+        self.stops = configured | named | ({self.eos} if self.eos else set())
         self._closers: set[str] = set()
         special = {token.content for token in added.values() if token.special}
         self._protect(special | {content for content in contents if content in self.source}, special | self.stops)
@@ -251,7 +252,7 @@ class ChatTemplate:
         self.opening = marked.rpartition(TURN_END)[2]
 
     def _unfit(self, code: str, error: RefusedError) -> ModelError:
-        return ModelError(code, model=self.model, detail=str(error), known=" or ".join(NAMED))
+        return ModelError(code, model=self.model, detail=str(error), known=KNOWN)
 
     def _probe(self) -> None:
         """Render one turn and two; learn from them what ends a turn and which tokens mark turns."""

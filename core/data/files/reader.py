@@ -20,6 +20,7 @@ import orjson
 
 from core.data.files import containers, lines
 from core.data.files.containers import BATCH_BYTES, BOM, MAX_ROW_BYTES, Batch, Raw
+from core.data.files.foreign import AsUTF8, foreign
 from core.errors import DataError, Problem
 
 Gather = Callable[[Iterable[Raw]], Iterator[Raw]]
@@ -28,12 +29,7 @@ Progress = Callable[[int, int], None]  # (bytes read, bytes in the file)
 HEAD_BYTES = 65_536
 FEW = 100  # of so many bytes of a text, one may be zero
 FIRST_BYTES = 1 << 18  # read at once by whoever wants only the first rows
-WIDE_MARKS = {
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
+WIDEST_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")  # of UTF-32
 BY_NAME = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv",
     ".parquet": "parquet", ".txt": "txt", ".text": "txt",
@@ -48,18 +44,22 @@ LINES: dict[str, lines.Lines] = {"jsonl": lines.jsonl_lines, "txt": lines.txt_li
 
 @dataclass
 class Source:
-    """A file that can be read. `notes` are worth saying, but make no row unusable. `found` tells whether it changed."""
+    """A file that can be read. `notes` are worth saying, but make no row unusable. `found` tells whether it changed.
+
+    `encoding`: that of its text where it is not UTF-8.
+    """
 
     path: Path
     container: str
     gzipped: bool
+    encoding: str = ""
     notes: list[Problem] = field(default_factory=list)
     found: tuple[int, int] = (0, 0)  # size in bytes, time of the last change in ns
 
     @property
     def of_lines(self) -> bool:
         """Whether any stretch of whole lines can be read without what stands before it."""
-        return self.container in LINES and not self.gzipped
+        return self.container in LINES and not self.gzipped and not self.encoding
 
     def batches(
         self, on_progress: Progress | None = None, size: int = BATCH_BYTES, gather: Gather | None = None
@@ -79,6 +79,8 @@ class Source:
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=file) if self.gzipped else file)
             if self.of_lines:  # not beyond what was there when it was opened: somebody may be writing to it
                 stream = cast(BinaryIO, _Part(file, total))
+            if self.encoding:
+                stream = io.BufferedReader(AsUTF8(stream, self.encoding))
             last = 0
             try:
                 for batch in self._batches(stream, size):
@@ -163,9 +165,14 @@ def open_source(path: Path) -> Source:
         raise DataError("data.unreadable", file=path.name) from error
     if not head.removeprefix(BOM).strip() and len(head) < HEAD_BYTES:
         raise DataError("data.empty_file", file=path.name)
+    encoding = _encoding(path, head)
+    if encoding:
+        head = io.BufferedReader(AsUTF8(io.BytesIO(head), encoding)).read()
     container = _container(path, head)
-    source = Source(path, container, gzipped, found=_state(path))
-    if head.startswith(BOM):
+    source = Source(path, container, gzipped, encoding, found=_state(path))
+    if encoding:
+        source.notes.append(Problem("data.read_as", {"encoding": encoding}))
+    elif head.startswith(BOM):
         source.notes.append(Problem("data.bom"))
     if container == "csv":
         twice = containers.repeated_columns(head)
@@ -186,16 +193,18 @@ def _head(path: Path) -> tuple[bytes, bool]:
             raise DataError("data.gzip_broken") from error
 
 
+def _encoding(path: Path, head: bytes) -> str:
+    """The encoding of a text that is not UTF-8; "" for UTF-8 and for files that are no text."""
+    if head.startswith(WIDEST_MARKS):
+        raise DataError("data.wide_encoding", file=path.name, encoding="UTF-32")
+    return "" if head.startswith(b"PAR1") else foreign(head)
+
+
 def _container(path: Path, head: bytes) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     named = BY_NAME.get(suffixes[-1]) if suffixes else None
     if head.startswith(b"PAR1"):
         return "parquet"
-    for mark, encoding in WIDE_MARKS.items():
-        if head.startswith(mark):
-            raise DataError("data.wide_encoding", file=path.name, encoding=encoding)
-    if b"\0" in head and (wide := _wide(head)):
-        raise DataError("data.wide_encoding", file=path.name, encoding=wide)
     if named == "parquet" or _binary(head):
         raise DataError("data.unknown_container", file=path.name)
     if named in ("csv", "txt"):
@@ -208,15 +217,6 @@ def _container(path: Path, head: bytes) -> str:
     if named is None:
         raise DataError("data.unknown_container", file=path.name)
     return "jsonl"
-
-
-def _wide(head: bytes) -> str:
-    """UTF-16 without its mark: every other byte of the signs that JSON and CSV are made of is zero."""
-    for encoding in ("UTF-16LE", "UTF-16BE"):
-        text = head[: len(head) // 2 * 2].decode(encoding, errors="replace")
-        if "\0" not in text and sum(text.count(sign) for sign in ' ",:\n') * 20 > len(text) > 1:
-            return encoding
-    return ""
 
 
 def _binary(head: bytes) -> bool:

@@ -19,8 +19,8 @@ from core.data.kinds import Kind, Row
 from core.data.shapes import choices as choice
 from core.data.shapes import compared as preference
 from core.data.shapes import dialogues as dialogue
+from core.data.shapes import documents, trees
 from core.data.shapes import translations as parallel
-from core.data.shapes import trees
 from core.data.shapes.dialogues import ANSWERS
 from core.errors import DataError, Problem
 
@@ -206,5 +206,9 @@ SHAPES: tuple[Shape, ...] = (
     # questions alone, and plain text
     Shape("prompt", "prompt", (("prompt", "query"),), "prompt, and no answer", dialogue.prompt("prompt", "query")),
     Shape("text", "text", (("text",),), "text", dialogue.text),
+    Shape("text-paragraphs", "text", (("text",),), "text: a document ends at a blank line", dialogue.text,
+          gather=documents.paragraphs, detected=False),
+    Shape("text-file", "text", (("text",),), "text: the whole file is one document", dialogue.text,
+          gather=documents.whole, detected=False),
 )  # fmt: skip
 FAMILIAR = tuple(shape for shape in SHAPES if shape.name in ("alpaca", "sharegpt", "preference", "text"))

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from core.data.kinds import Kind, Row
 from core.records import Record
 from core.rundir import read_record
 
 GROUP_ROWS = 2000
+Numbers = NDArray[np.int64]
 
 META: list[tuple[str, pa.DataType]] = [  # beside the canonical columns of every row
     ("line", pa.int64()), ("source", pa.string()), ("difficulty", pa.float64()), ("score", pa.float64()),
@@ -142,6 +144,22 @@ class Dataset:
         table = self._table(indices, META_NAMES)
         return [] if table is None else [Meta(**row) for row in table.to_pylist()]
 
+    def difficulties(self, indices: Sequence[int]) -> NDArray[np.float64]:
+        """How hard these rows are, as their source said; NaN for a row of which nothing is known."""
+        table = self._table(indices, ["line", "difficulty"])
+        if table is None or "difficulty" not in table.column_names:
+            return np.full(len(indices), np.nan)
+        values: NDArray[np.float64] = table.column("difficulty").to_numpy()
+        return values
+
+    def sources(self, indices: Sequence[int]) -> list[str]:
+        """Where these rows come from; rows without a source of their own are the dataset's."""
+        table = self._table(indices, ["line", "source"])
+        if table is None or "source" not in table.column_names:
+            return [self.name] * len(indices)
+        names: list[str] = table.column("source").fill_null(self.name).to_pylist()
+        return names
+
     def lines(self, indices: Sequence[int]) -> list[int]:
         """On which lines of the source these rows stood."""
         table = self._table(indices, ["line"])
@@ -151,6 +169,17 @@ class Dataset:
         """All rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.rows(start, size)
+
+    def stream(self, indices: Numbers, size: int = 200) -> Iterator[list[Row]]:
+        """The rows with these ascending indices, at most `size` at a time and no more of the file in memory."""
+        names = [field.name for field in SCHEMAS[self.card.kind] if field.name not in META_NAMES]
+        with pq.ParquetFile(self.folder / "data.parquet") as file:
+            for group in np.unique(indices // GROUP_ROWS).tolist():
+                at = group * GROUP_ROWS
+                for batch in file.iter_batches(size, row_groups=[group], columns=names):
+                    first, last = np.searchsorted(indices, [at, at + len(batch)])
+                    yield batch.take(pa.array(indices[first:last] - at)).to_pylist()
+                    at += len(batch)
 
     def dropped(self) -> list[dict[str, Any]]:
         """What is not in it: `{"line", "code", "message", "excerpt", "step", "row", "params"}` a row.

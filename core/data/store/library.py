@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from core.configs.sections import weighted
 from core.data.bring.importing import BadRows, import_file, name_from
 from core.data.store.building import hidden_name
 from core.data.store.dataset import Dataset, DatasetCard, open_version
@@ -66,7 +67,10 @@ def _named_in(config: dict[str, Any]) -> set[Any]:
     """The datasets that a run's config names: for training and evaluation, as inputs of a recipe, in its steps."""
     data, recipe = config.get("data") or {}, config.get("recipe") or {}
     steps = [value for step in recipe.get("steps", ()) for value in step.values() if isinstance(value, str)]
-    own = (data.get("train"), data.get("validation"), data.get("rows"))
+    named = [value if isinstance(value, list) else [value] for value in data.values()]
+    own = [text for values in named for text in values if isinstance(text, str)]
+    own += [weighted(line)[0] for line in data.get("mix") or ()]
+    own.append(str((config.get("words") or {}).get("corpus")))
     return {*own, *(each["dataset"] for each in recipe.get("inputs", ())), *steps}
 
 

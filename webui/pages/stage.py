@@ -1,35 +1,88 @@
-"""The SFT tab: start from a model, a dataset and a preset; the settings; the run panel."""
+"""A training stage's tab: start from a model or a run, a dataset and a preset; the settings; the run panel.
+
+Pretrain, SFT and Reward are this page with another declaration (`STAGE_TABS`): what they have beside it is named there,
+and nothing else here knows one stage from another.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import gradio as gr
 
 from core.configs.files import find_preset, list_presets, save_preset
 from core.errors import GalenError
 from webui import views
-from webui.catalog import Catalog
-from webui.figures import count, size
+from webui.arguments_box import ArgumentsBox
+from webui.catalog import Catalog, Choice
+from webui.figures import count
+from webui.fit_pane import FitPane
 from webui.forms import Form, flat
 from webui.messages import error_text
 from webui.model_shelf import ModelShelf
 from webui.page import Page
+from webui.parents import MODEL, choices
+from webui.pretrain_cards import VocabularyCard, WorthCard
 from webui.run_panel import RunPanel
 from webui.text import t
 
-STAGE = "sft"
-OWN_WORDS = ("model.base", "data.train", "data.validation", "run.name")  # a preset that leaves them open keeps them
+TRAIN = "data.train"
+# A preset that leaves them open keeps them.
+OWN_WORDS = ("model.base", "data.train", "data.mix", "data.validation", "data.general", "run.name")
 
 
-class SFTPage:
+class Card(Protocol):
+    """A part of the page that is built beneath the data picker and wired with the rest."""
+
+    def build(self) -> None: ...
+    def wire(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class StageTab:
+    """What one stage's page has of its own.
+
+    parents: what it usually starts from, first in the picker. intro: a text that stands first. shelf: models are
+    brought in here. datasets: further pickers of the stage's data. cards: small runs beside the main one. views: the
+    inner tabs of the run panel.
+    """
+
+    stage: str
+    parents: tuple[str, ...]
+    intro: str = ""
+    shelf: bool = True
+    datasets: tuple[str, ...] = ("data.validation",)
+    cards: tuple[Callable[[Page, Form], Card], ...] = ()
+    views: tuple[str, ...] = ("samples", "log", "settings", "result")
+
+
+STAGE_TABS = (
+    StageTab(
+        "pretrain",
+        (MODEL, "vocabulary"),
+        intro="pretrain.intro",
+        datasets=("data.validation", "data.general"),
+        cards=(WorthCard, VocabularyCard),
+    ),
+    StageTab("sft", ("pretrain", MODEL)),
+    StageTab("reward", ("sft", MODEL), shelf=False, views=("pairs", "log", "settings", "result")),
+)
+
+
+class StagePage:
     """Holds the tab's components; `build` inside the tab, `wire` after every tab is built."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, tab: StageTab) -> None:
         self.page = page
-        self.form = Form(STAGE, page.labels)
-        self.panel = RunPanel(page, self.form)
-        self.shelf = ModelShelf(page)
+        self.tab = tab
+        self.stage = tab.stage
+        self.form = Form(tab.stage, page.labels)
+        self.panel = RunPanel(page, self.form, tab.views, fit=FitPane(page, self.form))
+        self.arguments = ArgumentsBox(page, self.form)
+        self.cards = [card(page, self.form) for card in tab.cards]
+        self.shelf = ModelShelf(page, "" if tab.stage == "sft" else f"{tab.stage}-") if tab.shelf else None
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
@@ -42,25 +95,31 @@ class SFTPage:
         self.kept = gr.JSON({}, visible=False)
 
     def _start_from(self) -> None:
-        labels = self.page.labels
+        labels, stage, intro = self.page.labels, self.stage, self.tab.intro
         with gr.Column(elem_classes=["card"]):
             labels.html(lambda lang: views.title(t("form.setup", lang)), elem_classes=["bare"])
+            if intro:
+                labels.html(lambda lang: views.intro(t(intro, lang)), elem_classes=["bare"])
             with gr.Column(elem_classes=["fields"]):
                 self.form.place("model.base")
-            self.shelf.build()
+            if self.shelf is not None:
+                self.shelf.build()
             with gr.Column(elem_classes=["fields"]):
-                self.form.place("data.train")
+                self.form.place(TRAIN)
             self.data_note = gr.HTML("", elem_classes=["bare"])
-            self.to_data = labels.button("form.to_data", visible=False, elem_id="to-data")
+            self.to_data = labels.button("form.to_data", visible=False, elem_id=f"{stage}-to-data")
+            for card in self.cards:
+                card.build()
             with gr.Column(elem_classes=["fields"]):
                 self.preset = labels.field(
                     gr.Dropdown, "form.preset", info="form.preset_help", choices=[], value="",
-                    allow_custom_value=True, interactive=True, elem_id="preset", elem_classes=["field", "wide"],
+                    allow_custom_value=True, interactive=True, elem_id=f"{stage}-preset",
+                    elem_classes=["field", "wide"],
                 )  # fmt: skip
 
     def _settings(self) -> None:
-        labels = self.page.labels
-        with gr.Column(elem_classes=["card", "settings"], elem_id="sft-settings"):
+        labels, stage = self.page.labels, self.stage
+        with gr.Column(elem_classes=["card", "settings"], elem_id=f"{stage}-settings"):
             with gr.Row(elem_classes=["settings-bar"]):
                 labels.html(lambda lang: views.title(t("form.settings", lang)), elem_classes=["bare"])
                 self.advanced = labels.field(
@@ -73,11 +132,14 @@ class SFTPage:
                 )
             self.form.sections(skip=("run",))
             self.form.section("run")
+            self.arguments.build()
             with gr.Row(elem_classes=["preset-save"]):
                 self.preset_name = labels.field(
                     gr.Textbox, "form.preset_name", lines=1, max_lines=1, interactive=True, elem_classes=["field"]
                 )
-                self.preset_save = labels.button("form.preset_save", elem_classes=["slim"], elem_id="preset-save")
+                self.preset_save = labels.button(
+                    "form.preset_save", elem_classes=["slim"], elem_id=f"{stage}-preset-save"
+                )
             self.preset_note = gr.HTML("", elem_classes=["bare"])
 
     # -- wiring -------------------------------------------------------------------------------------------------------
@@ -94,35 +156,48 @@ class SFTPage:
             [self.preset_note, self.preset, self.panel.marked, *form.components],
             show_progress="hidden",
         )
-        self.advanced.change(None, self.advanced, None, js="(on) => galen.advanced('sft-settings', on)")
+        self.advanced.change(None, self.advanced, None, js=f"(on) => galen.advanced('{self.stage}-settings', on)")
+        base, train = form.component("model.base"), form.component(TRAIN)
+        more = [form.component(key) for key in self.tab.datasets]
         page.on_catalog(
             self.news,
-            [form.component("model.base"), form.component("data.train"), self.panel.select],
-            [form.component("model.base"), form.component("data.train"), form.component("data.validation"), self.preset,
-             self.panel.select, self.data_note, self.to_data],
-        )  # fmt: skip
-        self.shelf.wire(form.component("model.base"))
+            [base, train, self.panel.select],
+            [base, train, *more, self.preset, self.panel.select, self.data_note, self.to_data],
+        )
+        if self.shelf is not None:
+            self.shelf.wire(base)
+        for part in (self.arguments, *self.cards):
+            part.wire()
 
     def news(self, catalog: Catalog, lang: str, base: str | None, train: str | None, run: str | None) -> list[Any]:
         """Choices of every picker, and what is missing before a first run."""
-        models = [(t("form.model_choice", lang, name=m.name, size=size(m.size)), m.name) for m in catalog.models]
+        offers = self.page.parents.offers(catalog, self.stage, self.tab.parents)
+        models = choices(offers, catalog, lang)
+        first = next((offer.value for offer in offers if offer.legal), None)
         datasets = [
             (t("form.dataset_choice", lang, ref=d.ref, rows=count(len(d))), d.ref)
             for d in catalog.datasets
-            if STAGE in d.card.stages
+            if self.stage in d.card.stages
         ]
         return [
-            gr.update(choices=models) if base or not models else gr.update(choices=models, value=models[0][1]),
+            gr.update(choices=models) if base or first is None else gr.update(choices=models, value=first),
             gr.update(choices=datasets) if train or not datasets else gr.update(choices=datasets, value=datasets[0][1]),
-            gr.update(choices=datasets),
+            *[gr.update(choices=datasets) for _ in self.tab.datasets],
             gr.update(choices=self._preset_choices(lang)),
             self.panel.catalog_updates(lang, run),
-            "" if datasets else views.say(t("form.no_dataset", lang), tone="calm"),
+            self._missing(models, datasets, lang),
             gr.update(visible=not datasets),
         ]
 
+    def _missing(self, models: Sequence[Choice], datasets: Sequence[Choice], lang: str) -> str:
+        """What a first run still needs, in place."""
+        said = [] if datasets else [t("form.no_dataset", lang, what=t(f"form.learns_{self.stage}", lang))]
+        if not models and self.shelf is None:
+            said.insert(0, t("form.models_elsewhere", lang))
+        return views.say(" ".join(said), tone="calm")
+
     def _preset_choices(self, lang: str) -> list[tuple[str, str]]:
-        presets = list_presets(STAGE, self.page.workspace)
+        presets = list_presets(self.stage, self.page.workspace)
         named = [(t("form.preset_own", lang, name=p.name) if p.own else p.name, p.name) for p in presets]
         return [(t("form.preset_none", lang), ""), *named]
 
@@ -130,7 +205,7 @@ class SFTPage:
     def load_preset(self, name: str | None, lang: str) -> list[Any]:
         """The preset's values into the form; model, data and name stay unless the preset sets them."""
         try:
-            values = flat(find_preset(STAGE, name, self.page.workspace).read()) if name else {}
+            values = flat(find_preset(self.stage, name, self.page.workspace).read()) if name else {}
         except GalenError as error:
             return [views.say(*error_text(error, lang)), *[gr.skip()] * len(self.form.keys)]
         # A preset names the starter by its source; the picker knows it by its name.
@@ -142,7 +217,7 @@ class SFTPage:
     def save_preset(self, name: str, lang: str, *values: Any) -> list[Any]:
         read = {key: value for key, value in self.form.read(values).items() if key != "run.name"}
         try:
-            preset = save_preset(STAGE, (name or "").strip(), read, self.page.workspace)
+            preset = save_preset(self.stage, (name or "").strip(), read, self.page.workspace)
         except GalenError as error:
             keys = self.form.marked(error.problems)
             note = views.say(*error_text(error, lang))

@@ -1,0 +1,124 @@
+"""Sections of the stages that make no training: vocabulary, merge, evaluate, score."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from core.configs.sections import Section, lines_of, setting
+
+STARTING = "A finished run, a model of the workspace, a local folder, or a hub id that was fetched."
+
+
+class Base(Section):
+    base: str = setting(..., STARTING, min_length=1)
+    trust_remote_code: bool = setting(
+        False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
+    )
+
+
+class Words(Section):
+    """Where the new tokens come from."""
+
+    corpus: str | None = setting(None, "Learn frequent units from this dataset or file.")
+    list: str | None = setting(None, "A text file with one word a line; learnt words come after it.")
+    unit: Literal["characters", "words", "pieces"] = setting(
+        "words",
+        "What is learnt. characters: single characters that the tokenizer cuts into bytes. words: these and words. "
+        "pieces: whatever saves most tokens, as a tokenizer of its own would learn it.",
+    )
+    size: int = setting(2000, "New tokens at most.", ge=1, le=200_000)
+    min_count: int = setting(5, "How often a unit must occur in the corpus.", ge=1)
+    max_length: int = setting(8, "Characters a unit may have.", ge=1, le=64)
+    max_rows: int | None = setting(None, "Learn from this many rows only, chosen by the seed.", ge=1, advanced=True)
+
+
+class Merged(Section):
+    base: str = setting(..., "The run whose adapters are merged into their base.", min_length=1)
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
+        "auto", "Number format of the merged weights. auto: that of the base's own files."
+    )
+    folder: str = setting(
+        "", "Name of the merged model in the workspace. Empty: it stays in the run, and is listed by it.", max_length=80
+    )
+    shard_size: str = setting(
+        "4GB", "Size of one weight file at most.", pattern=r"^\d+(\.\d+)? ?[KMG]B$", advanced=True
+    )
+    trust_remote_code: bool = setting(
+        False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
+    )
+
+
+class Compared(Section):
+    runs: list[str] = setting(
+        ..., "Runs and models, one a line: each is a row of the table. A base and what was made of it.", min_length=1,
+        max_length=16,
+    )  # fmt: skip
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
+        "auto", "Number format of the weights. auto: bf16 where the device computes in it, else fp32."
+    )
+    template: str | None = setting(None, "A named chat template for models that have none.", advanced=True)
+    trust_remote_code: bool = setting(
+        False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
+    )
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        return lines_of(value)
+
+
+class Tests(Section):
+    """What the models are asked. At least one of them."""
+
+    rows: list[str] = setting(
+        [],
+        "Datasets or files, one a line. Documents and conversations give loss and perplexity, preference pairs give "
+        "pair accuracy.",
+    )
+    prompts: str | None = setting(
+        None, "A file or dataset of prompts that every model answers; plain text: one a line."
+    )
+    max_rows: int | None = setting(500, "Rows of each dataset at most, chosen by the seed. Empty: all.", ge=1)
+    max_length: int = setting(1024, "Tokens of a row that are looked at.", ge=8, le=1_048_576)
+    bad_rows: Literal["stop", "drop"] = setting(
+        "stop", "Rows that cannot be used: stop before the start and list them, or drop and record them."
+    )
+    tokens: int = setting(4096, "Tokens computed at a time; fewer need less memory.", ge=64, advanced=True)
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        return lines_of(value)
+
+
+class Answers(Section):
+    """How the prompts are answered: greedily unless a temperature is given."""
+
+    max_new_tokens: int = setting(256, "Length limit of an answer, in tokens.", ge=1, le=32768)
+    temperature: float = setting(0.0, "0 always takes the likeliest token.", ge=0, le=5)
+    top_p: float = setting(1.0, "Sample from the likeliest tokens that together have this share.", gt=0, le=1)
+    max_prompts: int | None = setting(50, "Prompts answered at most. Empty: all.", ge=1)
+
+
+class Judge(Section):
+    base: str = setting(..., "A finished reward run, or a folder of a sequence-classification model.", min_length=1)
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
+        "auto", "Number format of the weights. auto: bf16 where the device computes in it, else fp32."
+    )
+    template: str | None = setting(None, "A named chat template for a model that has none.", advanced=True)
+    trust_remote_code: bool = setting(
+        False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
+    )
+
+
+class Scored(Section):
+    rows: str = setting(
+        ...,
+        "A dataset or file of conversations, ranked answers or preference pairs.",
+        min_length=1,
+    )
+    max_rows: int | None = setting(None, "Score only this many rows, chosen by the seed.", ge=1)
+    max_length: int = setting(1024, "Tokens of a question with its answer that are looked at.", ge=8, le=1_048_576)
+    tokens: int = setting(4096, "Tokens computed at a time; fewer need less memory.", ge=64, advanced=True)

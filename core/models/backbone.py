@@ -1,0 +1,81 @@
+"""From a parent to the backbone that a stage trains on: root weights, the chain merged in fp32, cast or quantised once.
+
+Nothing is ever merged into quantised weights (PEFT's merge into NF4 on a CPU ruins the model without a word), and
+nothing is rounded twice: a root is loaded as its files are, or in fp32, and every matrix that the chain changes is
+summed in fp32 before it is cast. Imports torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from core.configs import sections
+from core.models.chain import merge_into
+from core.models.loading import TORCH_DTYPES, load_model
+from core.models.parents import Parent
+from core.models.quantizing import quantize
+from core.models.weights import inspect
+
+
+def load_backbone(
+    parent: Parent,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    attention: str = "auto",
+    quantization: sections.Quantization | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The causal language model that `parent` describes, in eval mode on `device`. Raises ModelError with the reason.
+
+    `dtype` is that of the weights, or with `quantization` that of the products. Where there is a chain, or something to
+    quantise, the weights are put together in main memory first.
+    """
+    print(parent.sentence())
+    quantised = quantization is not None and quantization.kind != "none"
+    prepared = bool(parent.adapters) or quantised
+    model = load_model(
+        parent.folder,
+        dtype=file_dtype(parent.folder, dtype) if parent.adapters else dtype,
+        device="cpu" if prepared else device,
+        attention=attention,
+        trust_remote_code=trust_remote_code,
+    )
+    if parent.adapters:
+        merge_into(model, parent.adapters, dtype)
+        model.to(dtype)
+        # PEFT writes this name into an adapter's config: on the root alone the adapter would be wrong, silently.
+        model.name_or_path = f"backbone-{parent.backbone_id[:16]}"
+    if quantised and quantization is not None:
+        return quantize(model, quantization, dtype, device).eval()
+    return model.to("cpu" if device.startswith("cpu") else device).eval()
+
+
+def file_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype:
+    """In what to load a root so that weights which end in `dtype` are rounded once: as its files are, else fp32."""
+    return dtype if TORCH_DTYPES.get(inspect(folder).dtype) == dtype else torch.float32
+
+
+def save_merged(
+    parent: Parent, adapter: Path, folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = False
+) -> None:
+    """Write the backbone with `adapter` merged into it, and the embeddings and head that it holds, as a model folder.
+
+    Always from the full-precision files, whatever the weights were quantised to in training. Raises as `load_backbone`.
+    """
+    model = load_model(
+        parent.folder, dtype=file_dtype(parent.folder, dtype), device="cpu", trust_remote_code=trust_remote_code
+    )
+    merge_into(model, [*parent.adapters, adapter], dtype, whole=True)
+    model.to(dtype).save_pretrained(str(folder))
+    copy_code(parent.folder, folder)
+
+
+def copy_code(source: Path, target: Path) -> None:
+    """The Python files that a model came with: its config.json names them."""
+    for file in source.glob("*.py"):
+        shutil.copyfile(file, target / file.name)

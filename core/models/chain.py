@@ -1,0 +1,180 @@
+"""A chain of LoRA adapters as one: concatenated into an adapter on the root, or merged into the root's weights.
+
+W + Σ sᵢ Bᵢ Aᵢ is what a chain comes to, whichever of the two is done. One adapter with A = [A₁; A₂; …] and
+B = [s₁B₁ s₂B₂ …], of rank Σ rᵢ and scaling 1, gives just that, with factors in fp32; plain PEFT loads it on the root.
+
+Plain LoRA on linear layers only, as PEFT writes it. Refused: DoRA, biases, layers trained whole beside the adapter, and
+everything else whose sum is no such product. Imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from core.errors import ModelError
+from core.models.weights import ADAPTER, ADAPTER_CONFIG
+from core.rundir import read_json, write_json
+
+PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+FROZEN = ".base_layer.weight"  # a copy that PEFT writes of a head that has an adapter
+SCORE = "score.weight"  # the score head of a reward model lies beside the factors, and is no part of the chain
+HEAD_MODULES = ("classifier", "score")  # what PEFT itself writes as trained whole for SEQ_CLS
+NOT_PLAIN = (
+    "use_dora", "lora_bias", "layer_replication", "trainable_token_indices", "target_parameters",
+    "alora_invocation_tokens", "use_qalora",
+)  # fmt: skip
+PICKING = ("exclude_modules", "layers_to_transform")  # with these, a list of targets does not say it all
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What one adapter adds to one layer: scaling · B A, with a [r, in] and b [out, r], both fp32."""
+
+    a: Tensor
+    b: Tensor
+    scaling: float
+
+    def product(self) -> Tensor:
+        """[out, in], fp32."""
+        return self.scaling * (self.b @ self.a)
+
+
+def read_adapter(folder: Path, *, whole: bool = False) -> dict[str, Factors]:
+    """The factors by the layer's name in the base model. Raises ModelError `chain.not_plain` or `chain.unreadable`.
+
+    whole: the adapter may hold embeddings and head, too, which are passed over.
+    """
+    config = read_json(folder / ADAPTER_CONFIG)
+    if not isinstance(config, dict):
+        raise ModelError("chain.unreadable", path=str(folder), detail=f"{ADAPTER_CONFIG} is missing or torn")
+    _check_plain(folder, config)
+    tensors = load_file(folder / ADAPTER)
+    found = {}
+    for key, a in tensors.items():
+        if key.endswith(A) and key.startswith(PREFIX):
+            name = key.removeprefix(PREFIX).removesuffix(A)
+            b = tensors.get(f"{PREFIX}{name}{B}")
+            if b is None:
+                raise ModelError("chain.unreadable", path=str(folder), detail=f"{name} has no second factor")
+            found[name] = Factors(a.float(), b.float(), _scaling(config, name, a.shape[0]))
+    odd = [key for key in tensors if not key.endswith((A, B, FROZEN)) and key != PREFIX + SCORE]
+    if odd and not whole:
+        raise ModelError("chain.not_plain", path=str(folder), detail=f"it holds {odd[0]}")
+    return found
+
+
+def _check_plain(folder: Path, config: dict[str, Any]) -> None:
+    if config.get("peft_type") != "LORA":
+        raise ModelError("chain.not_plain", path=str(folder), detail=f"it is of the type {config.get('peft_type')}")
+    odd = [key for key in NOT_PLAIN if config.get(key)]
+    odd += ["modules_to_save"] if set(config.get("modules_to_save") or []) - set(HEAD_MODULES) else []
+    if odd or config.get("bias", "none") != "none":
+        raise ModelError("chain.not_plain", path=str(folder), detail=f"it was made with {(odd or ['bias'])[0]}")
+
+
+def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
+    """alpha / rank, or alpha / √rank, with PEFT's own exceptions by layer (`alpha_pattern`)."""
+    patterns = config.get("alpha_pattern") or {}
+    alpha = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), None)
+    alpha = float(config.get("lora_alpha", 1) if alpha is None else alpha)
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+# -- one adapter for the whole chain ----------------------------------------------------------------------------------
+def concatenate(folders: Sequence[Path], target: Path, *, base: str) -> None:
+    """Write the adapters of `folders`, laid on each other in this order, into `target` as one adapter of `base`.
+
+    A layer's rank is the sum of its ranks; layers may differ. Raises as `read_adapter`.
+    """
+    chain = [read_adapter(folder) for folder in folders]
+    names = sorted({name for adapter in chain for name in adapter})
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    for name in names:
+        links = [adapter[name] for adapter in chain if name in adapter]
+        tensors[f"{PREFIX}{name}{A}"] = torch.cat([link.a for link in links], 0).contiguous()
+        tensors[f"{PREFIX}{name}{B}"] = torch.cat([link.scaling * link.b for link in links], 1).contiguous()
+        ranks[name] = sum(link.a.shape[0] for link in links)
+    usual = max(sorted(set(ranks.values())), key=list(ranks.values()).count)
+    others = {name: rank for name, rank in ranks.items() if rank != usual}
+    configs = [read_json(folder / ADAPTER_CONFIG) for folder in folders]
+    config = {key: None if key in PICKING else value for key, value in configs[-1].items()}
+    config.update(
+        base_model_name_or_path=base,
+        target_modules=_targets(configs, names),
+        r=usual,
+        lora_alpha=usual,
+        rank_pattern=others,
+        alpha_pattern=others,
+        use_rslora=False,
+        modules_to_save=None,
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        lora_dropout=0.0,
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, target / ADAPTER, metadata={"format": "pt"})
+    write_json(target / ADAPTER_CONFIG, config)
+
+
+def _targets(configs: Sequence[dict[str, Any]], names: list[str]) -> list[str]:
+    """The layers that any link has: their short names where that says it exactly, else every one in full."""
+    lists = [config.get("target_modules") for config in configs]
+    if any(not isinstance(each, list) for each in lists) or any(c.get(key) for c in configs for key in PICKING):
+        return names
+    return sorted({name for each in lists if each for name in each})
+
+
+# -- into the weights -------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def merge_into(
+    model: PreTrainedModel, folders: Sequence[Path], dtype: torch.dtype | None = None, *, whole: bool = False
+) -> None:
+    """Add the adapters of `folders` to `model`'s weights, each matrix in fp32 and then cast once to `dtype`.
+
+    `model` has the root's weights as they are in its files, or wider, and is not quantised; dtype None keeps that of
+    each. whole: the last adapter may hold embeddings and head, too, which replace the model's. A head that shares its
+    weights with the embeddings gets weights of its own where an adapter changes it alone.
+    Raises ModelError as `read_adapter`, and `chain.other_model` where a layer is missing or of another shape.
+    """
+    chain = [(folder, read_adapter(folder, whole=whole and folder is folders[-1])) for folder in folders]
+    if whole:
+        _replace_embeddings(model, load_file(folders[-1] / ADAPTER))
+    for name in sorted({name for _, adapter in chain for name in adapter}):
+        folder = next(folder for folder, adapter in chain if name in adapter)
+        try:
+            layer = model.get_submodule(name)
+        except AttributeError as error:
+            raise ModelError("chain.other_model", path=str(folder), layer=name) from error
+        weight = layer.weight
+        turned = isinstance(layer, Conv1D)  # GPT-2 keeps its matrices as [in, out]
+        merged = weight.float() if not turned else weight.float().t()
+        for folder, adapter in chain:
+            if name in adapter:
+                factors = adapter[name]
+                if (factors.b.shape[0], factors.a.shape[1]) != tuple(merged.shape):
+                    raise ModelError("chain.other_model", path=str(folder), layer=name)
+                merged = merged + factors.product().to(merged.device)
+        merged = (merged.t() if turned else merged).to(dtype or weight.dtype).contiguous()
+        if layer is model.get_output_embeddings() and weight is model.get_input_embeddings().weight:
+            model.config.tie_word_embeddings = False
+        layer.weight = nn.Parameter(merged, requires_grad=weight.requires_grad)
+
+
+def _replace_embeddings(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:
+    """Put the embeddings and head that an adapter file holds (as `save_embedding_layers` writes them) into `model`."""
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        name = next((name for name, module in model.named_modules() if module is layer), "")
+        trained = tensors.get(f"{PREFIX}{name}.weight")
+        if trained is not None:
+            layer.weight.copy_(trained)

@@ -1,0 +1,242 @@
+"""evaluate: several models on the same rows and prompts, in one table.
+
+    1  draw the rows of every dataset, and the prompts: the same for all models
+    2  model by model: load it, with its chain merged
+    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs
+    4  let it answer the prompts
+    5  after each of these write what there is: the page shows it, and a resumed run goes on from there
+
+Run it with `python -m core evaluate 'models.runs=[M, RUN]' 'data.rows=[D]' data.prompts=P`. A model that cannot be
+measured on a dataset (a reward model on text, a base without a chat template on conversations) gets the reason in its
+place; the run fails only where nothing could be measured at all. Left out: several devices.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from core.configs.stages import EvaluateConfig
+from core.data.store.library import open_dataset
+from core.errors import GalenError, InputError, ModelError
+from core.evaluation import contenders, exams
+from core.evaluation.answers import answer_all, questions
+from core.evaluation.contenders import Contender, Language
+from core.evaluation.exams import Marks, Means, Sitting
+from core.evaluation.notes import Notes
+from core.messages import sentence
+from core.models.loading import resolve_dtype
+from core.records_evaluation import Answering, Cell, Evaluation, Exam, Question, Refusal
+from core.report import RunContext
+from core.training.delivery import device_name
+from core.training.judges import judge_of
+from core.training.preparing import choose_rows
+
+Examiner = Callable[[Sitting, Means], Marks]
+PACKAGES = ("torch", "transformers", "peft", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What stays the same for all models."""
+
+    context: RunContext
+    config: EvaluateConfig
+    dtype: torch.dtype
+    sittings: list[Sitting]
+    notes: Notes
+
+
+def main(context: RunContext) -> None:
+    """Compare `models.runs` on `data.rows` and `data.prompts`. Raises DataError for rows that give no figure."""
+    config = EvaluateConfig.model_validate(context.config.model_dump())
+    report = context.report
+
+    # 1
+    seed, limit = config.run.seed, config.data.max_rows
+    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed) for ref in config.data.rows]
+    asked = ask(context, config)
+    whom = [contenders.find(context.workspace, text) for text in config.models.runs]
+    dtype = resolve_dtype(config.models.dtype, context.device)
+    report.phase("loading")
+    found = Evaluation(
+        models=[each.judged for each in whom],
+        exams=[exam_of(sitting) for sitting in sittings],
+        prompts=config.data.prompts,
+        asked=len(asked),
+        dtype=str(dtype).removeprefix("torch."),
+        device=device_name(context),
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+    )
+    comparison = Comparison(context, config, dtype, sittings, Notes(context.run, found, asked))
+
+    # 2 to 5
+    errors = [error for place, each in enumerate(whom) for error in judge(comparison, place, each)]
+    if errors and not any(cell.figures for cell in found.cells) and not any(each.answers for each in found.answering):
+        raise errors[0]
+    for line in lines(found):
+        print(line)
+
+
+def ask(context: RunContext, config: EvaluateConfig) -> list[Question]:
+    """The prompts, in the order of the file."""
+    if config.data.prompts is None:
+        return []
+    dataset = open_dataset(context.workspace, config.data.prompts)
+    rows = choose_rows(len(dataset), config.generation.max_prompts, config.run.seed)
+    return questions(dataset, rows.tolist())
+
+
+def exam_of(sitting: Sitting) -> Exam:
+    card = sitting.dataset.card
+    return Exam(dataset=sitting.dataset.ref, sha256=card.sha256, kind=card.kind, rows=len(sitting.rows))
+
+
+def judge(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
+    """Everything that is still to be found of one model. Returns the reasons for what there is no figure of."""
+    notes, report = comparison.notes, comparison.context.report
+    if not notes.open_exams(place) and not notes.open_questions(place):
+        return []
+    report.phase("loading" if place == 0 else "switching")
+    report.check_stop()
+    by_kind = judge_reward if contender.judged.kind == "reward" else judge_language
+    try:
+        errors = by_kind(comparison, place, contender)
+    except InputError as error:  # it cannot be loaded: the others still can
+        errors = [error]
+        for exam in notes.open_exams(place):
+            notes.cell(Cell(model=place, exam=exam, refusal=refusal(error)))
+        if notes.open_questions(place):
+            notes.answered(Answering(model=place, refusal=refusal(error)))
+    gc.collect()  # the model's modules refer to each other: its memory is wanted for the next one
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return errors
+
+
+def judge_language(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
+    notes, config = comparison.notes, comparison.config
+    language = contenders.load_language(
+        contender,
+        config.models,
+        device=comparison.context.device,
+        dtype=comparison.dtype,
+        max_length=config.data.max_length,
+    )
+    notes.judged(place, contender.judged)
+    examiner = partial(exams.examine, language)
+    errors = [error for exam in notes.open_exams(place) for error in measure(comparison, place, exam, examiner)]
+    if notes.questions and notes.found.answers_of(place) is None:
+        errors += answer(comparison, place, language)
+    return errors
+
+
+def judge_reward(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
+    notes, config = comparison.notes, comparison.config
+    model = judge_of(
+        contender.parent,
+        contender.judged.text,
+        device=comparison.context.device,
+        dtype=comparison.dtype,
+        max_length=config.data.max_length,
+        template=config.models.template,
+        trust_remote_code=config.models.trust_remote_code,
+    )
+    contender.judged.template = model.encoder.template_name
+    notes.judged(place, contender.judged)
+    examiner = partial(exams.examine_judge, model)
+    errors = [error for exam in notes.open_exams(place) for error in measure(comparison, place, exam, examiner)]
+    if notes.questions and notes.found.answers_of(place) is None:
+        errors.append(ModelError("evaluate.only_scores"))
+        notes.answered(Answering(model=place, refusal=refusal(errors[-1])))
+    return errors
+
+
+def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -> list[GalenError]:
+    """One figure of the table, or the reason why there is none. `examiner`: how this model is measured."""
+    context, config, sitting = comparison.context, comparison.config, comparison.sittings[exam]
+    report = context.report
+    report.phase("measuring", total=len(sitting.rows), unit="row")
+    began = time.monotonic()
+    means = Means(
+        max_length=config.data.max_length,
+        tokens=config.data.tokens,
+        cache=context.workspace.encoded_dir,
+        check_stop=report.check_stop,
+        on_progress=report.progress,
+    )
+    cell = Cell(model=place, exam=exam)
+    try:
+        marks = examiner(sitting, means)
+    except InputError as error:
+        cell.refusal = refusal(error)
+        comparison.notes.cell(cell)
+        report.progress(len(sitting.rows))
+        return [error]
+    cell.rows, cell.left_out, cell.figures, cell.by = marks.rows, marks.left_out, marks.figures, marks.by
+    cell.seconds = time.monotonic() - began
+    comparison.notes.cell(cell)
+    return []
+
+
+def refusal(error: GalenError) -> Refusal:
+    return Refusal(code=error.code, params=error.params)
+
+
+def answer(comparison: Comparison, place: int, language: Language) -> list[GalenError]:
+    """The answers to all prompts that are still open, written as they come."""
+    context, config, notes = comparison.context, comparison.config, comparison.notes
+    report, asked = context.report, notes.open_questions(place)
+    report.phase("answering", total=len(notes.questions), unit="row", step=len(notes.questions) - len(asked))
+    began = time.monotonic()
+    try:
+        replies = answer_all(
+            language.respondent, asked, config.generation,
+            place=place, seed=config.run.seed, tokens=config.data.tokens, check_stop=report.check_stop,
+        )  # fmt: skip
+        for reply in replies:
+            notes.reply([reply])
+            report.progress(len(notes.replies_of(place)))
+    except InputError as error:
+        notes.answered(Answering(model=place, refusal=refusal(error)))
+        return [error]
+    notes.answered(notes.counted(place, time.monotonic() - began))
+    return []
+
+
+def lines(found: Evaluation) -> list[str]:
+    """The table for the log, a line for each figure."""
+    told = []
+    for place, judged in enumerate(found.models):
+        told.append(judged.name)
+        for number, exam in enumerate(found.exams):
+            cell = found.cell(place, number)
+            told.append(f"    {exam.dataset}: {said(cell) if cell is not None else 'not measured'}")
+        replies = found.answers_of(place)
+        if replies is not None:
+            told.append(f"    {found.prompts}: {answered(replies)}")
+    return told
+
+
+def said(cell: Cell) -> str:
+    if cell.refusal is not None:
+        return sentence(cell.refusal.code, cell.refusal.params)[0]
+    figures = cell.figures
+    if "accuracy" in figures:
+        error = figures["accuracy_error"]
+        return f"{figures['accuracy']:.1%} ± {error:.1%} of {cell.rows} pairs in order, by {cell.by}"
+    about = f" ± {figures['loss_error']:.3f}" if "loss_error" in figures else ""
+    predicted = f"loss {figures['loss']:.3f}{about}, perplexity {figures['perplexity']:.4g}"
+    return f"{predicted}, {figures['bits_per_byte']:.3f} bits a byte, {cell.rows} rows"
+
+
+def answered(replies: Answering) -> str:
+    if replies.refusal is not None:
+        return sentence(replies.refusal.code, replies.refusal.params)[0]
+    return f"{replies.answers} answers, {replies.tokens:.0f} tokens on average, {replies.cut_off} cut off at the limit"

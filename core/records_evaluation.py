@@ -1,0 +1,147 @@
+"""What a run of the stage `evaluate` finds, as its files hold it. Torch-free; `core.records` has those of every run.
+
+    output/evaluation.json   Evaluation: who was compared on what, and the figures; rewritten after each of them
+    output/prompts.jsonl     Question: what every model was asked
+    output/answers.jsonl     Reply: one model's answer to one of them, appended as they come
+    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers
+
+Written by `core.evaluation.notes`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from core.records import Record
+
+EVALUATION, PROMPTS, ANSWERS = "evaluation.json", "prompts.jsonl", "answers.jsonl"
+Kind = Literal["language", "reward"]
+EXAM_KINDS = ("text", "messages", "preference")  # the rows that give figures
+
+
+class Refusal(Record):
+    """Why there is no figure: a code of `core.messages` and its parameters."""
+
+    code: str
+    params: dict[str, Any] = {}
+
+
+class Judged(Record):
+    """One model of the comparison. `text` is what the config calls it, `root` the base at the bottom of its chain.
+
+    `identity` is the same for the same weights, `tokenizer` for the same tokenizer; `adapters` of them are merged into
+    the root. `template` is the chat template's name, "" where there is none.
+    """
+
+    text: str
+    name: str
+    kind: Kind = "language"
+    run: str | None = None
+    stage: str | None = None
+    root: str = ""
+    identity: str = ""
+    adapters: int = 0
+    tokenizer: str = ""
+    template: str = ""
+
+
+class Exam(Record):
+    """A dataset that the models were measured on; `rows` of it were drawn."""
+
+    dataset: str
+    sha256: str
+    kind: str
+    rows: int
+
+
+class Cell(Record):
+    """One model on one dataset. `rows` gave figures, `left_out` could not be used by this model; times are seconds.
+
+    Text gives `loss` (nats a token) with its standard error, `perplexity`, `bits_per_byte` and `tokens`. Pairs give
+    `accuracy` (a tie is lost) with its standard error, mean `margin` and `ties`, by the model's score for the answers
+    or, of a language model, by how likely it finds them.
+    """
+
+    model: int
+    exam: int
+    rows: int = 0
+    left_out: int = 0
+    seconds: float = 0.0
+    figures: dict[str, float] = {}
+    by: Literal["score", "likelihood"] | None = None
+    refusal: Refusal | None = None
+
+
+class Answering(Record):
+    """One model's answers in figures: how many, their mean length in tokens, how many were cut off at the limit.
+
+    `unasked` prompts left no room for an answer, or are no conversation that the model's template takes.
+    """
+
+    model: int
+    answers: int = 0
+    tokens: float = 0.0
+    cut_off: int = 0
+    unasked: int = 0
+    seconds: float = 0.0
+    refusal: Refusal | None = None
+
+
+class Evaluation(Record):
+    """`evaluation.json`. Models and exams are referred to by their places in these lists."""
+
+    models: list[Judged]
+    exams: list[Exam] = []
+    cells: list[Cell] = []
+    prompts: str | None = None
+    asked: int = 0
+    answering: list[Answering] = []
+    dtype: str = ""
+    device: str = ""
+    packages: dict[str, str] = {}
+
+    def cell(self, model: int, exam: int) -> Cell | None:
+        return next((cell for cell in self.cells if (cell.model, cell.exam) == (model, exam)), None)
+
+    def answers_of(self, model: int) -> Answering | None:
+        return next((found for found in self.answering if found.model == model), None)
+
+
+class Question(Record):
+    """`prompts.jsonl`: the conversation up to the answer, and the dataset's own answer where it has one."""
+
+    number: int
+    line: int
+    messages: list[dict[str, str]]
+    reference: str | None = None
+
+
+class Reply(Record):
+    """`answers.jsonl`. `end`: why the answer ends, or why there is none (`Answering.unasked`)."""
+
+    model: int
+    number: int
+    text: str = ""
+    tokens: int = 0
+    end: Literal["stop", "length", "too_long", "refused"] = "stop"
+
+
+def evaluation_file(output: Path) -> Path:
+    return output / EVALUATION
+
+
+def prompts_file(output: Path) -> Path:
+    return output / PROMPTS
+
+
+def answers_file(output: Path) -> Path:
+    return output / ANSWERS
+
+
+def table_sheet(output: Path) -> Path:
+    return output / "table.csv"
+
+
+def answers_sheet(output: Path) -> Path:
+    return output / "answers.csv"

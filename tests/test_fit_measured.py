@@ -1,0 +1,79 @@
+"""The estimate beside the peak of whole runs, as the system measured it (resident size, on the CPU)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.configs.files import resolve
+from core.configs.stages import STAGES
+from core.data.store.library import import_file
+from core.fit.estimate import Fit, estimate
+from core.hardware import find
+from core.jobs.pinning import pin
+from core.jobs.supervisor import rank_environment
+from core.rundir import RunDir, write_json
+from core.system import python_command
+from core.workspace import Workspace
+from tests.conftest import build_tokenizer, conversations, write_jsonl
+
+NEAR = 0.25
+
+
+@pytest.fixture(scope="module")
+def middling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of 11 M parameters: large enough that its activations show beside Python and torch."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "middling"
+    tokenizer = build_tokenizer(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
+        num_key_value_heads=2, max_position_embeddings=2048, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def measured(workspace: Workspace, model: Path, folder: Path, *words: str) -> tuple[Fit, int]:
+    """(the estimate of an SFT run of two steps on long rows, the bytes that its process took at most)."""
+    long = conversations(24, turns=24)
+    data = import_file(workspace, write_jsonl(folder / "long.jsonl", long)).ref
+    config = resolve(
+        "sft",
+        overrides=[f"model.base={model}", f"data.train={data}", "devices.use=[cpu:0]", "schedule.max_steps=2",
+                   "data.max_length=512", "data.bad_rows=drop", "evaluation.prompts=[]", "schedule.batch_size=8",
+                   "schedule.gradient_accumulation=1", *words],
+    )  # fmt: skip
+    fit = estimate(config, workspace)
+    run = RunDir.create(workspace.runs_dir, "sft")
+    write_json(run.config_json, pin(workspace, STAGES["sft"], config).model_dump(mode="json"))
+    with open(run.log_file(0), "ab") as log:
+        child = subprocess.Popen(
+            python_command("core.jobs.worker", str(run.path)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=rank_environment(run, find(["cpu:0"]), 0, 1, 0),
+        )  # fmt: skip
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, run.log_file(0).read_text()
+    return fit, usage.ru_maxrss * 1024
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
+@pytest.mark.parametrize(
+    "words",
+    [("model.dtype=fp32",), ("model.dtype=bf16", "tuning.method=full"),
+     ("model.dtype=fp32", "tuning.gradient_checkpointing=true")],
+    ids=["lora", "full", "checkpointing"],
+)  # fmt: skip
+def test_the_estimate_is_near_the_measured_peak(
+    workspace: Workspace, tmp_path: Path, middling_model: Path, words: tuple[str, ...]
+) -> None:
+    fit, peak = measured(workspace, middling_model, tmp_path, *words)
+    assert abs(fit.total - peak) < NEAR * peak, f"{fit.total / 1e6:.0f} MB estimated, {peak / 1e6:.0f} measured: {fit}"

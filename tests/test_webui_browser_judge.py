@@ -1,0 +1,77 @@
+"""Merge and Evaluate in a real Chromium: models chosen, a table that fills, answers beside each other, a file saved."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from core.data.store.library import import_file
+from core.rundir import State, state_of
+from core.workspace import Workspace
+from tests.browser_tools import Page
+from tests.conftest import conversations, write_jsonl
+from tests.models_tools import make_run
+
+pytestmark = pytest.mark.browser
+
+
+def choose(page: Page, key: str, *names: str) -> None:
+    """Pick entries of a picker by what they begin with."""
+    box = f".f-{key.replace('.', '-')} input >> visible=true"
+    for name in names:
+        page.tab.click(box)
+        page.tab.locator(f"[role=option][aria-label^='{name}']").first.click()
+
+
+@pytest.mark.slow
+def test_a_base_and_its_run_are_compared(opened, ready: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    import_file(ready, write_jsonl(tmp_path / "chat.jsonl", conversations(6)))
+    make_run(ready, tiny_model, name="tuned")
+    page = opened("?tab=evaluate")
+    page.tab.click("#evaluate-start")
+    page.tab.wait_for_selector(".f-models-runs.has-error")  # nothing was chosen
+    choose(page, "models.runs", "tiny", "tuned")
+    page.tab.keyboard.press("Escape")
+    choose(page, "data.rows", "chat@")
+    page.tab.keyboard.press("Escape")
+    choose(page, "data.prompts", "chat@")
+    page.fill("generation.max_new_tokens", "4")
+    page.wait_text(".command", "generation.max_new_tokens=4")
+    page.tab.click("#evaluate-start")
+    page.wait_text("#evaluate-head .badge", "Finished")
+    table = page.tab.locator("#evaluate-curves .judge")
+    table.wait_for()
+    assert table.locator("tbody tr").count() == 2
+    assert table.locator("td.best").count() == 3
+    page.tab.wait_for_selector("#evaluate-samples .one-answer")
+    assert (
+        page.tab.locator("#evaluate-samples .sample").first.locator(".one-answer").count() == 3
+    )  # the data's own, too
+    page.tab.click("#evaluate-tab-result-button")
+    with page.tab.expect_download() as saved:
+        page.tab.click("#evaluate-result a >> text=table.csv")
+    rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8-sig"))))
+    assert [row["model"] for row in rows][1] == "tuned"
+    assert not page.tab.is_visible("#evaluate-chat")  # there is nobody to talk to
+    page.reload()
+    page.tab.locator("#evaluate-curves .judge").wait_for()  # the address names the run
+
+
+@pytest.mark.slow
+def test_a_run_is_merged_and_the_proof_shown(opened, ready: Workspace, tiny_model: Path) -> None:
+    trained = make_run(ready, tiny_model, name="tuned")
+    page = opened("?tab=merge")
+    choose(page, "model.base", "tuned")
+    page.wait("() => document.querySelector('#tab-merge-button').ariaSelected === 'true'")
+    page.tab.locator(".f-model-folder input >> visible=true").fill("whole")
+    page.tab.click("#merge-start")
+    page.wait_text("#merge-head .badge", "Finished")
+    page.wait_text("#merge-curves .notice.good", "says what its adapters said")
+    assert page.tab.locator("#merge-curves .probes tbody tr").count() == 5
+    [merged] = [run for run in ready.runs() if run.stage == "merge"]
+    assert state_of(merged) is State.SUCCEEDED
+    assert merged.config()["model"]["base"] == trained.id
+    assert (ready.models_dir / "whole" / "galen.json").is_file()
