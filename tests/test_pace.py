@@ -10,8 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from core.configs import sections
+from core.data.encode.blocks import blocks_of
 from core.models.anatomy import anatomy
 from core.training import pace
+from core.training.batching import squares_of
 from core.training.fastpath import FusedCausalLM
 from core.training.pace import Pace, peak_of, shape_of
 from core.training.tuning import make_trainable
@@ -39,7 +41,7 @@ def test_a_loaded_model_has_the_anatomy_of_its_folder(tiny_model: Path) -> None:
 def test_speed_is_work_over_time_and_ranks(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 102.0, 102.0])
     monkeypatch.setattr(pace.time, "monotonic", lambda: next(clock))
-    meter = Pace(objective(tiny_model, "full"), "full", LENGTHS, world_size=2)
+    meter = Pace(objective(tiny_model, "full"), "full", LENGTHS, LENGTHS**2, world_size=2)
     meter.step(60, 40)
     meter.step(60, 40)
     found = meter.figures()
@@ -51,10 +53,21 @@ def test_speed_is_work_over_time_and_ranks(tiny_model: Path, monkeypatch: pytest
     assert found["mfu"] == pytest.approx(found["tflops"] * 1e12 / meter.peak)
 
 
+def test_what_does_not_see_each_other_is_no_attention() -> None:
+    plan = blocks_of([5, 3, 9], 8, "isolated")
+    assert plan.squares.sum() == sum(int((plan.block(block)[1] ** 2).sum()) for block in range(len(plan)))
+    assert plan.squares.sum() < (plan.block_lengths**2).sum()
+
+    class Rows:
+        lengths = LENGTHS
+
+    assert squares_of(Rows()).tolist() == (LENGTHS**2).tolist()
+
+
 def test_what_has_no_vocabulary_head_is_not_credited_with_one(tiny_model: Path) -> None:
     lora = objective(tiny_model, "lora")
-    assert Pace(lora, "lora", LENGTHS, writes_text=False).costs.label == 0
-    assert Pace(lora, "lora", LENGTHS).costs.label == 4 * anatomy(tiny_model).head_size
+    assert Pace(lora, "lora", LENGTHS, LENGTHS**2, writes_text=False).costs.label == 0
+    assert Pace(lora, "lora", LENGTHS, LENGTHS**2).costs.label == 4 * anatomy(tiny_model).head_size
 
 
 def test_a_peak_is_measured_once() -> None:

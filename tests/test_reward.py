@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from core.configs.files import resolve
 from core.data.store.library import resolve as resolve_data
@@ -215,6 +216,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     start(reward, workspace, tiny_model, data, *words, run=run)
     assert logged(run, "loss") == logged(whole, "loss")
     assert logged(run, "eval_margin") == logged(whole, "eval_margin")
+
+
+def test_a_continued_run_goes_on_with_adapter_and_head(workspace: Workspace, tiny_model: Path, data: Path) -> None:
+    first = start(reward, workspace, tiny_model, data, *LEARN)
+    still = ("lora.start=continue", "optim.learning_rate=1e-12", "schedule.max_steps=1")
+    second = start(reward, workspace, f"{first.id}:last", data, *still)
+    folders = (first.complete_checkpoints()[-1].path, second.output / "adapter")
+    before, after = (load_file(folder / ADAPTER) for folder in folders)
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)
 
 
 def test_the_head_may_have_a_rate_of_its_own(workspace: Workspace, tiny_model: Path, data: Path) -> None:

@@ -34,6 +34,15 @@ def duration(seconds: float | None, lang: str) -> str:
     return t("time.days", lang, n=whole // 86400, h=whole % 86400 // 3600)
 
 
+def roughly(seconds: float, lang: str) -> str:
+    """An estimate, no finer than it is: tens of seconds, minutes, then ten minutes."""
+    if seconds < 90:
+        return t("time.seconds", lang, n=max(10, round(seconds / 10) * 10))
+    if seconds < 3600:
+        return t("time.whole_minutes", lang, n=round(seconds / 60))
+    return duration(round(seconds / 600) * 600, lang)
+
+
 def size(count: float | None) -> str:
     """Bytes in the unit that leaves at most three digits before the point."""
     if count is None:

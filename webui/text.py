@@ -257,7 +257,7 @@ TEXT: dict[str, tuple[str, str]] = {
     "runs.count": ("{shown} of {count} runs", "共 {count} 个运行，显示 {shown} 个"),
     "runs.choose": ("Choose a run in the list.", "在列表中选择一个运行。"),
     "stage.sft": ("SFT", "监督微调"),
-    "stage.pretrain": ("pretraining", "预训练"),
+    "stage.pretrain": ("pretraining", "继续预训练"),
     "stage.reward": ("reward model", "奖励模型"),
     "stage.ppo": ("PPO", "PPO"),
     "stage.evaluate": ("evaluation", "评估"),
@@ -268,6 +268,7 @@ TEXT: dict[str, tuple[str, str]] = {
     # -- units
     "time.seconds": ("{n} s", "{n} 秒"),
     "time.minutes": ("{n} min {s} s", "{n} 分 {s} 秒"),
+    "time.whole_minutes": ("{n} min", "{n} 分钟"),
     "time.hours": ("{n} h {m} min", "{n} 小时 {m} 分"),
     "time.days": ("{n} d {h} h", "{n} 天 {h} 小时"),
     # -- faults of the page itself

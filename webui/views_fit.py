@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import Problem
 from core.fit.estimate import DeviceFit, Fit
 from core.fit.weighing import Rung, Verdict
-from webui.figures import count, duration, esc, size
+from webui.figures import count, esc, roughly, size
 from webui.messages import code_text, problem_text
 from webui.text import has, t
 from webui.text_fields import choice_label, label
@@ -44,7 +44,7 @@ def facts(fit: Fit, lang: str) -> list[str]:
     if fit.steps:
         said.append(t("fit.steps", lang, n=count(fit.steps)))
     if fit.seconds is not None:
-        said.append(t("fit.time", lang, time=duration(fit.seconds, lang)))
+        said.append(t("fit.time", lang, time=roughly(fit.seconds, lang)))
     if fit.disk:
         said.append(t("fit.disk", lang, disk=size(fit.disk), free=size(fit.disk_free)))
     return said

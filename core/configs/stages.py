@@ -126,7 +126,7 @@ class RewardConfig(StageConfig):
     quantization: sections.Quantization = sections.Quantization()
     preference: sections.Preference = sections.Preference()
     schedule: sections.Schedule = sections.Schedule(epochs=1)
-    optim: sections.Optim = sections.Optim(learning_rate=1e-4)
+    optim: sections.Optim = sections.Optim()
     evaluation: sections.Judging = sections.Judging()
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()

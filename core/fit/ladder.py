@@ -12,7 +12,8 @@ ladder is climbed as far as something is clearly smaller, whatever was estimated
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 from core.configs.stages import PretrainConfig, TrainingConfig
@@ -22,6 +23,7 @@ from core.hardware import Device, expand, find
 from core.workspace import Workspace
 
 SHORT = 512  # tokens
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 SPARE_SHARE = 0.5  # of the free memory: with less than this taken, there is room to spare
 MOST_ROWS = 64  # an effective batch is not made larger than this for the sake of the memory
 SMALLER = 0.75  # of what died of memory, by the estimate: what may live
@@ -32,7 +34,7 @@ def rungs(
 ) -> list[Rung]:
     """For a config that takes `total` bytes: the ladder down until something fits, or up where there is room."""
     if verdict != "fits":
-        return _until_it_fits(config, workspace, devices)
+        return _until_it_fits(config, workspace, devices, work.context)
     if total > SPARE_SHARE * min(available(device, devices) for device in devices):
         return []
     larger = _larger_batch(config, workspace, devices), _longer(config, workspace, devices, work)
@@ -57,17 +59,23 @@ def changed(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     return cast(TrainingConfig, type(config).model_validate(data))
 
 
-def _until_it_fits(config: TrainingConfig, workspace: Workspace, devices: Sequence[Device]) -> list[Rung]:
+def _until_it_fits(
+    config: TrainingConfig, workspace: Workspace, devices: Sequence[Device], context: int | None
+) -> list[Rung]:
+    """`context`: tokens that the model can read; rows that may be longer are no way to start, whatever else changes."""
     found = []
-    for rung in _down(config, workspace, devices):
+    over = context is not None and _length(config) > context
+    for rung in _down(config, workspace, devices, {_length_key(config): context} if over else {}):
         found.append(rung)
         if rung.verdict == "fits":
             break
     return found
 
 
-def _down(config: TrainingConfig, workspace: Workspace, devices: Sequence[Device]) -> Iterator[Rung]:
-    changes: dict[str, Any] = {}
+def _down(
+    config: TrainingConfig, workspace: Workspace, devices: Sequence[Device], first: Mapping[str, Any] = NOTHING
+) -> Iterator[Rung]:
+    changes: dict[str, Any] = dict(first)
     for code, more in _steps(config, on_gpu=devices[0].is_gpu):
         changes = {**changes, **more}
         total, verdict = weigh(changed(config, changes), workspace, devices)

@@ -95,7 +95,9 @@ def main(context: RunContext) -> None:
     print("fast path: on" if reason is None else f"fast path: off, because {reason}")
 
     # 4
-    continued = partial(go_on, trainable, encoder, tokenizer, max_new_tokens=config.evaluation.max_new_tokens)
+    continued = partial(
+        go_on, trainable, encoder, tokenizer, report.stop_requested, max_new_tokens=config.evaluation.max_new_tokens
+    )
     held_out = DocumentLoss(data.held_out, encoder.token_bytes) if data.held_out else None
     trainer = StageTrainer(
         fused, context, config, data.train, held_out, tokenizer, continued,

@@ -88,6 +88,8 @@ def main(context: RunContext) -> None:
 
     # 3
     reward = RewardModel(trainable, autocast=autocast)
+    if parent.start is not None and parent.head is not None:  # a reward run goes on: its adapter and its head
+        load_head(reward.head, parent.head)
     learning, total = trainable_count(reward)
     print(f"{config.tuning.method}: {learning:,} of {total:,} parameters learn ({learning / total:.2%}), in {dtype}")
     set_seed(config.run.seed + context.rank)  # dropout must differ between ranks

@@ -100,7 +100,9 @@ def main(context: RunContext) -> None:
         print(order.sentence())
 
     # 5
-    reply = partial(answer, trainable, encoder, tokenizer, max_new_tokens=config.evaluation.max_new_tokens)
+    reply = partial(
+        answer, trainable, encoder, tokenizer, report.stop_requested, max_new_tokens=config.evaluation.max_new_tokens
+    )
     held_out = TokenLoss(data.held_out) if data.held_out else None
     trainer = StageTrainer(
         fused, context, config, data.train, held_out, tokenizer, reply,

@@ -46,6 +46,15 @@ class Rows(Protocol):
     def __getitem__(self, index: int) -> Row: ...
 
 
+def squares_of(rows: Rows) -> np.ndarray:
+    """What a row's attention comes to, twice the pairs of tokens of which one sees the other, [rows].
+
+    length², unless the rows say it themselves (`squares`): pieces and answers that do not see each other are less.
+    """
+    found = getattr(rows, "squares", None)
+    return np.square(np.asarray(rows.lengths, dtype=np.int64)) if found is None else np.asarray(found)
+
+
 @dataclass(frozen=True)
 class Pack:
     """Rows laid end to end: input_ids and position_ids [1, n]; row_lengths sum to n; label_positions, labels [m].

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.data.encode.curriculum import Curriculum
-from core.training.batching import Order, Row, Rows
+from core.training.batching import Order, Row, Rows, squares_of
 
 
 class Mixture:
@@ -22,6 +22,7 @@ class Mixture:
         self.own, self.general = own, general
         self.lengths = np.concatenate([own.lengths, general.lengths])
         self.label_counts = np.concatenate([own.label_counts, general.label_counts])
+        self.squares = np.concatenate([squares_of(own), squares_of(general)])
         wanted = own.lengths.sum() * share / (1 - share)
         drawn = max(1, round(wanted / general.lengths.mean()))  # rows of `general` in an epoch
         self.order: Order = Curriculum([len(own), len(general)], [1.0, drawn / len(general)])

@@ -27,8 +27,9 @@ NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 class Pace:
     """Counts what the steps do; `figures` gives the speed since it was last asked, `restart` forgets what lies between.
 
-    objective: what is trained; its `model` is the PreTrainedModel or PeftModel. lengths: tokens of the training rows,
-    for the share of attention. writes_text: labels go through the vocabulary's head.
+    objective: what is trained; its `model` is the PreTrainedModel or PeftModel. lengths: tokens of the training rows.
+    squares: what their attention comes to (`batching.squares_of`). writes_text: labels go through the vocabulary's
+    head.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Pace:
         objective: Any,
         method: Method,
         lengths: np.ndarray,
+        squares: np.ndarray,
         *,
         trainable_layers: int = 0,
         world_size: int = 1,
@@ -49,7 +51,7 @@ class Pace:
         dtype = getattr(objective, "autocast", None) or model.dtype
         self.peak = peak_of(str(device), dtype)
         total = float(lengths.sum())
-        self.squares_a_token = float(np.square(lengths, dtype=np.float64).sum() / total) if total else 0.0
+        self.squares_a_token = float(squares.sum() / total) if total else 0.0
         self.world_size = world_size
         self.restart()
 

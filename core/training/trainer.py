@@ -32,7 +32,7 @@ from core.configs.stages import TrainingConfig
 from core.errors import ConfigError, RunError
 from core.report import RunContext
 from core.rundir import Checkpoint, best_checkpoint, flush_folder, read_json, read_jsonl, write_json
-from core.training.batching import Order, Rows, Step, StepSampler
+from core.training.batching import Order, Rows, Step, StepSampler, squares_of
 from core.training.control import StepControl
 from core.training.evaluating import Evaluator, Walk, WalkStopped, merit
 from core.training.failing import anywhere, nan_error
@@ -108,6 +108,7 @@ class StageTrainer(Trainer):
             model,
             config.tuning.method,
             np.asarray(train_rows.lengths),
+            squares_of(train_rows),
             trainable_layers=config.tuning.trainable_layers,
             world_size=context.world_size,
             writes_text=context.run.stage != "reward",
@@ -172,7 +173,7 @@ class StageTrainer(Trainer):
 
     def training_step(self, model: torch.nn.Module, inputs: StepBatch, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward over a step's packs. Returns this rank's loss, whose mean over ranks is the step's."""
-        model.train()
+        model.train(inputs.weight > 0)  # a spare row is computed for its part in the all-reduce, and nowhere counted
         # DDP averages gradients over ranks; the step's loss is a sum over them.
         scale = inputs.weight * self.args.world_size
         total = torch.zeros((), device=self.args.device)
@@ -271,9 +272,10 @@ class StageTrainer(Trainer):
         prompts = getattr(self.config.evaluation, "prompts", [])
         self.report.phase("answering", total=len(prompts), unit="row", epoch=self.state.epoch)
         for done, prompt in enumerate(prompts, 1):
-            if self.report.stop_requested():
+            said = answer(prompt)
+            if self.report.stop_requested():  # it may have been cut short
                 return
-            self.report.sample(step, prompt, answer(prompt))
+            self.report.sample(step, prompt, said)
             self.report.progress(done)
 
     def _measure(self, evaluator: Evaluator) -> dict[str, float]:

@@ -48,6 +48,11 @@ class Plan:
         """Tokens of each block that are predicted: all but the first of each piece."""
         return self.block_lengths - np.diff(self.borders)
 
+    @property
+    def squares(self) -> Numbers:
+        """Σ length² over the pieces of each block, which do not see each other: what its attention comes to."""
+        return np.add.reduceat(self.lengths**2, self.borders[:-1]) if len(self) else np.zeros(0, dtype=np.int64)
+
     def block(self, index: int) -> tuple[Numbers, Numbers]:
         """(starts, lengths) of the pieces of one block."""
         part = slice(int(self.borders[index]), int(self.borders[index + 1]))

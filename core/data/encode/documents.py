@@ -275,6 +275,7 @@ class Blocks:
         self.plan: Plan = blocks_of(documents.lengths, block_size, packing)
         self.lengths = self.plan.block_lengths
         self.label_counts = self.plan.label_counts
+        self.squares = self.plan.squares
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -64,7 +64,8 @@ class PairFacts(Record):
 
 class EncodedPairs:
     """Pairs in the order that was asked for: `rows[i]` is the dataset's index of pair i, `answers` [rows, 2] are the
-    tokens of its chosen and its rejected answer. `label_counts` are ones: a pair counts once in a step's loss."""
+    tokens of its chosen and its rejected answer. `label_counts` are ones: a pair counts once in a step's loss.
+    `squares` [rows]: twice the pairs of tokens of which one sees the other."""
 
     def __init__(self, folder: Path) -> None:
         facts = read_record(folder / shelf.MARK, PairFacts)
@@ -76,6 +77,8 @@ class EncodedPairs:
         self.parts, self.answers = pairs[:, :3], pairs[:, 3:]
         self.lengths: NDArray[np.int64] = self.parts.sum(axis=1)
         self.label_counts = np.ones(len(self.rows), dtype=np.int64)
+        prompt = self.parts[:, :1]  # computed once; each answer sees it and itself
+        self.squares: NDArray[np.int64] = ((prompt + self.parts[:, 1:]) ** 2).sum(1) - prompt[:, 0] ** 2
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         ids = folder / "input_ids.bin"
         self._ids: Any = np.memmap(ids, dtype=np.int32, mode="r") if ids.stat().st_size else np.zeros(0, np.int32)
