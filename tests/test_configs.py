@@ -175,4 +175,4 @@ def test_a_stages_own_defaults_hold_beside_settings_that_are_given() -> None:
     known = fields_of(STAGES["pretrain"].config)
     assert known["schedule.epochs"].get_default() == 1
     assert fields_of(STAGES["sft"].config)["schedule.epochs"].get_default() == 3
-    assert fields_of(STAGES["reward"].config)["optim.learning_rate"].get_default() == 1e-4
+    assert fields_of(STAGES["reward"].config)["schedule.epochs"].get_default() == 1
