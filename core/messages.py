@@ -350,11 +350,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Look at these rows and take them out, or use bf16 or fp32, and start again; the last good checkpoint is "
         "{checkpoint}.",
     ),
-    "run.diverged": (
-        "The loss of step {step} is infinite or not a number, whatever the rows: the training has diverged.",
-        "Lower optim.learning_rate or raise schedule.warmup_steps, or use bf16 or fp32, and start again; the last good "
-        "checkpoint is {checkpoint}.",
-    ),
     "run.not_found": ("There is no run '{run}' in this workspace.", "List them with `python -m core jobs list`."),
     # -- serve: chat and the local server -----------------------------------------------------------------------------
     "serve.context": (

@@ -251,6 +251,11 @@ TRAINING: dict[str, tuple[str, str]] = {
     ),
     "arguments.stage": ("A stage always trains, and evaluates where rows are held out.", ""),
     # -- long runs
+    "run.diverged": (
+        "The loss of step {step} is infinite or not a number, whatever the rows: the training has diverged.",
+        "Lower optim.learning_rate or raise schedule.warmup_steps, or use bf16 or fp32, and start again; the last good "
+        "checkpoint is {checkpoint}.",
+    ),
     # -- fit
     "fit.no_estimate": ("There is no estimate for the stage '{stage}': it loads no model.", ""),
     "fit.sampled_file": (

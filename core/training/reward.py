@@ -60,6 +60,7 @@ class PairLoss(nn.Module):
             difference = (scores[:, 0] - scores[:, 1]).detach()
             counts = [float(len(difference)), (difference > 0).sum().item(), difference.sum().item()]
             self._seen += torch.tensor(counts, dtype=torch.float64)
+        if torch.is_grad_enabled():  # the weights are going to change, also where this rank has only a spare pair
             self.report = None
         return self.losses(scores).sum() / pairs_in_step
 
