@@ -71,8 +71,8 @@ def train(context: RunContext) -> None:
     while step < config.steps:
         if step + 1 == config.pause_step:
             pause(context, "training")
-            if config.fails and context.rank == config.failing_rank and not (run.path / "repaired").exists():
-                FAILURES[config.fails](context)
+        if step + 1 >= config.pause_step:  # or later: a rank that comes late finds a checkpoint of the others
+            fail(context)
         step += 1
         value = next_value(value, context.config.run.seed, step)
         time.sleep(config.step_seconds)
@@ -134,6 +134,13 @@ def start_helpers() -> None:
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     subprocess.Popen(sleeper)
     subprocess.Popen(sleeper, env={"DRILL_HELPER": "1"}, start_new_session=True)
+
+
+def fail(context: RunContext) -> None:
+    """As the config says, unless somebody has repaired it meanwhile."""
+    config = context.config.drill
+    if config.fails and context.rank == config.failing_rank and not (context.run.path / "repaired").exists():
+        FAILURES[config.fails](context)
 
 
 # -- ways to fail -----------------------------------------------------------------------------------------------------
