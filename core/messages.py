@@ -2,7 +2,7 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two. What concerns data is in `core.messages_data` and `core.messages_steps`.
+placeholders of the two. What concerns data, training and PPO is in `core.messages_data`, `_steps`, `_training`, `_ppo`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.messages_data import DATA
+from core.messages_ppo import PPO
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
 
@@ -383,6 +384,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **DATA,
     **STEPS,
     **TRAINING,
+    **PPO,
 }
 
 

@@ -292,6 +292,15 @@ TRAINING: dict[str, tuple[str, str]] = {
     "fit.rung_4bit": ("The frozen weights in 4 bits (QLoRA): slower, less exact.", ""),
     "fit.rung_larger_batch": ("There is room: a larger batch, with less accumulation.", ""),
     "fit.rung_longer": ("There is room: longer rows, of which fewer are cut.", ""),
+    "fit.rung_sampling": ("Fewer answers sampled at once: a smaller cache, slower.", ""),
+    "fit.rung_learning": ("One answer learnt from at a time; the result is the same.", ""),
+    "fit.rung_answers": ("Shorter answers: fewer tokens are kept and learnt from at once.", ""),
+    "fit.rung_larger_packs": ("There is room: more answers at once. The result is the same.", ""),
+    # -- PPO, before it starts
+    "ppo.reward_twice": (
+        "{run} stands among the reward models more than once.",
+        "Name it once, with the weight that it is to have.",
+    ),
     # -- merge and evaluate
     "merge.disagrees": (
         "The merged model does not say what {run} says: its outputs are {difference} apart, more than rounding.",

@@ -9,6 +9,8 @@
     samples.jsonl    rank 0                        the fixed prompts, answered at every evaluation
     pairs.json       rank 0                        how a reward model orders held-out pairs (`core.records_reward`)
     difficulty.npy   rank 0                        how hard a curriculum has found each training row
+    rollouts/        rank 0                        answers of PPO (`core.records_ppo`): step-n.jsonl, held-out-n.jsonl
+    judge-k.jsonl    rank k                        what an AI judge said of them, so that it is not asked twice
     log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
@@ -80,9 +82,8 @@ class RunDir:
                 continue
             break
         run = cls(path)
-        run.log_dir.mkdir()
-        run.checkpoints.mkdir()
-        run.attempts.mkdir()
+        for folder in (run.log_dir, run.checkpoints, run.attempts):
+            folder.mkdir()
         return run
 
     def __repr__(self) -> str:
@@ -158,6 +159,10 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts"
+
+    @property
     def attempts(self) -> Path:
         return self.path / "attempts"
 
@@ -211,11 +216,8 @@ class RunDir:
 
     def complete_checkpoints(self) -> list[Checkpoint]:
         """The whole checkpoints, by ascending step."""
-        found = []
-        for folder in self.checkpoints.glob("step-*"):
-            mark = read_json(folder / "COMPLETE")
-            if mark is not None:
-                found.append(Checkpoint(path=folder, **mark))
+        marks = ((folder, read_json(folder / "COMPLETE")) for folder in self.checkpoints.glob("step-*"))
+        found = [Checkpoint(path=folder, **mark) for folder, mark in marks if mark is not None]
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def stop_requested_at(self) -> float | None:
@@ -241,9 +243,8 @@ class Checkpoint(Record):
     @property
     def order(self) -> tuple[float, float, int] | None:
         """What checkpoints are compared by, the better first; None where it was not evaluated."""
-        if self.eval_loss is None:
-            return None
-        return (self.eval_loss if self.best_by is None else self.best_by, self.eval_loss, self.step)
+        best = self.eval_loss if self.best_by is None else self.best_by
+        return None if self.eval_loss is None or best is None else (best, self.eval_loss, self.step)
 
 
 def best_checkpoint(checkpoints: list[Checkpoint]) -> Checkpoint | None:
@@ -361,8 +362,7 @@ def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            offset = 0 if size < offset else offset
+            offset = 0 if os.fstat(file.fileno()).st_size < offset else offset
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:

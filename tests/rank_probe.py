@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from core.configs.stages import STAGES
+from core.ppo.loop import Loop
 from core.report import Report, RunContext
 from core.rundir import RunDir
 from core.training.trainer import StageTrainer
@@ -33,9 +34,15 @@ def main(run: RunDir, folder: Path) -> None:
             super().continue_or_start()
             torch.save([p.detach() for p in self.learning()], folder / f"parameters-{rank}.pt")
 
+    class LoopProbe(Loop):
+        def run(self) -> None:
+            super().run()
+            learning = [p for p in self.scene.roles.parameters() if p.requires_grad]
+            torch.save([p.detach() for p in learning], folder / f"parameters-{rank}.pt")
+
     stage = STAGES[run.stage]
     recipe = importlib.import_module(stage.recipe)
-    recipe.StageTrainer = Probe
+    recipe.StageTrainer, recipe.Loop = Probe, LoopProbe
     config = stage.config.model_validate(run.config())
     workspace = Workspace(run.path.parent.parent)
     recipe.main(RunContext(run, workspace, config, Report(run, rank), rank, world_size))

@@ -14,7 +14,7 @@ from core.errors import ConfigError, InputError
 from core.workspace import Workspace
 
 NEEDED = ("model.base=m", "data.train=d")
-NEEDED_BY = {"pretrain": NEEDED, "sft": NEEDED, "reward": NEEDED, "prepare": ("recipe.inputs=d",)}
+NEEDED_BY = {"pretrain": NEEDED, "sft": NEEDED, "reward": NEEDED, "ppo": NEEDED, "prepare": ("recipe.inputs=d",)}
 
 
 def test_yaml_is_read_by_its_1_2_rules() -> None:
@@ -82,6 +82,18 @@ def test_words_are_short_for_inputs_steps_and_lists() -> None:
     assert [each.dataset for each in recipe.inputs] == ["medical"]
     assert [step.do for step in recipe.steps] == ["exact", "language"]
     assert recipe.steps[1].keep == ["zh", "en"]
+
+
+def test_reward_models_are_lines_with_weights() -> None:
+    words = (*NEEDED, "rewards.models=[judge, ppo-1:best: 0.5, {other: 2}]")
+    config = resolve("ppo", overrides=words)
+    assert config.rewards.models == ["judge", "ppo-1:best: 0.5", "other: 2"]
+    assert resolve("ppo", values={"model.base": "m", "data.train": "d", "rewards.models": "judge\nother: 2\n"})
+    with pytest.raises(ConfigError, match="listed twice"):
+        resolve("ppo", overrides=[*NEEDED, "rewards.models=[judge, judge: 2]"])
+    with pytest.raises(ConfigError) as caught:
+        resolve("ppo", overrides=NEEDED)
+    assert [(problem.code, problem.key) for problem in caught.value.problems] == [("ppo.no_reward", "rewards.models")]
 
 
 def test_missing_settings_are_named() -> None:

@@ -41,19 +41,15 @@ def middling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measured(workspace: Workspace, model: Path, folder: Path, *words: str) -> tuple[Fit, int]:
-    """(the estimate of an SFT run of two steps on long rows, the bytes that its process took at most)."""
-    long = conversations(24, turns=24)
-    data = import_file(workspace, write_jsonl(folder / "long.jsonl", long)).ref
-    config = resolve(
-        "sft",
-        overrides=[f"model.base={model}", f"data.train={data}", "devices.use=[cpu:0]", "schedule.max_steps=2",
-                   "data.max_length=512", "data.bad_rows=drop", "evaluation.prompts=[]", "schedule.batch_size=8",
-                   "schedule.gradient_accumulation=1", *words],
-    )  # fmt: skip
+def measured(workspace: Workspace, model: Path, stage: str, rows: Path, *words: str) -> tuple[Fit, int]:
+    """(the estimate of a run on these rows, the bytes that its process took at most)."""
+    data = import_file(workspace, rows).ref
+    given = [f"model.base={model}", f"data.train={data}", "devices.use=[cpu:0]", "data.max_length=512",
+             "data.bad_rows=drop", *words]  # fmt: skip
+    config = resolve(stage, overrides=given)
     fit = estimate(config, workspace)
-    run = RunDir.create(workspace.runs_dir, "sft")
-    write_json(run.config_json, pin(workspace, STAGES["sft"], config).model_dump(mode="json"))
+    run = RunDir.create(workspace.runs_dir, stage)
+    write_json(run.config_json, pin(workspace, STAGES[stage], config).model_dump(mode="json"))
     with open(run.log_file(0), "ab") as log:
         child = subprocess.Popen(
             python_command("core.jobs.worker", str(run.path)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -75,5 +71,28 @@ def measured(workspace: Workspace, model: Path, folder: Path, *words: str) -> tu
 def test_the_estimate_is_near_the_measured_peak(
     workspace: Workspace, tmp_path: Path, middling_model: Path, words: tuple[str, ...]
 ) -> None:
-    fit, peak = measured(workspace, middling_model, tmp_path, *words)
+    rows = write_jsonl(tmp_path / "long.jsonl", conversations(24, turns=24))
+    fit, peak = measured(
+        workspace, middling_model, "sft", rows, "schedule.max_steps=2", "evaluation.prompts=[]",
+        "schedule.batch_size=8", "schedule.gradient_accumulation=1", *words,
+    )  # fmt: skip
+    assert abs(fit.total - peak) < NEAR * peak, f"{fit.total / 1e6:.0f} MB estimated, {peak / 1e6:.0f} measured: {fit}"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
+@pytest.mark.parametrize(
+    "words",
+    [("ppo.batch_size=8", "rollout.batch_size=8"), ("ppo.batch_size=1", "rollout.batch_size=32", "rollout.prompts=32"),
+     ("ppo.batch_size=4", "tuning.method=full")],
+    ids=["learning", "sampling", "full"],
+)  # fmt: skip
+def test_the_estimate_of_a_policy_is_near_the_measured_peak(
+    workspace: Workspace, tmp_path: Path, middling_model: Path, words: tuple[str, ...]
+) -> None:
+    asked = [{"prompt": " ".join(turn["value"] for turn in row["conversations"])} for row in conversations(96, turns=8)]
+    rows = write_jsonl(tmp_path / "long.jsonl", asked)
+    fit, peak = measured(
+        workspace, middling_model, "ppo", rows, "rewards.rules=[repetition]", "model.dtype=fp32", "ppo.epochs=1",
+        "ppo.episodes=32", "rollout.prompts=16", "rollout.max_new_tokens=32", "evaluation.prompts=2", *words,
+    )  # fmt: skip
     assert abs(fit.total - peak) < NEAR * peak, f"{fit.total / 1e6:.0f} MB estimated, {peak / 1e6:.0f} measured: {fit}"

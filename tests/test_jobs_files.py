@@ -15,7 +15,7 @@ from core.data.store.library import list_datasets
 from core.errors import ConfigError, InputError
 from core.hardware import Device
 from core.jobs import store
-from core.jobs.attempts import cut_after
+from core.jobs.attempts import cut_after, set_aside
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin
 from core.jobs.stopping import MOST_WRITING_SECONDS, Countdown, stop_deadline
@@ -148,6 +148,47 @@ def test_records_with_figures_that_are_no_numbers(workspace: Workspace) -> None:
     progress = read_record(run.progress_file, Progress)
     assert progress is not None
     assert progress.epoch is None
+
+
+# -- what a resume sets aside -----------------------------------------------------------------------------------------
+def test_rollouts_after_the_checkpoint_are_set_aside_whole(workspace: Workspace) -> None:
+    run = RunDir.create(workspace.runs_dir, "ppo")
+    run.rollouts.mkdir()
+    names = [*(f"step-{step}.jsonl" for step in (1, 2, 9, 10, 11)), *(f"held-out-{step}.jsonl" for step in (0, 10, 15))]
+    for name in (*names, "notes.jsonl", ".step-11.jsonl.7.tmp"):
+        (run.rollouts / name).write_text(name)
+    (run.path / "judge-0.jsonl").write_text("asked")
+    for step in (0, 9, 10, 11):
+        append_jsonl(run.metrics_file, {"step": step})
+    folder = run.checkpoints / "step-10"
+    folder.mkdir()
+    write_json(folder / "COMPLETE", {"step": 10, "saved_at": 1.0})
+
+    assert set_aside(run) == 10
+    kept = run.attempts / "1" / "rollouts"
+    assert sorted(path.name for path in kept.iterdir()) == ["held-out-15.jsonl", "step-11.jsonl"]
+    assert {path.name for path in run.rollouts.glob("*.jsonl")} == {*names, "notes.jsonl"} - {
+        "held-out-15.jsonl", "step-11.jsonl",
+    }  # fmt: skip
+    assert [row["step"] for row in read_jsonl(run.metrics_file)[0]] == [0, 9, 10]
+    assert (run.path / "judge-0.jsonl").exists()
+    assert set_aside(run) == 10  # twice is once
+    assert not (run.attempts / "2" / "rollouts").exists()
+
+
+def test_without_a_checkpoint_everything_is_done_again(workspace: Workspace) -> None:
+    run = RunDir.create(workspace.runs_dir, "ppo")
+    run.rollouts.mkdir()
+    for name in ("held-out-0.jsonl", "step-1.jsonl"):
+        (run.rollouts / name).write_text(name)
+    for step in (0, 1):
+        append_jsonl(run.metrics_file, {"step": step, "reward": 0.5})
+    assert (summary(run).reward, summary(run).loss) == (0.5, None)
+    assert set_aside(run) == 0
+    assert not list(run.rollouts.iterdir())
+    assert (run.attempts / "1" / "rollouts" / "held-out-0.jsonl").read_text() == "held-out-0.jsonl"
+    assert read_jsonl(run.metrics_file)[0] == []
+    assert [row["step"] for row in read_jsonl(run.attempts / "1" / "metrics.jsonl")[0]] == [0, 1]
 
 
 # -- stopping while it writes -----------------------------------------------------------------------------------------

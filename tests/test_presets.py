@@ -17,9 +17,9 @@ from tests.conftest import conversations, write_jsonl
 from tests.fit_tools import gpu, hollow_model
 from tests.jobs_tools import logs, reaches
 
-STAGES = ("pretrain", "sft", "reward")
+STAGES = ("pretrain", "sft", "reward", "ppo")
 PRESETS = [(stage, preset) for stage in STAGES for preset in list_presets(stage)]
-SIZES = {"7b": "7b", "13b": "13b", "full": "3b"}
+SIZES = {"7b": "7b", "13b": "13b", "full": "3b", "8": "13b"}
 
 
 def dataset(workspace: Workspace, folder: Path, stage: str, words: int = 1) -> str:
@@ -29,15 +29,18 @@ def dataset(workspace: Workspace, folder: Path, stage: str, words: int = 1) -> s
         made = [{"text": " ".join(texts)} for texts in turns]
     elif stage == "sft":
         made = [{"instruction": asked, "output": said} for asked, said in turns]
+    elif stage == "ppo":
+        made = [{"prompt": asked} for asked, _ in turns]
     else:
         made = [{"prompt": asked, "chosen": said, "rejected": asked} for asked, said in turns]
     return import_file(workspace, write_jsonl(folder / f"{stage}.jsonl", made)).ref
 
 
 def test_each_stage_has_its_presets() -> None:
-    names = {"starter-cpu", "7b-qlora-24gb", "7b-lora-80gb", "13b-lora-article", "full-8gpu"}
+    names = {"starter-cpu", "7b-qlora-24gb", "7b-lora-80gb"}
     for stage in STAGES:
-        assert {preset.name for preset in list_presets(stage)} == names
+        more = {"8-devices"} if stage == "ppo" else {"13b-lora-article", "full-8gpu"}
+        assert {preset.name for preset in list_presets(stage)} == names | more
 
 
 @pytest.mark.parametrize(("stage", "preset"), PRESETS, ids=lambda value: getattr(value, "name", value))
@@ -87,10 +90,14 @@ def test_the_presets_for_a_cpu_run(
 ) -> None:
     monkeypatch.setenv("GALEN_LOCK_DIR", str(tmp_path / "locks"))
     values = {
-        "model.base": str(tiny_model), "data.train": dataset(workspace, tmp_path, stage), "schedule.max_steps": 2,
+        "model.base": str(tiny_model), "data.train": dataset(workspace, tmp_path, stage),
         "data.block_size" if stage == "pretrain" else "data.max_length": 64,
     }  # fmt: skip
-    if stage != "reward":
+    if stage == "ppo":
+        values |= {"ppo.episodes": 32, "rollout.max_new_tokens": 8, "evaluation.prompts": 4}
+    else:
+        values["schedule.max_steps"] = 2
+    if stage in ("pretrain", "sft"):
         values["evaluation.max_new_tokens"] = 4
     run = store.submit(workspace, stage, resolve(stage, preset="starter-cpu", values=values, workspace=workspace))
     assert reaches(run, seconds=300) is State.SUCCEEDED, logs(run)

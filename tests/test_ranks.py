@@ -17,6 +17,7 @@ from core.data.store.library import resolve as resolve_data
 from core.rundir import RunDir, read_jsonl
 from core.workspace import Workspace
 from tests.conftest import write_jsonl
+from tests.ppo_tools import prompt_file
 from tests.test_reward_pairs import pair_rows
 
 
@@ -25,13 +26,12 @@ def train(
 ) -> Path:
     folder.mkdir()
     dataset = resolve_data(workspace, str(data))
+    steps = ["schedule.max_steps=3", "schedule.batch_size=2", f"schedule.gradient_accumulation={4 // ranks}",
+             "data.validation_split=0.2", "optim.learning_rate=1e-2"]  # fmt: skip
     quiet = ["evaluation.prompts=[]"] if stage != "reward" else []
-    config = resolve(
-        stage,
-        overrides=[f"model.base={model}", f"data.train={dataset.ref}", "model.dtype=fp32", "schedule.max_steps=3",
-                   "schedule.batch_size=2", f"schedule.gradient_accumulation={4 // ranks}", *quiet,
-                   "data.validation_split=0.2", "optim.learning_rate=1e-2", *words],
-    )  # fmt: skip
+    own = [] if stage == "ppo" else [*steps, *quiet]
+    base = [f"model.base={model}", f"data.train={dataset.ref}", "model.dtype=fp32"]
+    config = resolve(stage, overrides=[*base, *own, *words])
     run = RunDir.create(workspace.runs_dir, stage)
     run.config_json.write_text(json.dumps(config.model_dump(mode="json")))
     with socket.socket() as probe:
@@ -85,3 +85,31 @@ def test_a_reward_model_on_two_ranks_is_that_of_one_process(
     ]
     for mine, other in zip(*figures, strict=True):
         assert mine == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+def test_ppo_on_two_ranks_samples_and_learns_as_one_process(
+    workspace: Workspace, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The same answers, figures and parameters with the same global batch, an odd one out among them."""
+    prompts = prompt_file(tmp_path)
+    words = (
+        "rewards.rules=length low=2 high=9", "rewards.missing_end=", "rollout.prompts=7", "rollout.max_new_tokens=9",
+        "ppo.episodes=14", "ppo.minibatches=2", "ppo.epochs=2", "optim.learning_rate=1e-2", "data.max_length=64",
+        "evaluation.prompts=3", "evaluation.steps=1",
+    )  # fmt: skip
+    one = train(workspace, tiny_model, prompts, tmp_path / "one", 1, *words, stage="ppo")
+    two = train(workspace, tiny_model, prompts, tmp_path / "two", 2, *words, stage="ppo")
+    for mine, other in zip(*(torch.load(two / f"parameters-{rank}.pt") for rank in (0, 1)), strict=True):
+        assert torch.equal(mine, other)
+    for expected, found in zip(*(torch.load(folder / "parameters-0.pt") for folder in (one, two)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+    alone, together = workspace.runs()
+    for name in ("held-out-0", "step-1", "step-2"):
+        said = [read_jsonl(run.rollouts / f"{name}.jsonl")[0] for run in (alone, together)]
+        mine, other = ([(row["number"], row["answer"]) for row in rows] for rows in said)
+        assert mine == other
+    names = ("reward", "kl", "policy_loss", "value_loss", "eval_reward")
+    told = [read_jsonl(run.metrics_file)[0] for run in (alone, together)]
+    figures = [[{name: row[name] for name in names if name in row} for row in rows] for rows in told]
+    for mine, other in zip(*figures, strict=True):
+        assert mine == pytest.approx(other, rel=1e-2, abs=1e-3)

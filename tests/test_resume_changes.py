@@ -56,6 +56,46 @@ def test_what_a_checkpoint_was_made_with_must_stay(word: str, code: str) -> None
     assert "sft-1:last" in problem.remedy
 
 
+def policy(*words: str) -> dict:
+    return config("rewards.rules=[repetition]", *words, stage="ppo")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "run.name=x", "evaluation.steps=2", "evaluation.prompts=8", "evaluation.best_max_kl=5", "saving.steps=1",
+        "logging.tensorboard=true", "ppo.batch_size=1", "rollout.batch_size=4", "ppo.max_kl=20",
+        "ppo.stop_on_alarm=true", "devices.use=[cuda:0, cuda:1]", "rewards.judge_timeout=60", "rewards.judge_limit=9",
+    ],
+)  # fmt: skip
+def test_of_a_policy_may_change_what_its_answers_do_not_depend_on(word: str) -> None:
+    assert len(changes(policy(), policy(word))) == 1
+    assert refused(policy(), policy(word), "r") == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "ppo.episodes=1024", "ppo.epochs=2", "ppo.minibatches=2", "ppo.kl_coefficient=0.1", "ppo.kl_target=6",
+        "ppo.clip=0.1", "ppo.sft_coefficient=0.1", "rollout.prompts=8", "rollout.max_new_tokens=64",
+        "rollout.temperature=0.7", "rewards.rules=[length]", "rewards.models=[r]", "rewards.missing_end=0",
+        "rewards.judge_url=http://here/v1", "optim.learning_rate=1e-5", "data.max_length=64", "run.seed=1",
+        "lora.rank=4",
+    ],
+)  # fmt: skip
+def test_of_a_policy_must_stay_what_it_learns_from(word: str) -> None:
+    [problem] = refused(policy(), policy(word), "ppo-1")
+    assert (problem.key, problem.code) == (word.partition("=")[0], "resume.weights")
+    assert "lora.start" not in problem.remedy  # which PPO does not have
+
+
+def test_a_judge_may_move_and_not_vanish() -> None:
+    here, there = policy("rewards.judge_url=http://here/v1"), policy("rewards.judge_url=http://there/v1")
+    assert len(changes(here, there)) == 1
+    assert refused(here, there, "r") == []
+    assert [problem.key for problem in refused(here, policy(), "r")] == ["rewards.judge_url"]
+
+
 def test_a_step_may_be_split_otherwise() -> None:
     before = config("schedule.batch_size=8", "schedule.gradient_accumulation=2")
     now = config("schedule.batch_size=1", "schedule.gradient_accumulation=8", "devices.use=[cuda:0, cuda:1]")

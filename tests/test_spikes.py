@@ -69,13 +69,13 @@ def test_a_spike_is_marked_while_the_run_goes_on_and_stays(workspace: Workspace)
     losses[60] += 5
     for step, loss in enumerate(losses[:80], 1):
         append_jsonl(run.metrics_file, {"step": step, "loss": loss})
-    drawn = charts.loss_chart(tail(run.metrics_file), "en")
+    drawn = charts.main_chart(tail(run.metrics_file), "en")
     assert drawn.count('class="mark"') == 1
     assert "step 61" in drawn
     for step, loss in enumerate(losses[80:], 81):
         append_jsonl(run.metrics_file, {"step": step, "loss": loss})
     assert charts.spike_points(tail(run.metrics_file), "loss") == [(61, pytest.approx(losses[60]))]
-    assert "1 loss spikes" in charts.loss_chart(tail(run.metrics_file), "en")
+    assert "1 loss spikes" in charts.main_chart(tail(run.metrics_file), "en")
     assert "1 处损失突增" in charts.drawn(tail(run.metrics_file), "sft", "zh")
 
 

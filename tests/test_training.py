@@ -18,7 +18,7 @@ from core.training.attention import attend_rows
 from core.training.batching import Pack, StepSampler
 from core.training.fastpath import FusedCausalLM, row_losses
 from core.training.kernels import CausalAttention, FrozenMatrix, LoraLinear
-from core.training.losses import FusedLinearCrossEntropy
+from core.training.losses import FusedLinearLogProbs
 from core.training.tuning import make_trainable
 
 
@@ -73,16 +73,20 @@ def test_rows_of_a_pack_do_not_see_each_other(window: int | None, lengths: tuple
         start += length
 
 
-def test_fused_cross_entropy_equals_the_plain_one_over_several_chunks() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_fused_log_probabilities_equal_the_plain_ones_over_several_chunks(temperature: float) -> None:
     (hidden,) = leaves((700, 8))
     weight, bias = torch.randn(50, 8, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
-    labels = torch.randint(0, 50, (700,))
-    fused = FusedLinearCrossEntropy.apply(hidden, FrozenMatrix(weight, bias), labels)
-    plain = F.cross_entropy(F.linear(hidden, weight, bias), labels, reduction="sum")
-    torch.testing.assert_close(fused.double(), plain, rtol=1e-5, atol=0)
-    (grad,) = torch.autograd.grad(3 * fused, hidden)
-    (expected,) = torch.autograd.grad(3 * plain, hidden)
+    labels, weights = torch.randint(0, 50, (700,)), torch.randn(700)
+    fused, entropies = FusedLinearLogProbs.apply(hidden, FrozenMatrix(weight, bias), labels, temperature, True)
+    whole = (F.linear(hidden, weight, bias) / temperature).log_softmax(-1)
+    plain = whole.gather(1, labels[:, None]).squeeze(1)
+    torch.testing.assert_close(fused.double(), plain, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(entropies.double(), -(whole * whole.exp()).sum(-1), rtol=1e-5, atol=1e-6)
+    (grad,) = torch.autograd.grad((weights * fused).sum(), hidden)
+    (expected,) = torch.autograd.grad((weights * plain).sum(), hidden)
     torch.testing.assert_close(grad, expected, rtol=1e-5, atol=1e-6)
+    assert FusedLinearLogProbs.apply(hidden, FrozenMatrix(weight, bias), labels)[1].numel() == 0
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------

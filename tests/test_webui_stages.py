@@ -68,14 +68,20 @@ def chosen(page: StagePage, data: str, **changes: object) -> list[object]:
 def test_every_setting_of_a_stage_has_one_widget_and_its_own_default(app: App, tab) -> None:
     page = page_of(app, tab.stage)
     assert sorted(page.form.keys) == sorted(page.form.known)
-    config = page.form.resolve(chosen(page, "d"), app.workspace).model_dump()
-    plain = page.form.config.model_validate({"model": {"base": "tiny"}, "data": {"train": "d"}}).model_dump()
-    assert config == plain
+    needed = {"rewards": {"rules": ["length"]}} if tab.stage == "ppo" else {}
+    config = page.form.resolve(chosen(page, "d", **{"rewards.rules": "length"} if needed else {}), app.workspace)
+    plain = page.form.config.model_validate({"model": {"base": "tiny"}, "data": {"train": "d"}, **needed})
+    assert config.model_dump() == plain.model_dump()
 
 
 def test_each_stage_offers_the_data_that_is_for_it(app: App) -> None:
     catalog = app.reader.read(fresh=True)
-    for stage, wanted in (("pretrain", {"docs", "chat"}), ("sft", {"chat"}), ("reward", {"pairs"})):
+    for stage, wanted in (
+        ("pretrain", {"docs", "chat"}),
+        ("sft", {"chat"}),
+        ("reward", {"pairs"}),
+        ("ppo", {"chat", "pairs"}),
+    ):
         train = page_of(app, stage).news(catalog, "en", None, None, None)[1]
         assert {ref.partition("@")[0] for _, ref in train["choices"]} == wanted
         assert train["value"] in [ref for _, ref in train["choices"]]

@@ -19,6 +19,7 @@ from core.rundir import State
 from webui.answers import SAMPLING
 from webui.messages import DETAILS_ZH, code_text, error_text, problem_text, result_text
 from webui.pages.runs import FILTERS
+from webui.pages.stage import STAGE_TABS
 from webui.run_panel import BUTTONS, FIRST, RENDER
 from webui.text import TEXT, t
 from webui.text_fields import CHOICES, FIELDS, SECTIONS, help_text, label
@@ -85,7 +86,7 @@ def test_every_declared_string_is_asked_for() -> None:
     sources = {path: path.read_text("utf-8") for path in WEBUI.rglob("*.py") if not path.name.startswith("text")}
     said = set(re.findall(r"""["']([a-z]+\.[a-z_]+)["']""", "".join(sources.values())))
     said |= {f"chat.{name}" for name in SAMPLING} | {f"runs.{name}" for name in FILTERS}
-    said |= {f"run.{name}" for name in (*BUTTONS, *FIRST, *RENDER)}
+    said |= {f"run.{name}" for name in (*BUTTONS, *FIRST, *RENDER, *(name for tab in STAGE_TABS for name in tab.parts))}
     families = (
         "state.",
         "phase.",

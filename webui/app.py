@@ -42,7 +42,8 @@ MARK = (
     '<path d="M5 15.5h4l2.2-7 3.6 10 2-5.5H21" fill="none" stroke="var(--accent-ink)" stroke-width="1.9" '
     'stroke-linecap="round" stroke-linejoin="round"/></svg>'
 )
-ORDER = ("data", "pretrain", "sft", "reward", "merge", "chat", "evaluate", "runs")  # of the tabs, as far as they exist
+ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
+STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo")  # each over those before it
 IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
@@ -293,7 +294,7 @@ def launch_options(workspace: Workspace) -> dict[str, Any]:
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return {
         "theme": theme,
-        "css_paths": [HERE / f"style{part}.css" for part in ("", "_data", "_look", "_recipe", "_stages", "_judge")],
+        "css_paths": [HERE / f"style{part}.css" for part in STYLES],
         "allowed_paths": [str(export_folder(workspace))],
         "head": f"<script>{script}</script>",
         "footer_links": [],

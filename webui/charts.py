@@ -16,16 +16,43 @@ from webui.figures import esc, figure
 from webui.tails import Points, Tail
 from webui.text import has, t
 
-# What a stage's run draws large, beside its losses: (as logged, as evaluated) of each further chart.
-CHARTS: dict[str, tuple[tuple[str, str], ...]] = {
-    "pretrain": (("", "eval_bits_per_byte"),),
-    "reward": (("accuracy", "eval_accuracy"), ("margin", "eval_margin")),
-}
-SMALL_FIRST = ("learning_rate", "tokens_per_second", "tflops", "mfu", "grad_norm")  # figures read by their shape
+Pair = tuple[str, str]  # the same figure as logged and as evaluated; "" where there is none
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of a stage's runs. main: the large chart. further: smaller ones beneath it, `beside` each other.
+
+    small: the figures that are read by their shape, the most asked for first; `most` are shown. fill: with whatever
+    else the run logs, where there are fewer.
+    """
+
+    main: Pair = ("loss", "eval_loss")
+    further: tuple[Pair, ...] = ()
+    beside: bool = False
+    small: tuple[str, ...] = ("learning_rate", "tokens_per_second", "tflops", "mfu", "grad_norm")
+    most: int = 5
+    fill: bool = True
+
+
+PPO_SMALL = (
+    "policy_loss", "value_loss", "explained_variance", "entropy", "kl_coefficient", "approx_kl", "clip_fraction",
+    "ratio_off", "no_end", "reward_std", "learning_rate", "grad_norm", "sampling_tokens_per_second",
+    "scoring_tokens_per_second", "learning_tokens_per_second",
+)  # fmt: skip
+DRAWINGS = {
+    "pretrain": Drawing(further=(("", "eval_bits_per_byte"),)),
+    "reward": Drawing(further=(("accuracy", "eval_accuracy"), ("margin", "eval_margin"))),
+    "ppo": Drawing(
+        ("reward", "eval_reward"), (("kl", "eval_kl"), ("length", "eval_length")), beside=True,
+        small=PPO_SMALL, most=len(PPO_SMALL), fill=False,
+    ),
+}  # fmt: skip
 NOT_SMALL = ("loss", "eval_loss", "epoch", "tokens")  # figures that are drawn large, or say little as a curve
-SHARES = ("mfu", "accuracy", "eval_accuracy")  # shown as per cent
+SHARES = ("mfu", "accuracy", "eval_accuracy", "no_end", "eval_no_end", "clip_fraction")  # shown as per cent
 MOST_MARKS = 30
-BY_SOURCE = "eval_loss."
+SPIKING = "loss"  # the figure whose spikes are marked
+SOURCES = 6  # so many lines of sources can be told apart
 SMOOTH_FROM = 24  # a curve of fewer points is shown as it is
 SMOOTHING = 0.78
 MOST_DOTS = 24  # more evaluations than this are a line, not points
@@ -35,7 +62,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 20
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart. `role` is its CSS class: main, raw (faint), other (second colour, with dots)."""
+    """One line of a chart. `role` is its CSS class: main, raw (faint), other (second colour, with dots), source."""
 
     label: str
     role: str
@@ -141,9 +168,10 @@ def spark(points: Points, width: int = 150, height: int = 30) -> str:
 
 
 def name_of(key: str, lang: str) -> str:
-    """What a figure is called; the evaluation loss of one source with the source's name."""
-    if key.startswith(BY_SOURCE):
-        return f"{name_of('eval_loss', lang)} · {key.removeprefix(BY_SOURCE)}"
+    """What a figure is called; that of one source (`eval_loss.web`) with the source's name."""
+    figure_, dot, source = key.partition(".")
+    if dot:
+        return f"{name_of(figure_, lang)} · {source}"
     return t(f"figure.{key}", lang) if has(f"figure.{key}") else key.replace("_", " ")
 
 
@@ -152,25 +180,30 @@ def value_of(key: str, value: float | None) -> str:
 
 
 def drawn(metrics: Tail, stage: str, lang: str) -> str:
-    """Everything that is drawn of a run: its losses, the stage's own charts, and the small figures."""
-    own = CHARTS.get(stage, ())
-    large = [key for pair in own for key in pair if key]
-    more = [chart for main, other in own if (chart := pair_chart(metrics, lang, main, other, height=132))]
-    below = sparks(metrics, lang, skip=(*NOT_SMALL, *large))
-    return f'<div class="curves">{loss_chart(metrics, lang)}{"".join(more)}{below}</div>'
+    """Everything that is drawn of a run, as its stage declares it."""
+    own = DRAWINGS.get(stage, Drawing())
+    large = [key for pair in (own.main, *own.further) for key in pair if key]
+    height, width = (124, 292) if own.beside else (132, 600)
+    charts = [pair_chart(metrics, lang, main, other, height=height, width=width) for main, other in own.further]
+    more = "".join(charts)
+    if own.beside and more:
+        more = f'<div class="charts-beside">{"".join(f"<div>{chart}</div>" for chart in charts if chart)}</div>'
+    below = sparks(metrics, lang, own, skip=(*NOT_SMALL, *large))
+    return f'<div class="curves">{main_chart(metrics, lang, own.main)}{more}{below}</div>'
 
 
-def loss_chart(metrics: Tail, lang: str, main: str = "loss", other: str = "eval_loss") -> str:
-    """The panel's chart: the losses, with spikes marked; a sentence where nothing is logged yet."""
-    found = spike_points(metrics, main)
+def main_chart(metrics: Tail, lang: str, pair: Pair = Drawing.main) -> str:
+    """The panel's chart, with spikes of a loss marked; a sentence where nothing is logged yet."""
+    main, other = pair
+    found = spike_points(metrics, main) if main == SPIKING else []
     chart = pair_chart(metrics, lang, main, other, marks=found)
     return chart or f'<div class="chart-empty">{esc(t("run.no_metrics", lang))}</div>'
 
 
 def pair_chart(
-    metrics: Tail, lang: str, main: str, other: str, *, marks: Sequence[Mark] = (), height: int = 208
+    metrics: Tail, lang: str, main: str, other: str, *, marks: Sequence[Mark] = (), height: int = 208, width: int = 600
 ) -> str:
-    """`main` (faint as logged, strong when smoothed), `other` with that of each source, a legend; "" without either."""
+    """`main` (faint as logged, strong when smoothed), `other`, either by source, a legend; "" without any of them."""
     logged, evaluated = metrics.curve(main), metrics.curve(other)
     curves = []
     if len(logged) >= SMOOTH_FROM:
@@ -179,12 +212,13 @@ def pair_chart(
         curves = [Curve(name_of(main, lang), "main", logged)]
     if evaluated:
         curves.append(Curve(name_of(other, lang), "other", evaluated))
-    sources = sorted(key for key in metrics.columns if key.startswith(f"{other}."))
-    curves += [Curve(name_of(key, lang), "other source", metrics.curve(key)) for key in sources]
-    drawing = line_chart(curves, x_label=t("figure.step", lang), marks=marks, height=height)
+    sources = {key: role for role, key in _sources(metrics, main, other)}
+    curves += [Curve(name_of(key, lang), role, _calm(role, metrics.curve(key))) for key, role in sources.items()]
+    drawing = line_chart(curves, x_label=t("figure.step", lang), marks=marks, height=height, width=width)
     if not drawing:
         return ""
     legend = [_key(role, key, metrics, lang) for role, key in (("main", main), ("other", other)) if metrics.curve(key)]
+    legend += [_key(role, key, metrics, lang) for key, role in sources.items() if role.startswith("main")]
     if marks:
         steps = ", ".join(f"{step:g}" for step, _ in marks)
         said = t("figure.spikes", lang, n=len(marks))
@@ -192,20 +226,38 @@ def pair_chart(
     return f'<div class="legend">{"".join(legend)}</div>{drawing}'
 
 
+def _sources(metrics: Tail, main: str, other: str) -> list[tuple[str, str]]:
+    """(role, key) of the sources' lines: as logged, else as evaluated, where they tell less between evaluations."""
+    for role, figure_ in (("main", main), ("other", other)):
+        found = sorted(key for key in metrics.columns if figure_ and key.startswith(f"{figure_}."))
+        if found:
+            return [(f"{role} source s{place % SOURCES}", key) for place, key in enumerate(found)]
+    return []
+
+
+def _calm(role: str, points: Points) -> Points:
+    return smooth(points) if role.startswith("main") and len(points) >= SMOOTH_FROM else points
+
+
 def _key(role: str, key: str, metrics: Tail, lang: str) -> str:
     value = value_of(key, metrics.last.get(key))
-    return f'<span class="key {role}">{esc(name_of(key, lang))}<b>{value}</b></span>'
+    said = name_of(key, lang)
+    swatch = ""
+    if "source" in role:
+        said = key.partition(".")[2]
+        swatch = f'<svg class="swatch" viewBox="0 0 18 6"><path class="curve {role}" d="M0 3H18"/></svg>'
+    return f'<span class="key {role}">{swatch}{esc(said)}<b>{value}</b></span>'
 
 
-def sparks(metrics: Tail, lang: str, skip: Sequence[str] = NOT_SMALL, most: int = 5) -> str:
+def sparks(metrics: Tail, lang: str, own: Drawing = Drawing(), skip: Sequence[str] = NOT_SMALL) -> str:
     """The other figures, each with its last value; the most asked for first."""
-    order = {key: place for place, key in enumerate(SMALL_FIRST)}
-    wanted = (key for key in metrics.columns if key not in skip and not key.startswith(BY_SOURCE))
+    order = {key: place for place, key in enumerate(own.small)}
+    wanted = (key for key in metrics.columns if key not in skip and "." not in key and (own.fill or key in order))
     keys = sorted(wanted, key=lambda key: (order.get(key, len(order)), key))
     cells = [
         f'<div class="figure"><span>{esc(name_of(key, lang))}</span><b>{value_of(key, metrics.last[key])}</b>'
         f"{spark(metrics.curve(key, 120))}</div>"
-        for key in keys[:most]
+        for key in keys[: own.most]
     ]
     return f'<div class="figures">{"".join(cells)}</div>' if cells else ""
 

@@ -52,7 +52,8 @@ def _knows_nothing(workspace: Workspace, text: str) -> bool:
 
 
 # The settings that may name something on this machine: what the workspace knows, and whether a hub id may be meant.
-MIXTURE, WEIGHT = "data.mix", re.compile(r"\s*:\s*[\d.e+-]+$")
+WEIGHTED = {"data.mix", "rewards.models"}  # one name a line, each with a weight behind it
+WEIGHT = re.compile(r"\s*:\s*[\d.e+-]+$")
 NAMING: dict[str, tuple[Known, bool]] = {
     "model.base": (_knows_model, True),
     "data.train": (_knows_dataset, False),
@@ -62,6 +63,7 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "data.rows": (_knows_dataset, False),
     "data.prompts": (_knows_dataset, False),
     "models.runs": (_knows_model, True),
+    "rewards.models": (_knows_model, True),
     "words.corpus": (_knows_dataset, False),
     "words.list": (_knows_nothing, False),
     "model.source": (_knows_source, True),
@@ -81,10 +83,10 @@ def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
 
 
 def _named(key: str, value: Any) -> list[str]:
-    """The names in the value of a setting; a mixture's are followed by their weights."""
-    texts = lines_of(value) if key == MIXTURE else value
+    """The names in the value of a setting, without the weights that may follow them."""
+    texts = lines_of(value) if key in WEIGHTED else value
     found = [str(text).strip() for text in (texts if isinstance(texts, list) else [texts or ""])]
-    return [WEIGHT.sub("", text) for text in found] if key == MIXTURE else found
+    return [WEIGHT.sub("", text) for text in found] if key in WEIGHTED else found
 
 
 def outside(text: str, workspace: Workspace, *, hub: bool = False) -> Problem | None:

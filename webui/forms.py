@@ -17,7 +17,7 @@ import gradio as gr
 from pydantic.fields import FieldInfo
 
 from core.configs.files import fields_of, find_preset, resolve, sections_of
-from core.configs.sections import inner, is_advanced
+from core.configs.sections import inner, is_advanced, lines_of
 from core.configs.stages import STAGES, StageConfig
 from core.data.encode.named import NAMED
 from core.errors import ConfigError, InputError, Problem
@@ -36,10 +36,13 @@ PICKERS = {  # chosen from what the workspace holds, or typed
 TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
-LINES = {"evaluation.prompts": 3, "data.mix": 2}  # one entry a line; other lists are separated by commas
+LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
+    "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3,
+}  # fmt: skip
+TALL = {"rewards.judge_prompt": 4}  # texts of several lines
 WIDE = {
-    "model.base", "model.source", "data.train", "data.validation", "data.general", "data.mix", "evaluation.prompts",
-    "lora.targets", "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
+    "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
+    "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
 }  # fmt: skip
 HALF = {"tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings"}
 ONLY_WHEN = {  # section or key → style class
@@ -96,7 +99,8 @@ class Form:
         field = self.known[key]
         lang = self.labels.lang
         classes = ["field", f"f-{key.replace('.', '-')}", *extra]
-        classes += ["wide"] if key in WIDE else []
+        kind, _ = inner(field.annotation)
+        classes += ["wide"] if key in WIDE or _lines(key, kind) > 1 else []
         classes += ["half"] if key in HALF else []
         classes += ["advanced"] if is_advanced(self.known[key]) else []
         classes += [ONLY_WHEN[key]] if key in ONLY_WHEN else []
@@ -110,7 +114,6 @@ class Form:
         }
         if placeholder:
             says["placeholder"] = lambda lang: t(placeholder, lang)
-        kind, _ = inner(field.annotation)
         if get_origin(kind) is Literal:
             says["choices"] = lambda lang: [(choice_label(key, value, lang), value) for value in get_args(kind)]
         first = {name: say(lang) for name, say in says.items()}
@@ -151,7 +154,7 @@ class Form:
         if key == DEVICES:
             return list(value or [])
         if isinstance(value, list):
-            return ("\n" if key in LINES else ", ").join(map(str, value))
+            return ("\n" if key in LISTED else ", ").join(map(str, value))
         if isinstance(value, float):
             return _number(value)
         return "" if value is None else str(value)
@@ -252,7 +255,8 @@ class Form:
         for key, value in read.items():
             usual = self.show_one(key, under.get(key, self.default(key)))
             if self.show_one(key, value) != usual and value != usual:
-                words.append(f"{key}={_word(key, value)}")
+                listed = key in LISTED and get_origin(inner(self.known[key].annotation)[0]) is list
+                words.append(f"{key}={_word(lines_of(value) if listed else value)}")
         return shlex.join(words)
 
     def keep_js(self) -> str:
@@ -279,8 +283,13 @@ def _widget(key: str, kind: Any) -> Callable[..., Any]:
         several = get_origin(kind) is list
         component, options = gr.Dropdown, {"choices": [], "allow_custom_value": True, "multiselect": several}
     else:
-        options = {"lines": LINES.get(key, 1), "max_lines": LINES.get(key, 1)}
+        options = {"lines": _lines(key, kind), "max_lines": _lines(key, kind)}
     return partial(component, **options)
+
+
+def _lines(key: str, kind: Any) -> int:
+    """How many lines of a text are shown at once. One stage's list may be another's number."""
+    return LISTED.get(key, 1) if get_origin(kind) is list else TALL.get(key, 1) if kind is str else 1
 
 
 def _number(value: float) -> str:
@@ -293,14 +302,12 @@ def _number(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def _word(key: str, value: Any) -> str:
+def _word(value: Any) -> str:
     """A value as `key=value` takes it: YAML for lists and booleans, plain text otherwise."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if key in LINES and isinstance(value, str):
-        value = [line for line in value.splitlines() if line.strip()]
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
 
 

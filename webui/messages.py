@@ -11,6 +11,7 @@ from core.messages import MESSAGES, sentence
 from core.records import Result
 from webui.text import has, t
 from webui.text_zh import MESSAGES_ZH, NEAREST
+from webui.text_zh_rules import detail_zh
 from webui.text_zh_steps import NAMED_PARAMS, NAMES_ZH
 
 # The words in which `core.configs.files` says what a setting takes; its sentences carry them as a parameter.
@@ -51,8 +52,8 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
     params = {**params, "allowed": _allowed_zh(str(params.get("allowed", "")))}
     if code.startswith("step."):
         params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
-    if params.get("detail") in DETAILS_ZH:
-        params["detail"] = DETAILS_ZH[params["detail"]]
+    if "detail" in params:
+        params["detail"] = DETAILS_ZH.get(str(params["detail"])) or detail_zh(str(params["detail"]))
     if has(f"state.{params.get('state')}"):
         params["state"] = t(f"state.{params['state']}", lang)
     try:

@@ -90,7 +90,7 @@
   let tip = null;
   const leave = () => { tip?.remove(); tip = null; document.querySelectorAll('.chart.hover').forEach((c) => c.classList.remove('hover')); };
   document.addEventListener('mousemove', (event) => {
-    const chart = event.target.closest?.('svg.chart');
+    const chart = event.target.closest?.('svg.chart[data-curve]');
     if (!chart) return leave();
     const data = JSON.parse(chart.dataset.curve);
     const [left, right, , , low, high] = data.box;

@@ -40,12 +40,15 @@ class Parents:
 
         return sorted(found, key=rank)
 
-    def problem(self, stage: str, text: str, *, go_on: bool = False) -> Problem | None:
-        """Why `stage` cannot start from what `text` names, as far as it can be told without reading weights."""
+    def problem(self, stage: str, text: str, *, go_on: bool = False, key: str = "model.base") -> Problem | None:
+        """Why `stage` cannot start from what `text` names, as far as it can be told without reading weights.
+
+        `key`: the setting that names it.
+        """
         try:
             check_start(self.workspace, stage, text, go_on=go_on)
         except GalenError as error:
-            return Problem(error.code, error.params, key="model.base")
+            return Problem(error.code, error.params, key=key)
         return None
 
     def lasting(self, text: str) -> str:

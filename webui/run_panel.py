@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import gradio as gr
 
 from core.configs.files import resolve
-from core.configs.stages import StageConfig
+from core.configs.sections import weighted
+from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
@@ -45,6 +46,7 @@ RENDER: dict[str, Render] = {
 RESUMABLE = (State.STOPPED, State.FAILED, State.INTERRUPTED)
 BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
+WAITS = ("config.missing", "ppo.no_reward")  # what is not there yet is told at Start, not while the form is filled
 BUTTONS = (*BAR, DROP, "reuse")
 
 
@@ -73,6 +75,20 @@ class Memo:
     sent: dict[str, Any] | None = None
 
 
+class Part(Protocol):
+    """An inner tab that is asked for things: `asked` is what a session wants to see, `js` sends what is clicked there.
+
+    wire: gives the event after which the pane has to be drawn anew.
+    """
+
+    js: str
+    asked: gr.State
+
+    def build(self) -> None: ...
+    def wire(self, pane: gr.HTML, select: gr.Dropdown) -> Any: ...
+    def draw(self, shot: views.Snapshot, asked: Any, lang: str) -> str: ...
+
+
 class StageLike(Protocol):
     """A tab with a form and a run panel, as the frame needs it. `kept`: what the browser kept of the form."""
 
@@ -95,11 +111,12 @@ class RunPanel:
         render: Mapping[str, Render] | None = None,
         fit: FitPane | None = None,
         nothing: str = "run.none",
+        parts: Mapping[str, Part] | None = None,
     ) -> None:
         """`inner`: what the inner tabs show, in order. `render`: how the stage shows something that others do, too.
 
         `fit`: what the form asks of the devices is shown beneath the command. `nothing`: text key of what is said where
-        no run is shown.
+        no run is shown. `parts`: the inner tabs that are asked for things.
         """
         self.page = page
         self.form = form
@@ -109,6 +126,7 @@ class RunPanel:
         self.render = {**RENDER, **(render or {})}
         self.fit = fit
         self.nothing = nothing
+        self.parts = dict(parts or {})
         self.panes: dict[str, gr.HTML] = {}
         self.buttons: dict[str, gr.Button] = {}
 
@@ -145,6 +163,8 @@ class RunPanel:
                         if name == "settings":
                             self._button("reuse")
                         self._pane(name)
+        for part in self.parts.values():
+            part.build()
         self.memo = gr.State(None)
         self.marked = gr.State([])
         self.timer = gr.Timer(LIVE_SECONDS)
@@ -157,13 +177,15 @@ class RunPanel:
 
     def _pane(self, name: str) -> None:
         clicks = {"js_on_load": FIT_JS} if name == "progress" and self.fit is not None else {}
+        clicks |= {"js_on_load": self.parts[name].js} if name in self.parts else {}
         self.panes[name] = gr.HTML("", elem_id=f"{self.stage}-{name}", elem_classes=["bare", f"pane-{name}"], **clicks)
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self, preset: gr.Dropdown) -> None:
         lang, form = self.page.lang, self.form
         watch: dict[str, Any] = {
-            "fn": self.refresh, "inputs": [self.select, lang, self.memo], "outputs": self.outputs, **QUIET,
+            "fn": self.refresh, "inputs": [self.select, lang, self.memo, *(part.asked for part in self.parts.values())],
+            "outputs": self.outputs, **QUIET,
         }  # fmt: skip
         check: dict[str, Any] = {
             "fn": self.check, "inputs": [lang, preset, self.marked, *form.components],
@@ -188,6 +210,8 @@ class RunPanel:
         again = self.buttons[DROP].click(self.drop_rows, [self.select, lang], [self.note, self.select], **QUIET)
         again.then(**watch)
         self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], **QUIET)
+        for name, part in self.parts.items():
+            part.wire(self.panes[name], self.select).then(**watch)
         devices = form.component(DEVICES)
         devices.input(None, devices, devices, js="galen.devices")
 
@@ -196,12 +220,12 @@ class RunPanel:
         return [self.memo, *self.panes.values(), *self.buttons.values(), self.timer, self.form.component(DEVICES)]
 
     # -- watching -----------------------------------------------------------------------------------------------------
-    def refresh(self, run_id: str | None, lang: str, memo: Memo | None) -> list[Any] | Any:
+    def refresh(self, run_id: str | None, lang: str, memo: Memo | None, *asked: Any) -> list[Any] | Any:
         """Updates for `outputs`, each only where it differs from what this session was sent."""
         memo = memo or Memo()
         run = self._run(run_id)
         devices = self.page.device_choices(lang)
-        stamp = (run_id, lang, devices, run and views.stamp(run))
+        stamp = (run_id, lang, devices, asked, run and views.stamp(run))
         if stamp == memo.stamp:
             return gr.skip()
         if run is None:
@@ -212,7 +236,11 @@ class RunPanel:
             interval = IDLE_SECONDS
         else:
             shot = views.snapshot(run)
-            wanted = {name: self.render[name](shot, lang) for name in self.shown}
+            wants = dict(zip(self.parts, asked, strict=True))
+            wanted = {
+                name: self.parts[name].draw(shot, wants[name], lang) if name in wants else self.render[name](shot, lang)
+                for name in self.shown
+            }
             wanted["progress"] += self.fit.after_failure(shot, lang) if self.fit is not None else ""
             shows = legal(shot)
             interval = LIVE_SECONDS if shot.state.live else IDLE_SECONDS
@@ -247,19 +275,23 @@ class RunPanel:
             config = self.form.resolve(values, self.page.workspace)
             problems = self._illegal_start(config)
         except ConfigError as error:
-            problems = [problem for problem in error.problems if problem.code != "config.missing"]
+            problems = [problem for problem in error.problems if problem.code not in WAITS]
         words = self.form.command(values, preset, self.page.workspace)
         keys = self.form.marked(problems)
         return [views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
 
     def _illegal_start(self, config: StageConfig) -> list[Problem]:
-        """What Start would say of the model or run that is chosen."""
+        """What Start would say of the models and runs that are chosen."""
+        parents = self.page.parents
+        found = []
+        if isinstance(config, PPOConfig):
+            names = [weighted(line)[0] for line in config.rewards.models]
+            found += [parents.problem("score", name, key="rewards.models") for name in names]
         base = getattr(getattr(config, "model", None), "base", None)
-        if not isinstance(base, str):
-            return []
-        go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
-        problem = self.page.parents.problem(self.stage, base, go_on=go_on)
-        return [problem] if problem is not None else []
+        if isinstance(base, str):
+            go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
+            found.append(parents.problem(self.stage, base, go_on=go_on))
+        return [problem for problem in found if problem is not None]
 
     def launch(self, lang: str, *values: Any) -> list[Any]:
         """Start: submit the form as a run, or say beside the fields what is wrong with them."""

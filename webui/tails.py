@@ -84,19 +84,20 @@ def downsample(column: Points, points: int) -> Points:
     return found
 
 
-_tails: OrderedDict[Path, Tail] = OrderedDict()
+_tails: OrderedDict[tuple[Path, bool], Tail] = OrderedDict()
 _guard = threading.Lock()
 
 
 def tail(path: Path, *, keep_rows: bool = False) -> Tail:
     """The shared, refreshed tail of `path`; the least recently asked for are forgotten."""
     with _guard:
-        found = _tails.get(path)
+        key = path, keep_rows
+        found = _tails.get(key)
         if found is None:
-            found = _tails[path] = Tail(path, keep_rows)
+            found = _tails[key] = Tail(path, keep_rows)
             if len(_tails) > KEPT_FILES:
                 _tails.popitem(last=False)
-        _tails.move_to_end(path)
+        _tails.move_to_end(key)
     return found.refresh()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from webui.text_bring import BRING
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
+from webui.text_ppo import PPO
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
 from webui.text_stages import STAGES_TEXT
@@ -281,6 +282,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **LOOK,
     **STAGES_TEXT,
     **JUDGE,
+    **PPO,
     **SHAPE,
     **SHAPE_NAMES,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
 # key: (English label, Chinese label, Chinese help)
@@ -87,6 +88,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "model.revision": ("Revision", "版本", "仓库的分支、标签或提交。"),
     "model.folder": ("Name here", "本地名称", "在工作区里的模型名称。留空则由来源生成。"),
     **STAGE_FIELDS,
+    **PPO_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -102,6 +104,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "logging": ("Logging", "记录"),
     "devices": ("Devices", "设备"),
     **STAGE_SECTIONS,
+    **PPO_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.

@@ -129,7 +129,7 @@ JUDGE: dict[str, tuple[str, str]] = {
     "judge.files_at": ("They lie in {path}, too.", "这些文件也在 {path} 中。"),
     "figure.merging": ("difference by merging", "合并引起的差异"),
     "figure.difference": ("difference as written", "写出后的差异"),
-    "figure.kl": ("divergence", "分布差异"),
+    "figure.kl": ("KL divergence", "KL 散度"),
     "figure.same": ("same likeliest token", "首选词元一致"),
     "phase.switching": ("Loading the next model", "加载下一个模型"),
     "phase.merging": ("Merging", "合并"),

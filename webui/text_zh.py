@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from webui.text_zh_data import DATA_ZH
 from webui.text_zh_models import MODELS_ZH
+from webui.text_zh_ppo import PPO_ZH
 from webui.text_zh_steps import STEPS_ZH
 from webui.text_zh_training import TRAINING_ZH
 
@@ -143,4 +144,4 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     # -- serve: chat and the local server
 }
 
-MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH)

@@ -238,6 +238,11 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "fit.rung_4bit": ("冻结的权重用 4 位存储（QLoRA）：更慢，精度更低。", ""),
     "fit.rung_larger_batch": ("还有余量：加大批，减少梯度累积。", ""),
     "fit.rung_longer": ("还有余量：更长的行，被截断的更少。", ""),
+    "fit.rung_sampling": ("同时采样的回答更少：缓存更小，更慢。", ""),
+    "fit.rung_learning": ("每次只学习一个回答；结果相同。", ""),
+    "fit.rung_answers": ("更短的回答：同时保存和学习的词元更少。", ""),
+    "fit.rung_larger_packs": ("还有余量：同时处理更多回答，结果相同。", ""),
+    "ppo.reward_twice": ("{run} 在奖励模型中列了不止一次。", "只列一次，并写上它应有的权重。"),
     # 合并与评估
     "merge.disagrees": (
         "合并后的模型与 {run} 的输出不一致：相差 {difference}，超出舍入误差。",

@@ -65,7 +65,7 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
     """Changes whenever something that the panel shows has changed; costs a few `stat` calls."""
     files = (
         run.status_file, run.result_file, run.progress_file, run.metrics_file, run.samples_file, run.log_file(0),
-        run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file,
+        run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file, run.rollouts,
     )  # fmt: skip
     held = lock_held(run.lock_file)
     marks: list[Any] = [held, int(time.time()) if held else 0]  # times go on while a run lives
@@ -280,7 +280,8 @@ def result(shot: Snapshot, lang: str) -> str:
             rows.append((t("run.data_used", lang), f"{used.dataset} · {counts}"))
         rows.extend((_figure_name(key, lang), _whole_or(value)) for key, value in made.final_metrics.items())
     for point in reversed(shot.run.complete_checkpoints()):
-        score = "" if point.eval_loss is None else f" · {t('figure.eval_loss', lang)} {figure(point.eval_loss)}"
+        key, sign = ("eval_reward", -1) if shot.stage == "ppo" else ("eval_loss", 1)  # PPO's mark is its reward's
+        score = "" if point.eval_loss is None else f" · {_figure_name(key, lang)} {figure(sign * point.eval_loss)}"
         rows.append((t("run.step", lang, step=point.step), f"{clock(point.saved_at)}{score}"))
     if not rows:
         return empty(t("run.no_checkpoints", lang))

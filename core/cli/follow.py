@@ -211,8 +211,9 @@ def progress_line(run: RunDir, now: RunSummary) -> str:
     if now.total:
         shown = size if now.unit == "byte" else str
         parts[-1] += f" {shown(now.step)}/{shown(now.total)} ({100 * now.step // now.total} %)"
-    if now.loss is not None and (between_steps or now.phase == TRAINING):
-        parts.append(f"loss {now.loss:.4g}")
+    for name, figure in (("loss", now.loss), ("reward", now.reward)):
+        if figure is not None and (between_steps or now.phase == TRAINING):
+            parts.append(f"{name} {figure:.4g}")
     if now.eta is not None:
         parts.append(f"{duration(now.eta)} left")
     deadline = store.stop_deadline(run)

@@ -77,13 +77,14 @@ def list_runs(args: argparse.Namespace) -> int:
     elif not found:
         print("no runs")
     else:
-        print(table(("RUN", "STATE", "PROGRESS", "LOSS", "TIME", "NAME", "WHY"), map(_row, found)))
+        print(table(("RUN", "STATE", "PROGRESS", "LOSS/REWARD", "TIME", "NAME", "WHY"), map(_row, found)))
     return 0
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
     progress = f"{run.step}/{run.total}" if run.total else ""
-    loss = f"{run.loss:.4g}" if run.loss is not None else ""
+    figure = run.loss if run.loss is not None else run.reward
+    loss = f"{figure:.4g}" if figure is not None else ""
     why = f"waits for {', '.join(run.waiting_for)}" if run.waiting_for else run.reason
     return (
         run.id,

@@ -3,7 +3,9 @@
 A checkpoint holds weights, the optimizer's state, the learning-rate schedule and the place in the order of the rows.
 What these were made with must stay: a new learning rate would be ignored without a word, since the schedule is loaded
 from the checkpoint, and another seed would show some rows twice and others never. What only says how the run is watched
-and saved may change, and so may the split of a step into batches, which does not change its sum.
+and saved may change, and so may the split of a step into batches, which does not change its sum. A rollout of PPO
+counts its prompts over all devices, so there batches and devices may change as they like; so may what ends the run
+early, and how the judge is reached.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from core.errors import Problem
 
 SETTINGS = "settings.json"  # in a checkpoint: the config that it was made with
 FREE_SECTIONS = ("evaluation", "saving", "logging")
-FREE = ("run.name", "run.retries", "devices.use", "model.attention", "tuning.gradient_checkpointing")
+FREE = (
+    "run.name", "run.retries", "devices.use", "model.attention", "tuning.gradient_checkpointing", "rollout.batch_size",
+    "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm", "rewards.judge_timeout", "rewards.judge_limit",
+)  # fmt: skip
+MOVABLE = "rewards.judge_url"  # the same judge may listen elsewhere now; whether there is one must stay
 STEP = ("schedule.batch_size", "schedule.gradient_accumulation", "devices.use")  # their product is the rows of a step
 CODES = {"optim": "resume.schedule", "schedule": "resume.schedule", "data": "resume.order", "run": "resume.order"}
 
@@ -42,8 +48,9 @@ def refused(before: Mapping[str, Any], now: Mapping[str, Any], run: str) -> list
             if not same_step:
                 params |= {"rows": rows_in_step(before), "rows_now": rows_in_step(now)}
                 problems.append(Problem("resume.step", params, key=key))
-        elif section not in FREE_SECTIONS and key not in FREE:
-            problems.append(Problem(CODES.get(section, "resume.weights"), params, key=key))
+        elif not (section in FREE_SECTIONS or key in FREE or (key == MOVABLE and old and new)):
+            code = "resume.weights" if "ppo" in before else CODES.get(section, "resume.weights")
+            problems.append(Problem(code, params, key=key))
     return problems
 
 

@@ -52,6 +52,15 @@ def lines_of(value: Any) -> Any:
     return [line.strip() for line in value.splitlines() if line.strip()] if isinstance(value, str) else value
 
 
+def weighted_lines(value: Any) -> Any:
+    """Names with weights as lines: of a text, and of what YAML makes of `- general: 0.5` and of `general: 0.5`."""
+    lines = [value] if isinstance(value, dict) else lines_of(value)
+    if not isinstance(lines, list):
+        return lines
+    pairs = [line.items() if isinstance(line, dict) else [(line, None)] for line in lines]
+    return [name if share is None else f"{name}: {share}" for each in pairs for name, share in each]
+
+
 def weighted(line: str) -> tuple[str, float]:
     """`general: 0.5` as its name and its weight; without a weight that is 1. Raises ValueError."""
     name, colon, text = line.rpartition(":")
@@ -113,11 +122,11 @@ def _validation_split(default: float) -> Any:
     )
 
 
-def _max_rows() -> Any:
+def max_rows() -> Any:
     return setting(None, "Use only this many rows, of each dataset, chosen by the seed.", ge=1)
 
 
-def _bad_rows() -> Any:
+def bad_rows() -> Any:
     return setting("stop", "Rows that cannot be used: stop before the start and list them, or drop and record them.")
 
 
@@ -136,17 +145,15 @@ class Data(Section):
     max_length: int = setting(
         512, "Tokens a row may have. Longer ones lose whole oldest turns, then their end.", ge=8, le=1_048_576
     )
-    max_rows: int | None = _max_rows()
-    bad_rows: Literal["stop", "drop"] = _bad_rows()
+    max_rows: int | None = max_rows()
+    bad_rows: Literal["stop", "drop"] = bad_rows()
     train_on: Literal["assistant", "all"] = setting(
         "assistant", "Learn the assistant's turns only, or every token of the conversation.", advanced=True
     )
     order: Literal["shuffled", "easy_first", "phases"] = setting(
-        "shuffled",
-        "Curriculum. shuffled: none. easy_first: every epoch from easy to hard. phases: in stages of rising "
-        "difficulty, shuffled within each.",
-        advanced=True,
-    )
+        "shuffled", "Curriculum. shuffled: none. easy_first: every epoch from easy to hard. phases: in stages of "
+        "rising difficulty, shuffled within each.", advanced=True,
+    )  # fmt: skip
     difficulty: Literal["column", "length", "loss"] = setting(
         "column",
         "What makes a row hard: the dataset's difficulty column, its length in tokens, or the base model's loss on it.",
@@ -157,19 +164,13 @@ class Data(Section):
     @field_validator("mix", mode="before")
     @classmethod
     def _lines(cls, value: Any) -> Any:
-        """A text of lines; and what YAML makes of `- general: 0.5` and of `general: 0.5`."""
-        lines = [value] if isinstance(value, dict) else lines_of(value)
-        if not isinstance(lines, list):
-            return lines
-        pairs = [line.items() if isinstance(line, dict) else [(line, None)] for line in lines]
-        return [name if share is None else f"{name}: {share}" for each in pairs for name, share in each]
+        return weighted_lines(value)
 
     @field_validator("mix")
     @classmethod
     def _weighted(cls, lines: list[str]) -> list[str]:
         names = [weighted(line)[0] for line in lines]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{twice[0]} is listed twice")
         return lines
 
@@ -195,8 +196,8 @@ class Documents(Section):
         "them and are cut into blocks of equal size, as most base models were made.",
     )
     end_mark: bool = setting(True, "End every document with the tokenizer's end-of-text token.", advanced=True)
-    max_rows: int | None = _max_rows()
-    bad_rows: Literal["stop", "drop"] = _bad_rows()
+    max_rows: int | None = max_rows()
+    bad_rows: Literal["stop", "drop"] = bad_rows()
 
 
 class Pairs(Section):
@@ -208,8 +209,8 @@ class Pairs(Section):
     max_length: int = setting(
         512, "Tokens of a question with its answer. Longer ones lose whole oldest turns.", ge=8, le=1_048_576
     )
-    max_rows: int | None = _max_rows()
-    bad_rows: Literal["stop", "drop"] = _bad_rows()
+    max_rows: int | None = max_rows()
+    bad_rows: Literal["stop", "drop"] = bad_rows()
 
 
 class Preference(Section):
@@ -225,6 +226,32 @@ class Preference(Section):
     head_learning_rate: float | None = setting(
         None, "Learning rate of the score head. Empty: that of everything else.", gt=0, le=1, advanced=True
     )
+
+
+def adapter_rank() -> Any:
+    return setting(8, "Rank of the adapters.", ge=1, le=1024)
+
+
+def adapter_alpha() -> Any:
+    return setting(16, "Scale: the adapter's output is multiplied by alpha / rank.", gt=0, le=4096)
+
+
+def adapter_targets() -> Any:
+    return setting(
+        ["all-linear"],
+        "Names of the linear layers that get an adapter; all-linear: every one but the head, of a mixture of experts "
+        "those of the attention.",
+        advanced=True,
+    )
+
+
+def split_by_commas(name: str) -> Any:
+    """The validator of a list: `a, b` is short for `[a, b]`."""
+
+    def split(value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    return field_validator(name, mode="before")(split)
 
 
 class Tuning(Section):
@@ -247,16 +274,10 @@ class Quantization(Section):
 
 
 class Lora(Section):
-    rank: int = setting(8, "Rank of the adapters.", ge=1, le=1024)
-    alpha: float = setting(16, "Scale: the adapter's output is multiplied by alpha / rank.", gt=0, le=4096)
+    rank: int = adapter_rank()
+    alpha: float = adapter_alpha()
     dropout: float = setting(0.0, "Dropout before the adapters.", ge=0, le=0.9)
-    targets: list[str] = setting(
-        ["all-linear"],
-        "Names of the linear layers that get an adapter; all-linear: every one but the head, of a mixture of experts "
-        "those of the attention.",
-        advanced=True,
-    )
-
+    targets: list[str] = adapter_targets()
     start: Literal["new", "continue"] = setting(
         "new",
         "When the base is a run with an adapter. new: merge it into its base and train another on top. continue: go on "
@@ -268,10 +289,7 @@ class Lora(Section):
         advanced=True,
     )  # fmt: skip
 
-    @field_validator("targets", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    _split = split_by_commas("targets")
 
 
 class Optim(Section):
@@ -294,12 +312,9 @@ class Optim(Section):
         0.0, "Share of the target given to all other tokens; above 0 the fused loss is off.", ge=0, lt=1, advanced=True
     )
     neftune_alpha: float = setting(
-        0.0,
-        "NEFTune: uniform noise on the embeddings while training; 5 is usual, 0 is off.",
-        ge=0,
-        le=100,
+        0.0, "NEFTune: uniform noise on the embeddings while training; 5 is usual, 0 is off.", ge=0, le=100,
         advanced=True,
-    )
+    )  # fmt: skip
 
 
 class Schedule(Section):
@@ -370,10 +385,7 @@ class Devices(Section):
         ["auto"], "Where the run computes; several devices start one process each. auto: the first GPU, else the CPU."
     )
 
-    @field_validator("use", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    _split = split_by_commas("use")
 
     @field_validator("use")
     @classmethod

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from core.configs import data, models, sections
 from core.configs.models import Answers, Tests
+from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section, setting
 
 PLUGINS = "GALEN_PLUGINS"
@@ -147,6 +148,33 @@ class RewardConfig(StageConfig):
 TrainingConfig = PretrainConfig | SFTConfig | RewardConfig
 
 
+class PPOConfig(StageConfig):
+    """Reinforcement learning from rewards: the policy writes answers, and learns from what they score."""
+
+    model: sections.Model
+    data: Prompts
+    run: sections.Run = sections.Run()
+    rewards: Rewards = Rewards()
+    rollout: Rollout = Rollout()
+    ppo: Policy = Policy()
+    tuning: PolicyTuning = PolicyTuning()
+    lora: PolicyLora = PolicyLora()
+    quantization: sections.Quantization = sections.Quantization()
+    optim: PolicyOptim = PolicyOptim()
+    evaluation: Watching = Watching()
+    saving: sections.Saving = sections.Saving()
+    logging: sections.Logging = sections.Logging()
+    devices: sections.Devices = sections.Devices()
+
+    _quantised = quantised_is_frozen()
+
+    @model_validator(mode="after")
+    def _rewarded(self) -> PPOConfig:
+        if not (self.rewards.models or self.rewards.rules or self.rewards.judge_url):
+            raise conflict("ppo.no_reward", "rewards.models")
+        return self
+
+
 class VocabularyConfig(StageConfig):
     """Extending a model's vocabulary: frequent words of a corpus, or a list of them, become tokens."""
 
@@ -241,6 +269,7 @@ STAGES: dict[str, Stage] = {
         Stage("pretrain", PretrainConfig, "core.recipes.pretrain"),
         Stage("sft", SFTConfig, "core.recipes.sft"),
         Stage("reward", RewardConfig, "core.recipes.reward"),
+        Stage("ppo", PPOConfig, "core.recipes.ppo"),
         Stage("merge", MergeConfig, "core.recipes.merge"),
         Stage("evaluate", EvaluateConfig, "core.recipes.evaluate"),
         Stage("score", ScoreConfig, "core.recipes.score"),
@@ -252,6 +281,6 @@ STAGES: dict[str, Stage] = {
     )
 }
 
-# A module named in GALEN_PLUGINS adds stages of its own: it holds `STAGES`, a list of Stage.
+# A module named in GALEN_PLUGINS adds stages of its own (`STAGES`, a list of Stage), or rules (`core.rules`).
 for _module in filter(None, os.environ.get(PLUGINS, "").split(",")):
-    STAGES.update({stage.name: stage for stage in importlib.import_module(_module).STAGES})
+    STAGES.update({stage.name: stage for stage in getattr(importlib.import_module(_module), "STAGES", ())})

@@ -21,3 +21,8 @@ STAGES_OF: dict[Kind, list[str]] = {
     "choice": ["evaluate"],
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # how the choices of a question are called
+
+
+def kinds_for(stage: str) -> list[Kind]:
+    """The kinds of rows that a stage takes."""
+    return [kind for kind, stages in STAGES_OF.items() if stage in stages]

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from core.fit.policy import policy_seconds
 from core.fit.work import Place, Work
 from core.models.flops import gpu_peak, training_costs
 from core.records import Status
@@ -34,13 +35,15 @@ def seconds(work: Work, workspace: Workspace, place: Place, device_name: str) ->
     if work.steps is None:
         return None
     demand = work.demand
+    speed = measured_speed(workspace, place.kind) or guessed_speed(place.kind, device_name, demand.dtype)
+    if work.rollouts is not None:
+        return START_SECONDS + policy_seconds(work, speed, place.kind)
     adapter = work.body.adapter_size(demand.rank, demand.targets) if demand.method == "lora" else 0
     costs = training_costs(work.body, demand.method, adapter, demand.trainable_layers)
     tokens = work.steps * work.tokens_per_step
     flops = costs.total(tokens, tokens * work.learnt, tokens * work.squares)
     if demand.checkpointing:
         flops += 2.0 * work.body.per_token * tokens  # the layers' forward once more
-    speed = measured_speed(workspace, place.kind) or guessed_speed(place.kind, device_name, demand.dtype)
     return START_SECONDS + flops / (speed * place.ranks)
 
 

@@ -21,14 +21,13 @@ from core.configs.stages import (
     PerplexityConfig,
     ScoreConfig,
     StageConfig,
-    TrainingConfig,
     VocabularyConfig,
 )
 from core.errors import InputError, Problem
 from core.fit import duration, memory
 from core.fit.ladder import rungs
-from core.fit.weighing import Rung, Verdict, available, place_of, training_parts, verdict_of, verdict_on
-from core.fit.work import Place, Work, looking, work_of
+from core.fit.weighing import Rung, Verdict, available, parts_of, place_of, verdict_of, verdict_on, work_for
+from core.fit.work import Place, Sized, Work, looking
 from core.hardware import Device, expand, find
 from core.hardware import memory as main_memory
 from core.models.anatomy import anatomy
@@ -82,16 +81,16 @@ def estimate(config: StageConfig, workspace: Workspace, devices: Sequence[Device
     config names and does not exist.
     """
     found = list(devices) if devices is not None else find(expand(config.devices.use))
-    if not isinstance(config, get_args(TrainingConfig)):
+    if not isinstance(config, get_args(Sized)):
         return _looking(config, workspace, found)
     place = place_of(found)
-    work = work_of(config, workspace, place)
+    work = work_for(config, workspace, place)
     fit = _weighed(work, workspace, found, place)
     return replace(fit, rungs=rungs(config, workspace, found, fit.total, fit.verdict, work))
 
 
 def _weighed(work: Work, workspace: Workspace, devices: Sequence[Device], place: Place) -> Fit:
-    parts = training_parts(work)
+    parts = parts_of(work)
     total = sum(parts.values())
     disk, disk_free = work.kept * work.saved + work.delivered, _disk_free(workspace)
     notes = [*work.notes, *_memory_notes(total, devices), *_main_memory_note(work, place), *_disk_note(disk, disk_free)]

@@ -45,10 +45,12 @@ OTHER_LANGUAGE = 0.28
 class Lengths:
     """`tokens` [n] of a sample of the rows, uncut; `rows` of the whole dataset; None: not known without reading it all.
 
-    `learnt`: share of the tokens that an assistant says. `sampled`: it is a file, seen from its beginning only.
+    `asked` [n] of them stand before the row's last answer. `learnt`: share of the tokens that an assistant says.
+    `sampled`: it is a file, seen from its beginning only.
     """
 
     tokens: Numbers
+    asked: Numbers
     rows: int | None
     learnt: float
     kind: Kind | None
@@ -78,7 +80,9 @@ def _of_dataset(workspace: Workspace, dataset: Dataset, tokenizer: Path) -> Leng
     marks = 1 if dataset.card.kind == "text" else OPENING_TOKENS + TURN_TOKENS * turns
     tokens = np.maximum(2, np.round(chars * ratio + marks)).astype(np.int64)
     learnt = float(answered.sum() * ratio / tokens.sum()) if len(tokens) else 1.0
-    return Lengths(tokens, len(dataset), min(1.0, learnt), dataset.card.kind)
+    answers = np.maximum(1, turns // 2) if dataset.card.kind == "messages" else 1  # of a pair, both are answers to it
+    asked = np.maximum(2, np.round(tokens - answered * ratio / answers)).astype(np.int64)
+    return Lengths(tokens, asked, len(dataset), min(1.0, learnt), dataset.card.kind)
 
 
 @lru_cache(maxsize=32)
@@ -170,9 +174,11 @@ def _of_file(path: Path, size: int, changed: int, tokenizer: str) -> Lengths:
     whole = len(head) == size
     lines = [line for line in (head if whole else head[: head.rfind(b"\n") + 1]).splitlines() if line.strip()]
     if b"\0" in head[:4096] or head[:2] == b"\x1f\x8b" or not lines or path.suffix.lower() == ".parquet":
-        return Lengths(np.array([], dtype=np.int64), None, 1.0, None, sampled=True)
+        none = np.array([], dtype=np.int64)
+        return Lengths(none, none, None, 1.0, None, sampled=True)
     bytes_ = np.array([len(line) for line in lines], dtype=np.int64)
     texts = [line.decode("utf-8", "replace")[:20_000] for line in lines[:: max(1, len(lines) // PROBED)]]
     ratio = _tokens_in(tokenizer, texts) / max(1, sum(len(text.encode()) for text in texts))
     tokens = np.maximum(2, np.round(bytes_ * (ratio or TOKENS_A_BYTE))).astype(np.int64)
-    return Lengths(tokens, len(lines) if whole else round(size / (bytes_.mean() + 1)), 0.7, None, sampled=True)
+    rows = len(lines) if whole else round(size / (bytes_.mean() + 1))
+    return Lengths(tokens, tokens, rows, 0.7, None, sampled=True)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.configs.stages import TrainingConfig
+from core.configs.stages import PPOConfig
 from core.fit import memory
-from core.fit.work import Place, Work, work_of
+from core.fit.policy import policy_parts, policy_work
+from core.fit.work import Place, Sized, Work, work_of
 from core.hardware import Device
 from core.workspace import Workspace
 
@@ -41,15 +42,23 @@ def available(device: Device, devices: Sequence[Device]) -> int:
     return device.memory_free // sum(1 for other in devices if not other.is_gpu)
 
 
-def weigh(config: TrainingConfig, workspace: Workspace, devices: Sequence[Device]) -> tuple[int, Verdict]:
+def weigh(config: Sized, workspace: Workspace, devices: Sequence[Device]) -> tuple[int, Verdict]:
     """(bytes, verdict) of a config, and nothing else of its estimate."""
-    place = place_of(devices)
-    total = sum(training_parts(work_of(config, workspace, place)).values())
+    total = sum(parts_of(work_for(config, workspace, place_of(devices))).values())
     return total, verdict_on(total, devices)
 
 
-def training_parts(work: Work) -> dict[str, int]:
-    return {name: size for name, size in memory.training_parts(work.body, work.demand).items() if size}
+def work_for(config: Sized, workspace: Workspace, place: Place) -> Work:
+    """Raises ModelError and DataError where what the config names cannot be used."""
+    if isinstance(config, PPOConfig):
+        return policy_work(config, workspace, place)
+    return work_of(config, workspace, place)
+
+
+def parts_of(work: Work) -> dict[str, int]:
+    """Bytes by part, without those that there are none of."""
+    parts = memory.training_parts(work.body, work.demand) if work.rollouts is None else policy_parts(work)
+    return {name: size for name, size in parts.items() if size}
 
 
 def verdict_on(total: int, devices: Sequence[Device]) -> Verdict:

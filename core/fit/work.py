@@ -18,7 +18,7 @@ import numpy as np
 
 from core.configs.schedule import total_steps
 from core.configs.sections import weighted
-from core.configs.stages import PretrainConfig, RewardConfig, SFTConfig, TrainingConfig
+from core.configs.stages import PPOConfig, PretrainConfig, RewardConfig, SFTConfig, TrainingConfig
 from core.data.encode.packing import pack, roomier
 from core.errors import Problem
 from core.fit import memory
@@ -29,6 +29,7 @@ from core.models.anatomy import Anatomy, anatomy
 from core.models.parents import Parent, resolve_parent
 from core.workspace import Workspace
 
+Sized = TrainingConfig | PPOConfig  # what trains
 LOOKED_AT = 1024  # rows of so many steps that are put into packs, to find the largest
 MOST_ROWS = 256  # of one step that are put together: more fill every pack anyway
 # Attention that the fast path does not compute, by model type (it finds out by itself, at the start of the run).
@@ -43,6 +44,37 @@ class Place:
     bf16: bool
     ranks: int
     free: int
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What PPO has beside a training, for one process. `full`: the policy is a second model.
+
+    A rollout has `answers`, of which `batch` are sampled at once: `prompt` tokens are asked at most and `asked` on
+    average, `new` written at most and `written` as far as time goes. `epochs` passes learn from it. `evaluations` have
+    `watched` answers each. Weights: of `policy` and `critic` what learns, `shared` of each reward adapter on the same
+    backbone; `judges` are reward models with one of their own.
+    """
+
+    full: bool
+    answers: int
+    batch: int
+    prompt: int
+    asked: float
+    new: int
+    written: int
+    epochs: int
+    watched: int
+    evaluations: int
+    policy: int
+    critic: int
+    shared: tuple[int, ...]
+    judges: tuple[tuple[Anatomy, Demand], ...] = ()
+
+    @property
+    def read(self) -> float:
+        """Tokens of an answer with its prompt."""
+        return self.asked + self.written
 
 
 @dataclass(frozen=True)
@@ -69,6 +101,7 @@ class Work:
     needed: int
     context: int | None
     notes: tuple[Problem, ...] = ()
+    rollouts: Rollouts | None = None
 
 
 def work_of(config: TrainingConfig, workspace: Workspace, place: Place) -> Work:
@@ -180,11 +213,10 @@ def _blocks(config: PretrainConfig, found: Lengths, count: float | None, cut: fl
 # -- memory -----------------------------------------------------------------------------------------------------------
 def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place) -> Demand:
     tuning, lora = config.tuning, config.lora
-    dtype = config.model.dtype if config.model.dtype != "auto" else "bf16" if place.bf16 else "fp32"
     is_lora = tuning.method == "lora"
     return Demand(
         method=tuning.method,
-        dtype=dtype,
+        dtype=dtype_of(config, place),
         device=place.kind,
         pack=Pack(()),
         optimizer=config.optim.optimizer,
@@ -196,7 +228,7 @@ def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place)
         checkpointing=tuning.gradient_checkpointing,
         dropout=is_lora and lora.dropout > 0,
         whole=is_lora and (lora.embeddings == "yes" or (lora.embeddings == "auto" and parent.grown)),
-        fast=config.model.attention == "auto" and _model_type(parent.folder) not in OWN_ATTENTION,
+        fast=takes_fast_path(config, parent.folder),
         smoothed=config.optim.label_smoothing > 0,
         labels=None if isinstance(config, RewardConfig) else 1.0,
         ranks=place.ranks,
@@ -204,32 +236,53 @@ def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place)
     )
 
 
+def dtype_of(config: Sized, place: Place) -> str:
+    """Of the frozen weights, and of the products."""
+    return config.model.dtype if config.model.dtype != "auto" else "bf16" if place.bf16 else "fp32"
+
+
+def takes_fast_path(config: Sized, folder: Path) -> bool:
+    return config.model.attention == "auto" and _model_type(folder) not in OWN_ATTENTION
+
+
 def _model_type(folder: Path) -> str:
     return str(families.text_config(families.read_config(folder)).get("model_type", ""))
 
 
 def _largest(config: TrainingConfig, body: Anatomy, demand: Demand, rows: Rows) -> Pack:
-    """Of the packs of some steps of one rank the one that takes most, by the trainer's own rules."""
-    capacity = _capacity(config, body, demand, rows)
-    share = min(MOST_ROWS, config.schedule.batch_size * config.schedule.gradient_accumulation)
+    granted = config.schedule.batch_size * rows.longest
+    capacity = granted if isinstance(config, RewardConfig) else capacity_of(body, demand, granted)
+    share = config.schedule.batch_size * config.schedule.gradient_accumulation
     rng = np.random.default_rng(config.run.seed)
-    padded = not demand.fast or demand.device != "cpu"
-    best, most = Pack(()), -1.0
-    for _ in range(min(40, max(4, LOOKED_AT // share)) if len(rows.sample) > 1 else 1):
-        lengths = rng.choice(rows.sample, size=share).tolist()
-        for places in pack(lengths, capacity, padded=padded):
-            made = Pack(tuple(lengths[place] for place in places))
-            takes = memory.layer(body, replace(demand, pack=made))
-            if takes > most:
-                best, most = made, takes
+    best = largest_pack(body, demand, rows.sample, share, capacity, rng)
     if isinstance(config, PretrainConfig):
         return _of_pieces(best.tokens, rows.pieces, rng)
     return best
 
 
-def _capacity(config: TrainingConfig, body: Anatomy, demand: Demand, rows: Rows) -> int:
-    granted = config.schedule.batch_size * rows.longest
-    if not demand.fast or isinstance(config, RewardConfig) or not body.inner:
+def largest_pack(
+    body: Anatomy, demand: Demand, sample: Numbers, share: int, capacity: int, rng: np.random.Generator
+) -> Pack:
+    """Of the packs of some steps of one rank the one that takes most, by the trainer's own rules.
+
+    `share`: rows of a step. `capacity`: tokens of a pack.
+    """
+    share = min(MOST_ROWS, share)
+    padded = not demand.fast or demand.device != "cpu"
+    best, most = Pack(()), -1.0
+    for _ in range(min(40, max(4, LOOKED_AT // share)) if len(sample) > 1 else 1):
+        lengths = rng.choice(sample, size=share).tolist()
+        for places in pack(lengths, capacity, padded=padded):
+            made = Pack(tuple(lengths[place] for place in places))
+            takes = memory.layer(body, replace(demand, pack=made))
+            if takes > most:
+                best, most = made, takes
+    return best
+
+
+def capacity_of(body: Anatomy, demand: Demand, granted: int) -> int:
+    """Tokens of a pack for the memory of `granted` tokens in a padded batch."""
+    if not demand.fast or not body.inner:
         return granted
     return roomier(
         granted, layers=body.layers, width=body.width, inner=body.inner, vocabulary=body.vocabulary,
@@ -256,13 +309,14 @@ def _sizes(config: TrainingConfig, body: Anatomy, demand: Demand) -> tuple[int, 
 
 
 def _kept(config: TrainingConfig, steps: int | None, rows: Rows, rows_per_step: int) -> int:
-    """Checkpoints that lie on the disk at once: the newest, the best, and the one being written."""
-    most = config.saving.limit + 2
-    if steps is None:
-        return most
     in_epoch = math.ceil((rows.count or rows_per_step) / rows_per_step)
-    every = config.saving.steps or config.evaluation.steps or in_epoch
-    return min(most, math.ceil(steps / every) + 1)
+    return kept_at_once(config.saving.limit, steps, config.saving.steps or config.evaluation.steps or in_epoch)
+
+
+def kept_at_once(limit: int, steps: int | None, every: int) -> int:
+    """Checkpoints that lie on the disk at once: the newest, the best, and the one being written."""
+    most = limit + 2
+    return most if steps is None else min(most, math.ceil(steps / every) + 1)
 
 
 # -- stages that only look --------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What a resume does to the files of the earlier attempt. The caller holds the run's lock.
 
     1. find the step to go on from: that of the last whole checkpoint, or 0
-    2. cut metrics.jsonl and samples.jsonl after it; the cut rows are kept under attempts/n/
+    2. cut metrics.jsonl and samples.jsonl after it; the cut rows are kept under attempts/n/. The rollouts after it move
+       there whole, one file each
     3. throw away torn checkpoints: they hold nothing that can be used
     4. move what described the earlier attempt (result, status, progress, log, a torn output) to attempts/n/
 
@@ -12,6 +13,7 @@ it once. The new files replace the old by rename, so a reader that holds an offs
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ import orjson
 
 from core.rundir import RunDir
 
+ROLLOUT = re.compile(r"(step|held-out)-(?P<step>\d+)\.jsonl", re.ASCII)
 DESCRIPTIONS = ("result.json", "status.json", "progress.json", "stop_requested", "log")
 
 
@@ -28,8 +31,10 @@ def set_aside(run: RunDir, *, keep: Sequence[str] = ()) -> int:
     checkpoints = run.complete_checkpoints()
     step = checkpoints[-1].step if checkpoints else 0
     folder = _next_attempt(run)
+    kept = step if checkpoints else -1  # without any, what was measured before the first step is measured again
     for file in (run.metrics_file, run.samples_file):
-        cut_after(file, step, folder / file.name)
+        cut_after(file, kept, folder / file.name)
+    _move_rollouts(run, kept, folder / run.rollouts.name)
     whole = {checkpoint.path.name for checkpoint in checkpoints}
     for entry in run.checkpoints.iterdir() if run.checkpoints.is_dir() else ():
         if entry.name not in whole:
@@ -70,6 +75,15 @@ def cut_after(file: Path, step: int, kept: Path) -> None:
         return
     _replace(kept, gone)
     _replace(file, stay)
+
+
+def _move_rollouts(run: RunDir, step: int, kept: Path) -> None:
+    """The answers that were sampled after `step`, and those that were sampled to be looked at."""
+    for path in run.rollouts.glob("*.jsonl"):
+        named = ROLLOUT.fullmatch(path.name)
+        if named is not None and int(named["step"]) > step:
+            kept.mkdir(exist_ok=True)
+            os.rename(path, kept / path.name)
 
 
 def _step_of(line: bytes) -> float:

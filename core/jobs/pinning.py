@@ -7,7 +7,7 @@ wrong with their rows is told. A file that could be used stays a dataset even if
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,17 +19,19 @@ from core.configs.sections import weighted
 from core.configs.stages import (
     EvaluateConfig,
     ImportConfig,
+    PPOConfig,
     PretrainConfig,
     Stage,
     StageConfig,
     TrainingConfig,
     VocabularyConfig,
 )
+from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
 from core.data.store.library import resolve
-from core.errors import ConfigError, GalenError, Problem
+from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
-from core.models.context import context_problems
+from core.models.context import answer_problems, context_problems
 from core.models.library import bottom_of, find_base
 from core.models.parents import check_start, resolve_parent
 from core.workspace import Workspace
@@ -70,21 +72,23 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     if isinstance(base, str):
         go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
         pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))
-        if "model.base" in pins.values and isinstance(config, TrainingConfig):
-            folder = resolve_parent(workspace, base, hashed=False).folder
-            pins.problems += context_problems(folder, _lengths(config))
+        if "model.base" in pins.values and isinstance(config, TrainingConfig | PPOConfig):
+            pins.problems += _beyond_context(resolve_parent(workspace, base, hashed=False).folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):
         pins.pin("models.runs", partial(_compared, workspace, config.models.runs))
         if not config.data.rows and not config.data.prompts:
             pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+    if isinstance(config, PPOConfig):
+        pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
+    kinds = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
     files: dict[str, Callable[[], str | list[str]]] = {}
     for field in DATA_FIELDS:
         value = getattr(data, field, None)
         if value:
             refs = _mixed_refs if field == "mix" else _dataset_refs
-            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"))
+            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), kinds)
             texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
             if any(Path(text).expanduser().is_file() for text in texts):
                 files[f"data.{field}"] = look
@@ -104,17 +108,19 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     return _with(config, pins.values)
 
 
-def _lengths(config: TrainingConfig) -> dict[str, int]:
-    """Tokens that the model is to read at once, by setting."""
+def _beyond_context(folder: Path, config: TrainingConfig | PPOConfig) -> list[Problem]:
+    """What goes beyond the tokens that the model in `folder` reads at once."""
     if isinstance(config, PretrainConfig):
-        return {"data.block_size": config.data.block_size}
-    return {"data.max_length": config.data.max_length}
+        return context_problems(folder, {"data.block_size": config.data.block_size})
+    if not isinstance(config, PPOConfig):
+        return context_problems(folder, {"data.max_length": config.data.max_length})
+    return answer_problems(folder, config.data.max_length, config.rollout.max_new_tokens)
 
 
 def _pin_words(workspace: Workspace, words: Words, pins: Pins, files: dict[str, Callable[[], str | list[str]]]) -> None:
     """Where new tokens come from: at least one of corpus and list, and the list must be there."""
     if words.corpus:
-        look = partial(_dataset_refs, workspace, words.corpus, "drop")
+        look = partial(_dataset_refs, workspace, words.corpus, "drop", ())
         if Path(words.corpus).expanduser().is_file():
             files["words.corpus"] = look
         else:
@@ -128,16 +134,44 @@ def _pin_words(workspace: Workspace, words: Words, pins: Pins, files: dict[str, 
         pins.problems.append(Problem("vocabulary.no_source", key="words.corpus"))
 
 
-def _dataset_refs(workspace: Workspace, value: str | list[str], bad_rows: Any) -> str | list[str]:
+def _ref(workspace: Workspace, text: str, bad_rows: Any, kinds: Sequence[Kind]) -> str:
+    """`name@version`. Raises DataError `data.wrong_kind` for rows of another kind than `kinds`, where there are any."""
+    dataset = resolve(workspace, text, bad_rows=bad_rows)
+    if kinds and dataset.card.kind not in kinds:
+        raise DataError("data.wrong_kind", ref=dataset.ref, kind=dataset.card.kind, needed=" | ".join(kinds))
+    return dataset.ref
+
+
+def _dataset_refs(
+    workspace: Workspace, value: str | list[str], bad_rows: Any, kinds: Sequence[Kind]
+) -> str | list[str]:
     """`name@version` for a text, or for each text of a list."""
     if isinstance(value, str):
-        return resolve(workspace, value, bad_rows=bad_rows).ref
-    return list(dict.fromkeys(resolve(workspace, text, bad_rows=bad_rows).ref for text in value))
+        return _ref(workspace, value, bad_rows, kinds)
+    return list(dict.fromkeys(_ref(workspace, text, bad_rows, kinds) for text in value))
 
 
-def _mixed_refs(workspace: Workspace, lines: list[str], bad_rows: Any) -> list[str]:
+def _mixed_refs(workspace: Workspace, lines: list[str], bad_rows: Any, kinds: Sequence[Kind]) -> list[str]:
     """`name@version: weight` for each line of a mixture."""
-    return [f"{resolve(workspace, name, bad_rows=bad_rows).ref}: {weight:g}" for name, weight in map(weighted, lines)]
+    return [f"{_ref(workspace, name, bad_rows, kinds)}: {weight:g}" for name, weight in map(weighted, lines)]
+
+
+def _rewarding(workspace: Workspace, lines: list[str]) -> list[str]:
+    """`name: weight`, with the lasting name, of each reward model. Raises ConfigError with all that cannot be used."""
+    found: dict[str, float] = {}
+    problems = []
+    for text, weight in map(weighted, lines):
+        try:
+            name = check_start(workspace, "score", text)
+        except GalenError as error:
+            problems.append(Problem(error.code, error.params, key="rewards.models"))
+            continue
+        if name in found:
+            problems.append(Problem("ppo.reward_twice", {"run": name}, key="rewards.models"))
+        found[name] = weight
+    if problems:
+        raise ConfigError(problems)
+    return [f"{name}: {weight:g}" for name, weight in found.items()]
 
 
 def _compared(workspace: Workspace, texts: list[str]) -> list[str]:

@@ -25,7 +25,8 @@ class RunSummary:
     """What a list shows; times and durations in seconds. `why` explains a run that did not succeed.
 
     `step` of `total`, in `unit`, is how far the run is: its training, however much is evaluated or saved in between.
-    `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other.
+    `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other. `loss`, or for
+    PPO the `reward`, is that of the last step.
     """
 
     id: str
@@ -46,6 +47,7 @@ class RunSummary:
     loss: float | None
     attempt: int
     why: Result | None
+    reward: float | None = None
 
     @property
     def reason(self) -> str:
@@ -76,6 +78,7 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
     config, status = run.config(), run.status()
     progress = run.progress() or Progress(phase="", updated_at=0.0)
     step, total, unit = progress.overall
+    rows = tail_rows(run.metrics_file)
     return RunSummary(
         id=run.id,
         name=config.get("run", {}).get("name", "") or run.id,
@@ -92,9 +95,10 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         eta=progress.eta_seconds if state is State.RUNNING else None,
         created=created(run),
         duration=duration(status, progress, state),
-        loss=last_loss(run.metrics_file),
+        loss=_last(rows, "loss"),
         attempt=status.attempt if status is not None else 1,
         why=explain(run, state),
+        reward=_last(rows, "reward"),
     )
 
 
@@ -116,10 +120,11 @@ def duration(status: Status | None, progress: Progress, state: State) -> float |
 
 def last_loss(file: Path) -> float | None:
     """The training loss of the last row that has one."""
-    for row in reversed(tail_rows(file)):
-        if isinstance(row.get("loss"), int | float):
-            return float(row["loss"])
-    return None
+    return _last(tail_rows(file), "loss")
+
+
+def _last(rows: list[dict[str, Any]], key: str) -> float | None:
+    return next((float(row[key]) for row in reversed(rows) if isinstance(row.get(key), int | float)), None)
 
 
 def tail_rows(file: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:

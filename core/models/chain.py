@@ -22,12 +22,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from core.errors import ModelError
-from core.models.weights import ADAPTER, ADAPTER_CONFIG
+from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE
 from core.rundir import read_json, write_json
 
 PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 FROZEN = ".base_layer.weight"  # a copy that PEFT writes of a head that has an adapter
-SCORE = "score.weight"  # the score head of a reward model lies beside the factors, and is no part of the chain
 HEAD_MODULES = ("classifier", "score")  # what PEFT itself writes as trained whole for SEQ_CLS
 NOT_PLAIN = (
     "use_dora", "lora_bias", "layer_replication", "trainable_token_indices", "target_parameters",

@@ -22,6 +22,16 @@ def context_problems(folder: Path, lengths: Mapping[str, int]) -> list[Problem]:
     ]
 
 
+def answer_problems(folder: Path, prompt: int, new: int | None) -> list[Problem]:
+    """Where prompts of `data.max_length` tokens leave no room for `rollout.max_new_tokens`; None: for a single one."""
+    problems = context_problems(folder, {"data.max_length": prompt})
+    context = families.context_length(families.read_config(folder))
+    if problems or (context is None and new is not None) or (context is not None and prompt + (new or 1) <= context):
+        return problems
+    return [Problem("ppo.no_room", {"prompt": prompt, "new": new or 1, "context": context or "?"},
+                    key="rollout.max_new_tokens")]  # fmt: skip
+
+
 def check_context(folder: Path, lengths: Mapping[str, int]) -> None:
     """Raise ConfigError with the `context_problems`, if there are any."""
     problems = context_problems(folder, lengths)

@@ -12,9 +12,11 @@ import difflib
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from core.configs.sections import weighted
 from core.disk import link_or_copy
 from core.errors import ModelError
 from core.models import families
@@ -243,8 +245,8 @@ def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> l
     for run in workspace.runs():
         config = run.config()
         named = {bottom_of(workspace, str((config.get("model") or {}).get("base")))}
-        if live_only:  # a comparison that is over needs its models no more
-            named.update((config.get("models") or {}).get("runs", ()))
+        if live_only:  # a comparison that is over needs its models no more, and a policy no reward model
+            named.update(bottom_of(workspace, text) for text in _beside(config))
         if named & {name, folder} and (not live_only or state_of(run).live):
             found.append(run.id)
     return found
@@ -255,10 +257,16 @@ def children(workspace: Workspace, run: str) -> list[str]:
     found = []
     for each in workspace.runs():
         config = each.config()
-        named = [str((config.get("model") or {}).get("base")), *((config.get("models") or {}).get("runs") or ())]
+        named = [str((config.get("model") or {}).get("base")), *_beside(config)]
         if any(text.partition(":")[0] == run for text in named) and state_of(each).live:
             found.append(each.id)
     return found
+
+
+def _beside(config: Mapping[str, Any]) -> list[str]:
+    """The models that a run's config names beside its base: those of a comparison, and those that reward a policy."""
+    compared = (config.get("models") or {}).get("runs") or ()
+    return [*compared, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
 
 
 def delete_model(workspace: Workspace, name: str) -> None:

@@ -18,7 +18,7 @@ from core.models import families
 from core.models.hashes import backbone_id, combined_sha256, weight_hashes
 from core.models.library import ModelCard, find_base, list_models, resolve_base
 from core.models.runs import weights_folder
-from core.models.weights import ADAPTER_CONFIG, check_folder, has_tokenizer
+from core.models.weights import ADAPTER_CONFIG, SCORE, check_folder, has_tokenizer, read_header, weight_files
 from core.records import ChainLink, Manifest, RootBase, WeightFile
 from core.rundir import RunDir, read_json, state_of
 from core.workspace import Workspace
@@ -232,7 +232,8 @@ def offers(workspace: Workspace, stage: str) -> list[Offer]:
 def check_start(workspace: Workspace, stage: str, text: str, *, go_on: bool = False) -> str:
     """The lasting name of what `text` means as the start of `stage`: a run's id, a model's name, or a path.
 
-    Raises ModelError with the reason of `offers`, or as `resolve_parent`, which it asks without hashing anything.
+    Raises ModelError with the reason of `offers`, or as `resolve_parent`, which it asks without hashing anything; for
+    `score`, `reward.no_head` and `reward.not_one_score`.
     """
     ref = find_base(workspace, text)
     if ref is not None and ref.which == "output":
@@ -249,7 +250,18 @@ def check_start(workspace: Workspace, stage: str, text: str, *, go_on: bool = Fa
         raise ModelError("parent.nothing_to_merge", run=text)
     if ref is not None:
         return str(ref)
+    if stage == "score":
+        _check_head(parent.folder)
     return parent.folder.name if parent.folder.parent == workspace.models_dir else str(parent.folder)
+
+
+def _check_head(folder: Path) -> None:
+    """Raise ModelError unless the sequence-classification model in `folder` gives one score."""
+    found = next((header[SCORE] for path in weight_files(folder) if SCORE in (header := read_header(path))), None)
+    if found is None:
+        raise ModelError("reward.no_head", path=str(folder))
+    if found["shape"][0] != 1:
+        raise ModelError("reward.not_one_score", path=str(folder), count=found["shape"][0])
 
 
 def _objection(workspace: Workspace, stage: str, run: RunDir, manifest: Manifest | None) -> Problem | None:

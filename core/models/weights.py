@@ -21,6 +21,7 @@ from core.rundir import read_json
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN_SINGLE, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+SCORE = "score.weight"  # the head of a model that scores; of an adapter it lies beside the factors, and is no link
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "I8": "int8", "U8": "uint8"}

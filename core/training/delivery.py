@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from core.configs.stages import TrainingConfig
+from core.configs.stages import PPOConfig, TrainingConfig
 from core.data.store.library import Dataset
 from core.hardware import devices
 from core.models.backbone import save_merged
@@ -27,7 +27,8 @@ from core.training.tuning import trains_embeddings
 from core.training.weights import load_trained, save_model
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "bitsandbytes")
-FIGURES = ("loss", "accuracy", "margin", "tokens")  # of the last step; and everything that an evaluation found
+# Of the last step; and everything that an evaluation found.
+FIGURES = ("loss", "accuracy", "margin", "tokens", "reward", "kl")
 STAGE, ROOT, WHOLE = "adapter", "adapter-root", "model"  # folders under output/
 
 
@@ -44,7 +45,7 @@ class Encodes(Protocol):
     def template_sha256(self) -> str: ...
 
 
-def chosen_checkpoint(config: TrainingConfig, checkpoints: list[Checkpoint]) -> Checkpoint:
+def chosen_checkpoint(config: TrainingConfig | PPOConfig, checkpoints: list[Checkpoint]) -> Checkpoint:
     """The one to deliver: the best by `evaluating.merit` if the config asks for it and there is one, else the last."""
     best = best_checkpoint(checkpoints) if config.evaluation.keep_best else None
     return best or checkpoints[-1]
@@ -52,7 +53,7 @@ def chosen_checkpoint(config: TrainingConfig, checkpoints: list[Checkpoint]) -> 
 
 def deliver(
     context: RunContext,
-    config: TrainingConfig,
+    config: TrainingConfig | PPOConfig,
     model: PreTrainedModel | PeftModel,
     dtype: torch.dtype,
     parent: Parent,
@@ -118,7 +119,7 @@ def deliver(
 def _write_weights(
     run: RunDir,
     chosen: Checkpoint,
-    config: TrainingConfig,
+    config: TrainingConfig | PPOConfig,
     model: PreTrainedModel | PeftModel,
     dtype: torch.dtype,
     parent: Parent,
@@ -151,7 +152,7 @@ def _became_of(parent: Parent) -> Literal["merged", "continued"] | None:
     return "merged" if parent.adapters else None
 
 
-def _quantisation(config: TrainingConfig) -> str | None:
+def _quantisation(config: TrainingConfig | PPOConfig) -> str | None:
     """`nf4`, `nf4 double`, …: the format of the frozen weights while they were trained on."""
     section = config.quantization
     if section.kind == "none":

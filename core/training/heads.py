@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from core.errors import ModelError
-from core.models.chain import HEAD_MODULES, PREFIX, SCORE
-from core.models.weights import ADAPTER, ADAPTER_CONFIG, weight_files
+from core.models.chain import HEAD_MODULES, PREFIX
+from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE, weight_files
 
 HEAD = "score.safetensors"
 IN_ADAPTER = f"{PREFIX}{SCORE}"

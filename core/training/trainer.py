@@ -11,11 +11,11 @@ What the Trainer offers and this leaves out: its own evaluation loop, rotation, 
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from core.configs.schedule import total_steps
 from core.configs.stages import TrainingConfig
 from core.errors import ConfigError, RunError
 from core.report import RunContext
-from core.rundir import Checkpoint, best_checkpoint, flush_folder, read_json, read_jsonl, write_json
+from core.rundir import Checkpoint, read_json, read_jsonl, write_json
 from core.training.batching import Order, Rows, Step, StepSampler, squares_of
+from core.training.checkpoints import writing
 from core.training.control import StepControl
 from core.training.evaluating import Evaluator, Walk, WalkStopped, merit
 from core.training.failing import anywhere, nan_error
@@ -116,7 +117,7 @@ class StageTrainer(Trainer):
         self._save_seconds = 0.0
         self._rows: list[int] = []  # of the step that is computed
         self.stopped = False
-        self.board = _tensorboard(context) if config.logging.tensorboard and context.rank == 0 else None
+        self.board = tensorboard(context) if config.logging.tensorboard and context.rank == 0 else None
 
     def _arguments(self) -> TrainingArguments:
         config, optim, schedule = self.config, self.config.optim, self.config.schedule
@@ -304,39 +305,22 @@ class StageTrainer(Trainer):
     # -- 4: checkpoints -----------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
         started = time.monotonic()
-        step, folder = self.state.global_step, self.context.run.checkpoints
-        final, temporary = folder / f"step-{step}", folder / f"tmp-step-{step}"
+        step, run = self.state.global_step, self.context.run
         if not all(torch.isfinite(p).all() for p in self.model.parameters() if p.requires_grad):
             raise self._nan_error(step, [])
         self.report.phase("saving", epoch=self.state.epoch)
-        if self.context.rank == 0:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-        self.accelerator.wait_for_everyone()
-        if self.context.rank == 0:
-            self.model.save(self.tokenizer, temporary)
-            self.state.save_to_json(str(temporary / "trainer_state.json"))
-            write_json(temporary / SETTINGS, self.config.model_dump(mode="json"))
-        self._save_optimizer_and_scheduler(str(temporary))
-        self._save_scaler(str(temporary))
-        self._save_rng_state(str(temporary))
-        self.accelerator.wait_for_everyone()
-        if self.context.rank == 0:
-            flush_folder(temporary)
-            write_json(temporary / "COMPLETE", self._mark(step, time.time()))
-            temporary.rename(final)
-            flush_folder(folder)
-            self._prune()
+        mark = partial(self._mark, step, time.time())
+        rank, wait = self.context.rank, self.accelerator.wait_for_everyone
+        with writing(run, step, mark, limit=self.config.saving.limit, rank=rank, barrier=wait) as folder:
+            if rank == 0:
+                self.model.save(self.tokenizer, folder)
+                self.state.save_to_json(str(folder / "trainer_state.json"))
+                write_json(folder / SETTINGS, self.config.model_dump(mode="json"))
+            self._save_optimizer_and_scheduler(str(folder))
+            self._save_scaler(str(folder))
+            self._save_rng_state(str(folder))
         self._save_seconds = time.monotonic() - started
         self.pace.restart()
-
-    def _prune(self) -> None:
-        checkpoints = self.context.run.complete_checkpoints()
-        best = best_checkpoint(checkpoints)
-        for checkpoint in checkpoints[: -self.config.saving.limit]:
-            if best is None or checkpoint.step != best.step:
-                (checkpoint.path / "COMPLETE").unlink()  # first, so that it never looks whole while it is being removed
-                shutil.rmtree(checkpoint.path)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         self.model.load(Path(resume_from_checkpoint))
@@ -383,7 +367,8 @@ class StageTrainer(Trainer):
         self.stopped = self.agreed_to_stop()
 
 
-def _tensorboard(context: RunContext) -> Any:
+def tensorboard(context: RunContext) -> Any:
+    """A writer of TensorBoard's event files in the run's folder."""
     from torch.utils.tensorboard import SummaryWriter  # imported here: it takes a second that most runs need not spend
 
     return SummaryWriter(str(context.run.path / "tensorboard"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -48,7 +49,9 @@ def make_trainable(
     autocast = None if dtype == torch.float32 else dtype
     if tuning.method == "lora":
         start = None if parent is None else parent.start
-        trainable = _new_lora(model, lora) if start is None else _continued_lora(model, lora, start)
+        trainable = (
+            new_lora(model, lora, dropout=lora.dropout) if start is None else _continued_lora(model, lora, start)
+        )
         whole = lora.embeddings == "yes" or (lora.embeddings == "auto" and parent is not None and parent.grown)
         if whole:
             _train_embeddings(model)
@@ -66,13 +69,22 @@ def make_trainable(
     return model, autocast
 
 
-def _new_lora(model: PreTrainedModel, lora: sections.Lora) -> PeftModel:
+class Shape(Protocol):
+    """What a new adapter is made by: the section `lora` of any stage."""
+
+    rank: int
+    alpha: float
+    targets: list[str]
+
+
+def new_lora(model: PreTrainedModel, lora: Shape, *, name: str = "default", dropout: float = 0.0) -> PeftModel:
+    """`model` with a new adapter called `name`, its weights in fp32. Raises ModelError `model.no_lora_target`."""
     all_linear = families.lora_targets(model.config.to_dict()) or ALL_LINEAR
     targets = all_linear if lora.targets == [ALL_LINEAR] else lora.targets
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
+        lora_dropout=dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
@@ -82,7 +94,7 @@ def _new_lora(model: PreTrainedModel, lora: sections.Lora) -> PeftModel:
     unknown = [] if targets == all_linear else [name for name in targets if name.rsplit(".", 1)[-1] not in leaves]
     if unknown:
         raise ModelError("model.no_lora_target", targets=", ".join(unknown), known=", ".join(leaves))
-    return get_peft_model(model, config)  # adapters in fp32, whatever the frozen weights are
+    return get_peft_model(model, config, adapter_name=name)  # in fp32, whatever the frozen weights are
 
 
 def _continued_lora(model: PreTrainedModel, lora: sections.Lora, start: Path) -> PeftModel:

@@ -1,20 +1,20 @@
 """A training stage's tab: start from a model or a run, a dataset and a preset; the settings; the run panel.
 
-Pretrain, SFT and Reward are this page with another declaration (`STAGE_TABS`): what they have beside it is named there,
-and nothing else here knows one stage from another.
+Pretrain, SFT, Reward and PPO are this page with another declaration (`STAGE_TABS`): what they have beside it is named
+there, and nothing else here knows one stage from another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import gradio as gr
 
 from core.configs.files import find_preset, list_presets, save_preset
 from core.errors import GalenError
-from webui import views
+from webui import views, views_ppo
 from webui.arguments_box import ArgumentsBox
 from webui.catalog import Catalog, Choice
 from webui.figures import count
@@ -24,8 +24,10 @@ from webui.messages import error_text
 from webui.model_shelf import ModelShelf
 from webui.page import Page
 from webui.parents import MODEL, choices
+from webui.ppo_rewards import RewardsCard
 from webui.pretrain_cards import VocabularyCard, WorthCard
-from webui.run_panel import RunPanel
+from webui.rollout_part import RolloutPart
+from webui.run_panel import Part, Render, RunPanel
 from webui.text import t
 
 TRAIN = "data.train"
@@ -45,8 +47,8 @@ class StageTab:
     """What one stage's page has of its own.
 
     parents: what it usually starts from, first in the picker. intro: a text that stands first. shelf: models are
-    brought in here. datasets: further pickers of the stage's data. cards: small runs beside the main one. views: the
-    inner tabs of the run panel.
+    brought in here. datasets: further pickers of the stage's data. cards: what else stands beneath them. views: the
+    inner tabs of the run panel; render, parts, nothing: as `RunPanel` has them.
     """
 
     stage: str
@@ -56,6 +58,9 @@ class StageTab:
     datasets: tuple[str, ...] = ("data.validation",)
     cards: tuple[Callable[[Page, Form], Card], ...] = ()
     views: tuple[str, ...] = ("samples", "log", "settings", "result")
+    render: Mapping[str, Render] = field(default_factory=dict)
+    parts: Mapping[str, Callable[[], Part]] = field(default_factory=dict)
+    nothing: str = "run.none"
 
 
 STAGE_TABS = (
@@ -68,6 +73,17 @@ STAGE_TABS = (
     ),
     StageTab("sft", ("pretrain", MODEL)),
     StageTab("reward", ("sft", MODEL), shelf=False, views=("pairs", "log", "settings", "result")),
+    StageTab(
+        "ppo",
+        ("sft", "pretrain", MODEL),
+        intro="ppo.intro",
+        shelf=False,
+        cards=(RewardsCard,),
+        views=("rollouts", "log", "settings", "result"),
+        render={"curves": views_ppo.curves},
+        parts={"rollouts": RolloutPart},
+        nothing="ppo.none_shown",
+    ),
 )
 
 
@@ -79,7 +95,10 @@ class StagePage:
         self.tab = tab
         self.stage = tab.stage
         self.form = Form(tab.stage, page.labels)
-        self.panel = RunPanel(page, self.form, tab.views, fit=FitPane(page, self.form))
+        parts = {name: part() for name, part in tab.parts.items()}
+        self.panel = RunPanel(
+            page, self.form, tab.views, tab.render, fit=FitPane(page, self.form), nothing=tab.nothing, parts=parts
+        )
         self.arguments = ArgumentsBox(page, self.form)
         self.cards = [card(page, self.form) for card in tab.cards]
         self.shelf = ModelShelf(page, "" if tab.stage == "sft" else f"{tab.stage}-") if tab.shelf else None

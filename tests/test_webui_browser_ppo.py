@@ -1,0 +1,157 @@
+"""The PPO tab in a real Chromium: a run's curves, alarms and rollout browser, rewards chosen from lists, a start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.data.store.library import import_file
+from core.records import Status
+from core.rundir import RunDir, append_jsonl, write_record, write_text
+from core.workspace import Workspace
+from tests.browser_tools import Page
+from tests.models_tools import make_run
+from tests.test_webui_ppo import SCRIPT, episode, figures, put, reward_run
+
+pytestmark = pytest.mark.browser
+BAR = "#ppo-rollouts .roll-bar"
+
+
+@pytest.fixture
+def finished(ready: Workspace, tiny_model: Path) -> RunDir:
+    """A finished run with 40 rollouts, an evaluation at every tenth, and answers that never end."""
+    run = RunDir.create(ready.runs_dir, "ppo")
+    config = {"run": {"name": "polite"}, "model": {"base": "tiny"}, "data": {"train": "asked"}}
+    write_text(run.config_json, json.dumps(config))
+    write_record(run.status_file, Status(supervisor_pid=1, supervisor_started=0, submitted_at=0, started_at=0))
+    for step in range(41):
+        if step:
+            append_jsonl(run.metrics_file, figures(step, no_end=0.95))
+            put(run, f"step-{step}", [episode(step, 4 * step + at, answer=f"a{step} b{at}") for at in range(4)])
+        if step % 10 == 0:
+            append_jsonl(run.metrics_file, {"step": step, "eval_reward": step / 50, "eval_reward_error": 0.05})
+            put(run, f"held-out-{step}", [episode(step, at, pieces=[f"at {step}"], kl=[0.5]) for at in range(3)])
+    put(run, "step-40", [episode(40, 160 + at, question=SCRIPT) for at in range(4)])
+    manifest = make_run(ready, tiny_model).manifest()
+    assert manifest is not None
+    run.output.mkdir()
+    write_record(run.manifest_file, manifest.model_copy(update={"run": run.id, "name": "polite", "stage": "ppo"}))
+    return run
+
+
+def ask(page: Page, text: str) -> None:
+    page.tab.locator("#ppo-rollouts button").filter(has_text=text).first.click()
+
+
+def first(page: Page, text: str) -> None:
+    """Wait until the first answer of the list says where it stands as `text`."""
+    page.wait("(text) => document.querySelector('#ppo-rollouts .where')?.innerText.includes(text[0])", text)
+
+
+def test_a_run_is_watched_and_its_answers_are_read(opened, finished: RunDir) -> None:
+    page = opened(f"?run={finished.id}")  # the address of a run opens its tab
+    page.wait_text("#ppo-head .badge", "Finished")
+    page.wait_text("#ppo-curves .alarms .notice", "do not end within the limit")
+    page.wait_text("#ppo-curves .ppo-facts", "held-out reward 0.000 ± 0.050 → 0.800 ± 0.050")
+    assert page.tab.locator("#ppo-curves svg.chart").count() == 3
+    assert page.tab.locator("#ppo-curves .key.source").count() == 2
+
+    first(page, "#160 · step 40")
+    assert SCRIPT in page.text("#ppo-rollouts .roll-question")
+    assert page.tab.get_attribute("#ppo-rollouts .said .down4", "title") == "-2.50"
+    ask(page, "Lowest")
+    first(page, "#160 · step 40")
+    ask(page, "Highest")
+    first(page, "#162 · step 40")
+    page.tab.click("#ppo-rollouts .sign >> nth=0")
+    first(page, "step 39")
+    page.tab.fill("#ppo-rollouts [data-field=step]", "12")
+    page.tab.keyboard.press("Enter")
+    first(page, "step 12")
+
+    page.tab.fill(f"{BAR} input", "A7 B3")
+    page.tab.keyboard.press("Enter")
+    first(page, "#31 · step 7")
+    assert page.tab.locator("#ppo-rollouts article").count() == 1
+    page.tab.fill(f"{BAR} input", "")
+    page.tab.keyboard.press("Enter")
+    first(page, "step 12")
+
+    ask(page, "Held-out")
+    first(page, "line 3 · step 40")  # its reward is the highest
+    ask(page, "Over time")
+    page.wait("() => document.querySelectorAll('#ppo-rollouts article').length === 5")
+    answers = page.tab.locator("#ppo-rollouts article .said").all_inner_texts()
+    assert answers == [f"at {step}" for step in range(0, 41, 10)]
+    page.reload()
+    first(page, "#160 · step 40")  # as it begins
+    assert page.tab.locator("#sft-rollouts").count() == 0
+
+
+def test_a_rollout_that_is_new_is_shown(opened, finished: RunDir) -> None:
+    page = opened(f"?run={finished.id}")
+    first(page, "step 40")
+    put(finished, "step-41", [episode(41, 164)])
+    first(page, "#164 · step 41")
+    page.tab.click("#language >> text=中文")
+    first(page, "#164 · 第 41 步")
+
+
+def test_rewards_are_chosen_from_lists_and_a_start_without_is_refused(
+    opened, ready: Workspace, chat_file: Path
+) -> None:
+    import_file(ready, chat_file)
+    reward = reward_run(ready, "my prefs", None)
+    page = opened("?tab=ppo")
+    page.wait("() => document.querySelector('#ppo-start')?.checkVisibility()")
+    data = "[...document.querySelectorAll('.f-data-train input')]"
+    page.wait(f"() => {data}.some((field) => field.checkVisibility() && field.value.startsWith('chat'))")
+    page.tab.click("#ppo-start")
+    page.tab.wait_for_selector(".f-rewards-models.has-error")
+    assert "Nothing says what an answer is worth" in page.text(".f-rewards-models")
+    page.wait_text("#ppo-note", "1 setting(s) need attention")
+    assert [run.id for run in ready.runs()] == [reward.id]
+
+    page.tab.click(f"#reward-runs [data-pick='{reward.id}']")
+    page.wait_text("#reward-runs .listed", "my prefs")
+    assert page.tab.input_value(".f-rewards-models textarea") == f"{reward.id}: 1"
+    page.tab.click(f"#reward-runs [data-pick='{reward.id}']")
+    page.wait("() => document.querySelector('.f-rewards-models textarea').value === ''")
+    page.tab.click("#reward-rules summary")
+    page.tab.click("#reward-rules [data-pick=length]")
+    page.wait_text("#ppo-start, .command", "length low=20 high=200 weight=1")
+    page.fill("rewards.rules", "lenght low=2")
+    page.tab.wait_for_selector(".f-rewards-rules.has-error")
+    assert "did you mean 'length'" in page.text(".f-rewards-rules")
+
+
+@pytest.mark.slow
+def test_a_policy_learns_from_a_rule_and_shows_its_answers(opened, ready: Workspace, chat_file: Path) -> None:
+    import_file(ready, chat_file)
+    page = opened("?tab=ppo")
+    data = "[...document.querySelectorAll('.f-data-train input')]"
+    page.wait(f"() => {data}.some((field) => field.checkVisibility() && field.value.startsWith('chat'))")
+    page.fill("rewards.rules", "length low=2 high=8")
+    for key, value in {
+        "ppo.episodes": "24", "rollout.prompts": "8", "rollout.max_new_tokens": "8", "evaluation.steps": "2",
+        "evaluation.prompts": "3", "ppo.epochs": "1",
+    }.items():  # fmt: skip
+        page.fill(key, value)
+    page.wait_text(".command", "ppo.epochs=1")
+    page.tab.wait_for_selector("#ppo-fit .fit")
+    page.tab.click("#ppo-start")
+    page.tab.wait_for_selector("#ppo-rollouts article .said span[title]")  # while it runs, or soon after
+    page.wait_text("#ppo-head .badge", "Finished")
+    page.wait_text("#ppo-curves .ppo-facts", "24 answers")
+    page.wait_text("#ppo-rollouts .roll-place", "8 answers")
+    ask(page, "Held-out")
+    page.wait("() => document.querySelectorAll('#ppo-rollouts article').length === 3")
+    ask(page, "Over time")
+    page.wait("() => document.querySelectorAll('#ppo-rollouts article').length === 3")  # before, after two, after three
+    [run] = ready.runs()
+    manifest = run.manifest()
+    assert manifest is not None
+    assert manifest.stage == "ppo"
+    assert page.tab.is_visible("#ppo-chat")
