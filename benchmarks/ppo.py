@@ -274,15 +274,8 @@ def run_one(name: str, model: Path, episodes: int, learning_rate: float) -> dict
 
 # -- the comparison ---------------------------------------------------------------------------------------------------
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.ppo", "--one", name]
-    command += [
-        "--model",
-        str(args.model),
-        "--episodes",
-        str(args.episodes),
-        "--learning-rate",
-        str(args.learning_rate),
-    ]
+    command = [sys.executable, "-m", "benchmarks.ppo", "--one", name, "--model", str(args.model)]
+    command += [f"--episodes={args.episodes}", f"--learning-rate={args.learning_rate}"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(name, args.cache.resolve()))
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")

@@ -23,10 +23,11 @@ PPO: dict[str, tuple[str, str]] = {
         "Choose conversations or preference pairs, or set rewards.normalise=false and ppo.sft_coefficient=0.",
     ),
     # -- models
-    "ppo.other_vocabulary": (
-        "The reward model has another vocabulary than the policy, so it cannot read the policy's tokens.",
-        "Train a reward model on the model that the policy starts from.",
+    "ppo.own_logits": (
+        "{architecture} caps or scales its logits behind the head, which PPO does not compute here.",
+        "Choose a model of another family, such as Llama, Qwen or Mistral.",
     ),
+    "ppo.no_fp16": ("PPO does not compute in fp16: its small gradients would vanish.", "Use bf16 or fp32."),
     "ppo.no_stop": (
         "The tokenizer of {model} has no token that ends an answer, so no answer would ever end.",
         "Give it an eos_token in tokenizer_config.json, or choose a chat model.",
@@ -36,8 +37,9 @@ PPO: dict[str, tuple[str, str]] = {
         "Lower data.max_length or rollout.max_new_tokens.",
     ),
     # -- prompts
-    "ppo.long_prompts": (
-        "{count} prompt(s) of {ref} have more than {max_length} tokens.",
+    "ppo.unusable_prompts": (
+        "{count} prompt(s) of {ref} cannot be used: they have more than {max_length} tokens, or the chat template "
+        "refuses them.",
         "Raise data.max_length, shorten them, or set data.bad_rows=drop to learn without them.",
     ),
     "ppo.long_prompt": (
@@ -49,6 +51,10 @@ PPO: dict[str, tuple[str, str]] = {
     "ppo.kl_exceeded": (
         "The run ended at step {step}: answers had moved {kl} nats from the starting model, and ppo.max_kl is {limit}.",
         "Raise ppo.kl_coefficient or set ppo.kl_target, lower optim.learning_rate, or allow more with ppo.max_kl.",
+    ),
+    "ppo.judge_spent": (
+        "The run ended at step {step}: the judge has marked as many answers as rewards.judge_limit={limit} allows.",
+        "Raise rewards.judge_limit: without its marks, rewards would not compare with earlier ones.",
     ),
     "ppo.alarm_stop": (
         "The run ended at step {step} because an alarm was raised: {alarm}",

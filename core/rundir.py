@@ -42,6 +42,7 @@ from core.records import Manifest, Progress, Record, Result, Status
 # The name of a run's folder; nothing else in runs/ is a run.
 RUN_ID = re.compile(r"(?P<stage>[A-Za-z][\w-]*)-(?P<when>\d{8}-\d{6})-[0-9a-f]{4,}", re.ASCII)
 WHEN = "%Y%m%d-%H%M%S"
+MARK = "COMPLETE"  # makes a checkpoint of a folder
 PAIRS = "pairs.json"  # in a run, and in those checkpoints that were evaluated
 DIFFICULTY = "difficulty.npy"
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -216,7 +217,7 @@ class RunDir:
 
     def complete_checkpoints(self) -> list[Checkpoint]:
         """The whole checkpoints, by ascending step."""
-        marks = ((folder, read_json(folder / "COMPLETE")) for folder in self.checkpoints.glob("step-*"))
+        marks = ((folder, read_json(folder / MARK)) for folder in self.checkpoints.glob("step-*"))
         found = [Checkpoint(path=folder, **mark) for folder, mark in marks if mark is not None]
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 

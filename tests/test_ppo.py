@@ -149,12 +149,12 @@ def test_a_shared_reward_model_says_what_one_loaded_apart_says(
     """On answers whose tokens are those of their text: the one reads tokens, the other text."""
     first, judge = chained
     parent = resolve_parent(workspace, first.id)
-    [line] = reward_lines(workspace, [judge.id], parent)
     _, encoder = encoder_of(parent.tokenizer)
+    [line] = reward_lines(workspace, [judge.id], parent, encoder.template_sha256)
     asked = [{"role": "user", "content": text} for text in ("ba be", "fu 发烧 da", "do")]
     ids = [np.array(encoder.prompt_ids([each]), np.int32) for each in asked]
     prompts = [Prompt(at, [asked[at]], ids[at], reference) for at, reference in enumerate(("da de", "fa fi fo", "bu"))]
-    samples = demonstrations(encoder, prompts, 9)
+    samples = demonstrations(encoder, prompts, 9, longest=99)
     texts = [prompt.reference or "" for prompt in prompts]
     backbone = load_backbone(parent, dtype=torch.float32, device="cpu").requires_grad_(False)
     assert line.adapter is not None
@@ -169,8 +169,10 @@ def test_a_reward_run_on_another_backbone_is_loaded_apart(
     workspace: Workspace, tiny_model: Path, chained: tuple[RunDir, RunDir], prompts: Path
 ) -> None:
     first, judge = chained
-    shared = reward_lines(workspace, [judge.id], resolve_parent(workspace, first.id))
-    apart = reward_lines(workspace, [f"{judge.id}: 0.5"], resolve_parent(workspace, str(tiny_model)))
+    template = encoder_of(tiny_model)[1].template_sha256
+    shared = reward_lines(workspace, [judge.id], resolve_parent(workspace, first.id), template)
+    apart = reward_lines(workspace, [f"{judge.id}: 0.5"], resolve_parent(workspace, str(tiny_model)), template)
+    assert reward_lines(workspace, [judge.id], resolve_parent(workspace, first.id), "another")[0].adapter is None
     assert shared[0].adapter is not None
     assert (apart[0].adapter, apart[0].weight) == (None, 0.5)
     run = start(workspace, tiny_model, prompts, f"rewards.models=[{judge.id}]", LETTERS, *QUICK)
@@ -326,7 +328,7 @@ def test_fewer_prompts_than_a_rollout_come_again(workspace: Workspace, tiny_mode
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("data.max_length=8",), "ppo.long_prompts"),
+        (("data.max_length=8",), "ppo.unusable_prompts"),
         (("rollout.max_new_tokens=600",), "ppo.no_room"),
         (("ppo.sft_coefficient=1",), "ppo.no_references"),
         (("rewards.normalise=true",), "ppo.no_references"),

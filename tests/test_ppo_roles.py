@@ -215,6 +215,18 @@ def test_rules_24_and_25_the_reference_is_the_untouched_backbone(tiny_model: Pat
         assert torch.equal(model(input_ids=ids).logits, expected)
 
 
+def test_rule_26_also_after_the_policy_has_learnt(tiny_model: Path, stops: list[int]) -> None:
+    """Sampling keeps the adapter's factors cast; the optimizer's writing makes them stale."""
+    roles, prompts = roles_of(tiny_model), prompts_of(tiny_model)
+    before = sampled(roles, prompts, stops=stops)
+    learner(roles, epochs=3).learn(lessons(roles, before), step=0)
+    for one, said in zip(after := sampled(roles, prompts, stops=stops), scored(roles, after), strict=True):
+        np.testing.assert_allclose(one.logprobs, said.old, atol=1e-5)
+        np.testing.assert_allclose(one.logprobs, plain_logprobs(roles, POLICY, one).numpy(), atol=1e-5)
+        assert np.abs(said.kl).max() > 1e-3
+    assert any(one.ids.tolist() != other.ids.tolist() for one, other in zip(before, after, strict=True))
+
+
 def test_each_role_learns_from_its_own_loss_alone(tiny_model: Path, stops: list[int]) -> None:
     roles = roles_of(tiny_model)
     each = learner(roles)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from core.alarms import ALARMS, alarms
+from core.jobs.store import summary
 from core.messages import MESSAGES
 from core.records import Manifest, RootBase
 from core.records_ppo import Episode
@@ -19,7 +20,7 @@ from core.rules import RULES, read_rule
 from core.rundir import RunDir, append_jsonl, write_record, write_text
 from core.workspace import Workspace
 from tests.conftest import write_jsonl
-from webui import charts, rollouts, views, views_ppo, views_rollouts
+from webui import charts, rollouts, views, views_lists, views_ppo, views_rollouts
 from webui.app import App
 from webui.messages import code_text
 from webui.pages.stage import StagePage
@@ -282,12 +283,22 @@ def test_answers_are_shown_as_they_are(run: RunDir, lang: str) -> None:
     (run.rollouts / "judge.jsonl").write_text("{}\n")
     drawn = shown(run, lang=lang)
     assert "<script>" not in drawn
+    assert "raw" not in drawn
     assert '<span class="up3" title="+1.50">&lt;script&gt;</span>' in drawn
     assert '<span class="down1" title="-0.30">x&quot;y</span><span>\n</span>' in drawn
     assert "as &lt;i&gt;written" in drawn
     assert "r&lt;1&gt; <b>-1.25</b>" in drawn
     assert {"en": "cut off at the limit", "zh": "达到上限被截断"}[lang] in drawn
     assert numbers(drawn) == [7]  # the newest
+
+
+def test_bytes_and_the_end_are_told_from_the_answer(run: RunDir) -> None:
+    answer = {"answer": "AB \ufffd", "pieces": ["AB", " ", "E7 97", "<eos>"], "kl": [0.0, 0.0, -0.6, 0.2]}
+    put(run, "step-1", [episode(1, 0, **answer)])
+    drawn = shown(run)
+    assert '<span title="+0.00">AB</span>' in drawn  # letters, though they look like bytes
+    assert '<span class="down2 raw" title="-0.60">E7 97</span>' in drawn
+    assert '<span class="up1 end" title="+0.20">&lt;eos&gt;</span>' in drawn
 
 
 def test_answers_are_sorted_by_reward_and_steps_are_turned(run: RunDir) -> None:
@@ -434,6 +445,12 @@ def test_a_checkpoint_of_ppo_tells_its_reward(run: RunDir) -> None:
     folder.mkdir()
     write_text(folder / "COMPLETE", json.dumps({"step": 5, "saved_at": 0.0, "eval_loss": -0.625}))
     assert "held-out reward 0.625" in views.result(views.snapshot(run), "en")
+
+
+def test_the_list_of_runs_tells_its_reward(run: RunDir) -> None:
+    append_jsonl(run.metrics_file, figures(4))
+    table = views_lists.run_table([summary(run)], 1, None, "en")
+    assert '<td class="loss">reward 0.1</td>' in table
 
 
 def test_the_tail_of_rows_and_of_columns_are_two(run: RunDir) -> None:

@@ -74,9 +74,10 @@ class Asked:
             return replace(now, before=_whole(data["before"]))
         if "page" in data:
             return replace(self, page=max(0, _whole(data["page"]) or 0))
-        whole = data.get("whole")
-        if isinstance(whole, list) and len(whole) == 2 and None not in map(_whole, whole):
-            return replace(self, whole=(int(whole[0]), int(whole[1])))
+        whole = [_whole(value) for value in data["whole"]] if isinstance(data.get("whole"), list) else []
+        match whole:
+            case [int(at), int(number)]:
+                return replace(self, whole=(at, number))
         return self
 
 

@@ -21,10 +21,11 @@ PPO_ZH: dict[str, tuple[str, str]] = {
         "请选择对话或偏好对数据，或设 rewards.normalise=false 和 ppo.sft_coefficient=0。",
     ),
     # 模型
-    "ppo.other_vocabulary": (
-        "奖励模型的词表与策略不同，因此读不懂策略的词元。",
-        "请在策略所用的起始模型上训练奖励模型。",
+    "ppo.own_logits": (
+        "{architecture} 在输出层之后还会截断或缩放 logits，本项目的 PPO 不计算这一步。",
+        "请选择其他系列的模型，例如 Llama、Qwen 或 Mistral。",
     ),
+    "ppo.no_fp16": ("PPO 不使用 fp16 计算：其微小梯度会消失。", "请使用 bf16 或 fp32。"),
     "ppo.no_stop": (
         "{model} 的分词器没有结束回答的词元，回答永远不会结束。",
         "请在 tokenizer_config.json 中设置 eos_token，或选择对话模型。",
@@ -34,8 +35,8 @@ PPO_ZH: dict[str, tuple[str, str]] = {
         "请调低 data.max_length 或 rollout.max_new_tokens。",
     ),
     # 提示
-    "ppo.long_prompts": (
-        "{ref} 中有 {count} 条提示超过 {max_length} 个词元。",
+    "ppo.unusable_prompts": (
+        "{ref} 中有 {count} 条提示无法使用：超过 {max_length} 个词元，或被对话模板拒绝。",
         "请调高 data.max_length，缩短它们，或设 data.bad_rows=drop 以跳过它们。",
     ),
     "ppo.long_prompt": ("此提示有 {tokens} 个词元，上限为 {max_length}。", "请调高 data.max_length，或缩短它。"),
@@ -44,6 +45,10 @@ PPO_ZH: dict[str, tuple[str, str]] = {
     "ppo.kl_exceeded": (
         "运行在第 {step} 步结束：回答与起始模型的 KL 散度已达 {kl} nat，而 ppo.max_kl 为 {limit}。",
         "请调高 ppo.kl_coefficient 或设置 ppo.kl_target，调低 optim.learning_rate，或放宽 ppo.max_kl。",
+    ),
+    "ppo.judge_spent": (
+        "运行在第 {step} 步结束：裁判打分的回答数已达 rewards.judge_limit={limit}。",
+        "请调高 rewards.judge_limit：没有它的打分，奖励便无法与之前的相比。",
     ),
     "ppo.alarm_stop": (
         "运行在第 {step} 步因警报而结束：{alarm}",

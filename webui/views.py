@@ -155,7 +155,7 @@ def _subline(shot: Snapshot, at: Progress | None, lang: str) -> str:
     parts = []
     if shot.state.live and shot.seconds is not None:
         parts.append(t("run.since", lang, time=duration(shot.seconds, lang)))
-    if at is not None and at.epoch is not None:
+    if at is not None and at.epoch is not None and shot.stage != "ppo":  # there it is a share of the answers
         parts.append(f"{t('figure.epoch', lang)} {at.epoch:.2f}")
     if at is not None and at.tokens:
         parts.append(t("run.tokens", lang, n=count(at.tokens)))

@@ -84,9 +84,16 @@ def _run_row(run: RunSummary, chosen: bool, lang: str) -> str:
         f'<tr data-run="{esc(run.id)}" tabindex="0" class="{"chosen" if chosen else ""}">'
         f'<td class="name"><b>{esc(run.name)}</b><span>{esc(about)}</span></td>'
         f'<td class="state">{badge(run.state, lang)}</td><td class="progress">{esc(at)}</td>'
-        f'<td class="loss">{figure(run.loss)}</td><td class="duration">{esc(duration(run.duration, lang))}</td>'
+        f'<td class="loss">{_worth(run, lang)}</td><td class="duration">{esc(duration(run.duration, lang))}</td>'
         f'<td class="created">{esc(clock(run.created))}</td></tr>'
     )
+
+
+def _worth(run: RunSummary, lang: str) -> str:
+    """The last loss; of a run that has none, the last reward, and that it is one."""
+    if run.loss is None and run.reward is not None:
+        return f"{esc(t('figure.reward', lang))} {figure(run.reward)}"
+    return figure(run.loss)
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

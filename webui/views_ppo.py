@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -147,8 +148,9 @@ def _rule(each: Rule, lang: str) -> str:
     said = RULES_ZH.get(each.name, each.help) if lang == "zh" else each.help
     settings = " ".join(f"{name}={_word(parameter)}" for name, parameter in each.parameters.items())
     code = f"<code>{esc(settings)}</code>" if settings else ""
+    about = re.sub(r"`([^`]+)`", r"<code>\1</code>", esc(said))
     return (
-        f'<div class="rule"><b>{esc(each.name)}</b>{code}<p>{esc(said)}</p>'
+        f'<div class="rule"><b>{esc(each.name)}</b>{code}<p>{about}</p>'
         f'<button type="button" class="to" data-pick="{esc(each.name)}">{esc(t("rewards.add", lang))}</button></div>'
     )
 

@@ -7,6 +7,7 @@ Whatever can be clicked carries what is asked for as JSON (`data-ask`); `ROLLOUT
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from webui.views import empty
 PAGE = 16  # answers at once
 TOKENS = 400  # of an answer, until the whole of it is asked for
 LEVELS = (0.1, 0.5, 1.0, 2.0)  # nats from which a token is shaded, and shaded more
+BYTES = re.compile(r"[0-9A-F]{2}( [0-9A-F]{2})*")  # how a token is written that is no whole character
 KINDS = {TRAINING: "rollouts.training", HELD_OUT: "rollouts.held_out"}
 ORDERS = dict(zip(SORTS, ("rollouts.sampled", "rollouts.highest", "rollouts.lowest"), strict=True))
 
@@ -219,19 +221,24 @@ def _pieces(each: Episode, asked: Asked, lang: str) -> str:
     whole = asked.whole == (each.step, each.number) or len(each.pieces) <= TOKENS
     shown = each.pieces if whole else each.pieces[:TOKENS]
     values = [*each.kl, *[None] * len(shown)]
-    spans = "".join(_piece(text, kl) for text, kl in zip(shown, values, strict=False))
+    ends = each.ended and whole and each.pieces[-1] not in each.answer
+    marks = ["raw" if BYTES.fullmatch(text) and text not in each.answer else "" for text in shown]
+    marks[-1] = "end" if ends else marks[-1]
+    spans = "".join(_piece(*one) for one in zip(shown, values, marks, strict=False))
     if whole:
         return spans
     ask = _link("rollouts.whole_answer", {"whole": [each.step, each.number]}, lang)
     return f"{spans}… {ask}"
 
 
-def _piece(text: str, kl: float | None) -> str:
-    if kl is None:
-        return f"<span>{esc(text)}</span>"
-    level = sum(abs(kl) >= least for least in LEVELS)
-    shade = f' class="{"up" if kl > 0 else "down"}{level}"' if level else ""
-    return f'<span{shade} title="{kl:+.2f}">{esc(text)}</span>'
+def _piece(text: str, kl: float | None, mark: str) -> str:
+    """A token; `mark`: it is the answer's end (`end`), or bytes that make no character (`raw`)."""
+    level = 0 if kl is None else sum(abs(kl) >= least for least in LEVELS)
+    shade = f"{'up' if (kl or 0) > 0 else 'down'}{level}" if level else ""
+    named = " ".join(filter(None, (shade, mark)))
+    title = "" if kl is None else f' title="{kl:+.2f}"'
+    about = f' class="{named}"' if named else ""
+    return f"<span{about}{title}>{esc(text)}</span>"
 
 
 def _whole_prompt(each: Episode, lang: str) -> str:

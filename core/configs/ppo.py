@@ -10,6 +10,8 @@ from core.configs import sections
 from core.configs.sections import Section, lines_of, setting, weighted, weighted_lines
 from core.rules import read_rule
 
+LONG_ANSWER = 512  # tokens that memory is granted for, and time counted, where nothing limits an answer
+
 
 class Prompts(Section):
     """What the policy is asked. Only the questions are used; an answer that stands in the row is a reference."""

@@ -172,6 +172,8 @@ class PPOConfig(StageConfig):
     def _rewarded(self) -> PPOConfig:
         if not (self.rewards.models or self.rewards.rules or self.rewards.judge_url):
             raise conflict("ppo.no_reward", "rewards.models")
+        if self.model.dtype == "fp16":  # its small gradients would need a loss scale
+            raise conflict("ppo.no_fp16", "model.dtype")
         return self
 
 

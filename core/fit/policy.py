@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from core.configs.ppo import LONG_ANSWER
 from core.configs.sections import weighted
 from core.configs.stages import PPOConfig
 from core.errors import Problem
@@ -41,7 +42,6 @@ from core.models.weights import inspect
 from core.rundir import RunRef
 from core.workspace import Workspace
 
-LONG_ANSWER = 512  # tokens that memory is granted for, and time counted, where nothing limits an answer
 NO_CONTEXT = 4096  # tokens, where a model does not say how many it reads
 DRAWN = 24  # bytes that a draw takes of each logit: copies in fp32, probabilities, their sum in fp64
 TOKEN_BYTES, PROMPT_BYTES = 32, 8  # that a rollout's file has for a token of an answer, and of a prompt

@@ -33,8 +33,10 @@ class RewardLine:
     adapter: Path | None = None
 
 
-def reward_lines(workspace: Workspace, lines: Sequence[str], parent: Parent) -> list[RewardLine]:
-    """The reward models of a config, and which of them can share the backbone of `parent` (equal `backbone_id`)."""
+def reward_lines(workspace: Workspace, lines: Sequence[str], parent: Parent, template: str) -> list[RewardLine]:
+    """The reward models of a config, and which of them can share the backbone of `parent`: those that were trained on
+    it (equal `backbone_id`), on conversations as the policy's chat template writes them (`template`, its SHA-256).
+    """
     found = []
     for text, weight in map(weighted, lines):
         ref = find_base(workspace, text)
@@ -44,7 +46,12 @@ def reward_lines(workspace: Workspace, lines: Sequence[str], parent: Parent) -> 
         run = workspace.run(ref.run)
         manifest = run.manifest()
         label = (manifest.name if manifest is not None else "") or run.id
-        shared = manifest is not None and manifest.kind == "reward" and manifest.backbone_id == parent.backbone_id
+        shared = (
+            manifest is not None
+            and manifest.kind == "reward"
+            and manifest.backbone_id == parent.backbone_id
+            and manifest.template.get("sha256") == template
+        )
         folder = weights_folder(run, ref.which)
         if manifest is not None and manifest.adapter_stage is not None and ref.which == "output":
             folder = run.output / manifest.adapter_stage

@@ -40,7 +40,7 @@ class Scribe:
             line=one.prompt.line,
             prompt=conversation(one.prompt),
             question=one.prompt.messages[-1]["content"],
-            answer=self.text(one.ids.tolist()),
+            answer=answer_text(self.tokenizer, one.ids.tolist()),
             reference=one.prompt.reference,
             pieces=pieces,
             kl=kl,
@@ -56,9 +56,10 @@ class Scribe:
         sums = [float(part.sum()) for part in np.split(kl, ends[:-1])]
         return [piece.text or piece.raw for piece in pieces], [round(value, 4) for value in sums]
 
-    def text(self, ids: Sequence[int]) -> str:
-        """An answer's ids as text, without its end mark."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+def answer_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """An answer's ids as text, without its end mark."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
 def conversation(prompt: Prompt) -> str:

@@ -84,6 +84,11 @@ class AIJudge:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    @property
+    def spent(self) -> bool:
+        """Whether it has been asked about as many answers as it may be."""
+        return self._asked >= self.config.judge_limit
+
     def check(self) -> None:
         """Raises RunError `ppo.judge_down` where nobody answers or the key is refused; asks for no mark.
 

@@ -70,6 +70,7 @@ class Learner:
             betas=(optim.adam_beta1, optim.adam_beta2),
             eps=optim.adam_epsilon,
             weight_decay=optim.weight_decay,
+            fused=True,
         )
 
     @property
@@ -171,6 +172,7 @@ class Learner:
         if not all(map(np.isfinite, norms.values())):
             raise RunError("ppo.policy_nan", step=step + 1)
         self.optimizer.step()
+        self.roles.switch.written += 1
         return norms
 
     def _add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from core.alarms import alarms
 from core.configs.changes import SETTINGS, refused
 from core.configs.stages import PPOConfig
 from core.data.encode.packing import order_of
-from core.errors import ConfigError, StopRequested
+from core.errors import ConfigError, RunError, StopRequested
 from core.messages import sentence
 from core.ppo.episodes import Scribe
 from core.ppo.learning import Learner
@@ -39,9 +38,9 @@ from core.ppo.roles import Roles
 from core.ppo.rollout import Prompt, sample, score
 from core.ppo.saving import load_roles, save_roles
 from core.report import RunContext
-from core.rundir import Checkpoint, read_json, read_jsonl, write_json
+from core.rundir import MARK, Checkpoint, read_json, read_jsonl, write_json
 from core.training.batching import Row
-from core.training.checkpoints import MARK, writing
+from core.training.checkpoints import writing
 from core.training.trainer import tensorboard
 
 STATE = "state.json"
@@ -70,7 +69,7 @@ class Scene:
 
 
 class Loop:
-    """`run` goes on from the last whole checkpoint, or begins. `stopped` tells why it came back."""
+    """`run` goes on from the last whole checkpoint, or begins. `ended` tells why it came back before its time."""
 
     def __init__(self, context: RunContext, config: PPOConfig, scene: Scene) -> None:
         self.context, self.config, self.scene, self.report = context, config, scene, context.report
@@ -78,8 +77,9 @@ class Loop:
         self.steps = -(-config.ppo.episodes // self.size)
         self.step, self.beta, self.tokens = 0, config.ppo.kl_coefficient, 0
         self.evaluated: dict[int, dict[str, float]] = {}
-        self.ended: str | None = None  # why it ends before its time
-        self.last: dict[str, float] = {}  # figures of the last rollout
+        self.saved = 0  # the step of the last checkpoint; on the disk other ranks may look before rank 0 has renamed it
+        self.kl = 0.0  # of the last rollout
+        self.ended: str | None = None
         self.seconds: dict[str, float] = {}
         self.step_seconds: float | None = None
         self.scribe = Scribe(context.run, scene.tokenizer, writes=context.rank == 0)
@@ -103,15 +103,14 @@ class Loop:
             while not self._agreed_to_stop():
                 if self._due() and self.step not in self.evaluated:
                     self._evaluate()
-                if self.step and not (self.context.run.checkpoints / f"step-{self.step}").exists() and self._saves():
+                if self._saves():
                     self._save()
                 if self.step >= self.steps or self._ends():
                     return
                 self._round()
             raise StopRequested
         except StopRequested:
-            if self.step and not (self.context.run.checkpoints / f"step-{self.step}").exists():
-                self._save()
+            self._save()
             raise
         finally:
             if self.board is not None:
@@ -186,7 +185,7 @@ class Loop:
 
     # -- 5: figures, evaluation, ends ---------------------------------------------------------------------------------
     def _tell(self, answers: Sequence[Judged], figures: dict[str, float]) -> None:
-        self.last = figures
+        self.kl = figures["kl"]
         rewards = rewards_of(answers, self.config.rewards.missing_end)
         self.scribe.write(f"step-{self.step}", self.step, answers, rewards.tolist())
         if self.step % self.config.logging.steps == 0 or self.step == self.steps:
@@ -206,7 +205,7 @@ class Loop:
         return held_out and (self.step % every == 0 or self.step >= self.steps or self.ended is not None)
 
     def _evaluate(self) -> None:
-        """The held-out prompts, answered with the same noise as ever."""
+        """The held-out prompts, answered with the same noise as ever; a checkpoint of this step is told the outcome."""
         answers = self._answers(list(enumerate(self.scene.held_out)), self.config.run.seed + HELD_OUT)
         rewards = rewards_of(answers, self.config.rewards.missing_end)
         figures = figures_of(answers, rewards)
@@ -215,27 +214,30 @@ class Loop:
         self.evaluated[self.step] = found
         self.scribe.write(f"held-out-{self.step}", self.step, answers, rewards.tolist())
         self._write(found)
+        if self.saved == self.step:
+            self._tell_checkpoint()
 
     def _ends(self) -> bool:
         """Whether the run ends before its time; then it says why, and is evaluated and saved once more."""
         if self.ended is None and self.step:
-            self.ended = self._reason_to_end()
+            self.ended = self._agreed(self._reason_to_end())
             if self.ended is not None:
                 print(self.ended)
                 if self._due() and self.step not in self.evaluated:
                     self._evaluate()
-                if not (self.context.run.checkpoints / f"step-{self.step}").exists():
-                    self._save()
+                self._save()
         return self.ended is not None
 
     def _reason_to_end(self) -> str | None:
-        policy, last = self.config.ppo, self.last
-        if policy.max_kl is not None and last.get("kl", 0.0) > policy.max_kl:
-            said = {"step": self.step, "kl": f"{last['kl']:.1f}", "limit": policy.max_kl}
+        policy = self.config.ppo
+        if policy.max_kl is not None and self.kl > policy.max_kl:
+            said = {"step": self.step, "kl": f"{self.kl:.1f}", "limit": policy.max_kl}
             return sentence("ppo.kl_exceeded", said)[0]
+        if self.scene.sources.spent:
+            return sentence("ppo.judge_spent", {"step": self.step, "limit": self.config.rewards.judge_limit})[0]
         if policy.stop_on_alarm:
             rows, _ = read_jsonl(self.context.run.metrics_file)
-            raised = alarms(rows)
+            raised = [alarm for alarm in alarms(rows) if alarm.ended is None]
             if raised:
                 said = sentence(raised[-1].code, raised[-1].params)[0]
                 return sentence("ppo.alarm_stop", {"step": self.step, "alarm": said})[0]
@@ -247,37 +249,53 @@ class Loop:
 
     def _merit(self, figures: dict[str, float]) -> float:
         """What decides which checkpoint is the best, the lower the better: held-out reward, at bounded KL."""
-        bound = self.config.evaluation.best_max_kl
-        return TOO_FAR if bound is not None and figures["eval_kl"] > bound else -figures["eval_reward"]
+        bound, kl = self.config.evaluation.best_max_kl, figures.get("eval_kl")
+        too_far = kl is None or (bound is not None and kl > bound)  # no number is null in a file
+        return TOO_FAR if too_far else -figures["eval_reward"]
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
     def _saves(self) -> bool:
-        every = self.config.saving.steps
-        return self.step >= self.steps or (self._due() if every is None else self.step % every == 0)
+        every = self.config.saving.steps or self.config.evaluation.steps  # also where nothing is held out
+        return self.step >= self.steps or self.step % every == 0
 
     def _save(self) -> None:
+        """A checkpoint of this step, unless there is one or nothing has been learnt."""
+        if self.saved == self.step:
+            return
+        if not all(torch.isfinite(p).all() for each in self.learner.learners.values() for p in each):
+            raise RunError("ppo.policy_nan", step=self.step)
         self._phase("saving")
         began, scene, rank = time.monotonic(), self.scene, self.context.rank
-        mark = partial(self._mark, self.step)
         limit = self.config.saving.limit
-        with writing(self.context.run, self.step, mark, limit=limit, rank=rank, barrier=self._barrier) as folder:
+        with writing(self.context.run, self.step, self._mark, limit=limit, rank=rank, barrier=self._barrier) as folder:
             if rank == 0:
                 save_roles(scene.roles, scene.tokenizer, folder)
                 torch.save(self.learner.optimizer.state_dict(), folder / OPTIMIZER)
-                write_json(folder / STATE, {"step": self.step, "beta": self.beta, "tokens": self.tokens})
+                state = {"step": self.step, "beta": self.beta, "tokens": self.tokens, "kl": self.kl}
+                write_json(folder / STATE, state)
                 write_json(folder / SETTINGS, self.config.model_dump(mode="json"))
+        self.saved = self.step
         self._phase("training", total=self.steps, step=self.step, save_seconds=time.monotonic() - began)
 
-    def _mark(self, step: int) -> dict[str, Any]:
-        """What COMPLETE says. The trainer's word for what is compared is a loss: the reward, turned round."""
-        figures = self.evaluated.get(step)
-        found = {"eval_loss": -figures["eval_reward"], "best_by": self._merit(figures)} if figures else {}
-        return {"step": step, "saved_at": time.time(), **found}
+    def _mark(self) -> dict[str, Any]:
+        """What COMPLETE says."""
+        return {"step": self.step, "saved_at": time.time(), **self._compared()}
+
+    def _compared(self) -> dict[str, float]:
+        """What checkpoints are compared by. The trainer's word for it is a loss: the reward, turned round."""
+        figures = self.evaluated.get(self.step)
+        return {"eval_loss": -figures["eval_reward"], "best_by": self._merit(figures)} if figures else {}
+
+    def _tell_checkpoint(self) -> None:
+        """The checkpoint of this step was saved before it was evaluated."""
+        mark = self.context.run.checkpoints / f"step-{self.step}" / MARK
+        if self.context.rank == 0 and mark.is_file():
+            write_json(mark, read_json(mark) | self._compared())
 
     def _resume(self) -> None:
         """Take up the last whole checkpoint. Raises ConfigError where it was made with settings that must stay."""
         rows, _ = read_jsonl(self.context.run.metrics_file)
-        self.evaluated = {row["step"]: row for row in rows if "eval_reward" in row}
+        self.evaluated = {row["step"]: row for row in rows if row.get("eval_reward") is not None}
         checkpoints = self.context.run.complete_checkpoints()
         if not checkpoints:
             return
@@ -288,15 +306,13 @@ class Loop:
         if problems:
             raise ConfigError(problems)
         load_roles(self.scene.roles, last.path)
-        state = torch.load(last.path / OPTIMIZER, weights_only=True, map_location=self.scene.roles.base.device)
+        state = torch.load(last.path / OPTIMIZER, weights_only=True, map_location="cpu")  # its counters stay there
         self.learner.optimizer.load_state_dict(state)
         found = read_json(last.path / STATE)
         self.step, self.beta, self.tokens = found["step"], found["beta"], found["tokens"]
-        if self.scene.held_out and last.eval_loss is None and self._due() and self.step not in self.evaluated:
-            self._evaluate()  # a stop came between this checkpoint and its evaluation
-        if self.context.rank == 0 and last.eval_loss is None and self.step in self.evaluated:
-            write_json(last.path / MARK, self._mark(self.step))
-        self._barrier()
+        self.saved, self.kl = self.step, found.get("kl") or 0.0
+        if last.eval_loss is None and self.step in self.evaluated:
+            self._tell_checkpoint()
 
     def _phase(self, name: str, **fields: Any) -> None:
         left = None if self.step_seconds is None else (self.steps - self.step) * self.step_seconds
@@ -317,6 +333,14 @@ class Loop:
             dist.all_reduce(flag, op=dist.ReduceOp.MAX)
             asked = bool(flag.item())
         return asked
+
+    def _agreed(self, reason: str | None) -> str | None:
+        """The first rank's reason that has one: a rank may have read the metrics before rank 0 had written them."""
+        if self.context.world_size == 1:
+            return reason
+        reasons: list[str | None] = [None] * self.context.world_size
+        dist.all_gather_object(reasons, reason)
+        return next((each for each in reasons if each is not None), None)
 
     def _barrier(self) -> None:
         if self.context.world_size > 1:

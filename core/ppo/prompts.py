@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from core.configs.stages import PPOConfig
-from core.data.encode.encoding import Encoder
+from core.data.encode.encoding import IGNORED, Encoder
+from core.data.kinds import kinds_for
 from core.data.store.library import Dataset, open_dataset
 from core.errors import DataError, ModelError, Problem
 from core.evaluation.answers import asked
@@ -19,7 +21,6 @@ from core.training.batching import Row
 from core.training.delivery import data_used
 from core.training.preparing import choose_rows, split_rows
 
-KINDS = ("prompt", "messages", "preference")
 SHOWN_LINES = 100  # unusable rows listed in an error
 AT_ONCE = 500
 
@@ -41,25 +42,26 @@ def read_prompts(context: RunContext, config: PPOConfig, encoder: Encoder) -> Pr
         chosen = choose_rows(len(other), config.evaluation.prompts, seed)
         train, facts = _read(context, config, encoder, dataset, rows)
         held_out, more = _read(context, config, encoder, other, chosen)
-        return Prompts(train, held_out, [facts, more])
+        return Prompts(list(train.values()), list(held_out.values()), [facts, more])
     kept, out = split_rows(len(rows), data.validation_split, seed)
     out = out[choose_rows(len(out), config.evaluation.prompts, seed)]
     found, facts = _read(context, config, encoder, dataset, rows[np.concatenate([kept, out])])
-    held = set(dataset.lines(rows[out].tolist()))
-    train = [prompt for prompt in found if prompt.line not in held]
-    if not train:
+    learnt, watched = ([found[row] for row in rows[part].tolist() if row in found] for part in (kept, out))
+    if not learnt:
         raise DataError("ppo.no_prompts", ref=dataset.ref)
-    return Prompts(train, [prompt for prompt in found if prompt.line in held], [facts])
+    return Prompts(learnt, watched, [facts])
 
 
 def _read(
     context: RunContext, config: PPOConfig, encoder: Encoder, dataset: Dataset, rows: np.ndarray
-) -> tuple[list[Prompt], DataUsed]:
-    if dataset.card.kind not in KINDS:
-        raise DataError("data.wrong_kind", ref=dataset.ref, kind=dataset.card.kind, needed=", ".join(KINDS))
+) -> tuple[dict[int, Prompt], DataUsed]:
+    """The prompts of these rows, by row."""
+    kinds = kinds_for("ppo")
+    if dataset.card.kind not in kinds:
+        raise DataError("data.wrong_kind", ref=dataset.ref, kind=dataset.card.kind, needed=" | ".join(kinds))
     report, limit = context.report, config.data.max_length
     report.phase("tokenising", total=len(rows), unit="row")
-    found: list[Prompt] = []
+    found: dict[int, Prompt] = {}
     unusable: dict[int, Problem] = {}
     for start in range(0, len(rows), AT_ONCE):
         report.check_stop()
@@ -75,11 +77,11 @@ def _read(
             if len(ids) > limit:
                 unusable[index] = Problem("ppo.long_prompt", {"tokens": len(ids), "max_length": limit}, **problem)
                 continue
-            found.append(Prompt(line, messages, ids, reference))
+            found[index] = Prompt(line, messages, ids, reference)
         report.progress(start + len(indices))
     shown = [unusable[index] for index in sorted(unusable)[:SHOWN_LINES]]
     if unusable and config.data.bad_rows == "stop":
-        raise DataError("ppo.long_prompts", ref=dataset.ref, count=len(unusable), max_length=limit, problems=shown)
+        raise DataError("ppo.unusable_prompts", ref=dataset.ref, count=len(unusable), max_length=limit, problems=shown)
     if not found:
         raise DataError("ppo.no_prompts", ref=dataset.ref, problems=shown)
     print(f"{dataset.ref}: {len(found)} prompts, {len(unusable)} left out")
@@ -87,32 +89,38 @@ def _read(
 
 
 # -- the rows' own answers --------------------------------------------------------------------------------------------
-def demonstrations(encoder: Encoder, prompts: Sequence[Prompt], limit: int) -> list[Sample]:
-    """Up to `limit` of the rows' own answers, as if they had been sampled."""
-    rows = [(prompt, row) for prompt in prompts if (row := demonstrated(encoder, prompt)) is not None][:limit]
+def demonstrations(encoder: Encoder, prompts: Sequence[Prompt], limit: int, *, longest: int) -> list[Sample]:
+    """Up to `limit` of the rows' own answers, as if they had been sampled. longest: as `demonstrated`."""
+    rows = ((prompt, row) for prompt in prompts if (row := demonstrated(encoder, prompt, longest)) is not None)
     return [
         Sample(number, prompt, row[0][len(prompt.ids) :], ended=True, logprobs=np.zeros(0, np.float32))
-        for number, (prompt, row) in enumerate(rows)
+        for number, (prompt, row) in enumerate(islice(rows, limit))
     ]
 
 
-def demonstrated(encoder: Encoder, prompt: Prompt) -> Row | None:
-    """(ids, labels) of a prompt with the row's own answer; None where it has none."""
+def demonstrated(encoder: Encoder, prompt: Prompt, longest: int) -> Row | None:
+    """(ids, labels) of a prompt with the row's own answer; None where it has none of at most `longest` tokens."""
     if prompt.reference is None:
         return None
-    encoded = encoder.encode([*prompt.messages, {"role": "assistant", "content": prompt.reference}])
+    try:
+        encoded = encoder.encode([*prompt.messages, {"role": "assistant", "content": prompt.reference}])
+    except ModelError:  # its template takes no such answer
+        return None
+    if len(encoded.input_ids) > longest:
+        return None
     ids, labels = np.array(encoded.input_ids, np.int32), np.array(encoded.labels, np.int32)
-    labels[: len(prompt.ids)] = -100  # of a conversation, the last answer alone
+    labels[: len(prompt.ids)] = IGNORED  # of a conversation, the last answer alone
     return ids, labels
 
 
-def demonstrator(encoder: Encoder) -> Callable[[Prompt], Row | None]:
-    """`demonstrated`, each prompt once."""
-    known: dict[int, Row | None] = {}
+def demonstrator(encoder: Encoder, longest: int) -> Callable[[Prompt], Row | None]:
+    """`demonstrated`, each prompt once. Known by what it says: between ranks a prompt travels as a copy."""
+    known: dict[tuple[bytes, str | None], Row | None] = {}
 
     def find(prompt: Prompt) -> Row | None:
-        if id(prompt) not in known:
-            known[id(prompt)] = demonstrated(encoder, prompt)
-        return known[id(prompt)]
+        key = prompt.ids.tobytes(), prompt.reference
+        if key not in known:
+            known[key] = demonstrated(encoder, prompt, longest)
+        return known[key]
 
     return find

@@ -1,6 +1,6 @@
 """What an answer is worth: reward models, rules and a judge, each scored by itself, then weighted and added.
 
-    sources = load_sources(…)
+    sources = Sources([Source("length", 0.5, of_rule(rule)), …], text)
     scores = sources.score(samples)          {"length": [1.0, 0.3, …], …}, before weights
     worth = sources.total(scores)            Σ weight · score, [n]
 
@@ -31,18 +31,18 @@ Scorer = Callable[[Sequence[Sample], Sequence[str]], Sequence[float | None]]  # 
 
 @dataclass(frozen=True)
 class Source:
-    """`optional`: it may leave answers unmarked; they count as the mean of those that it marked."""
+    """judge: of a source that may leave answers unmarked; they count as the mean of those that it marked."""
 
     label: str
     weight: float
     scorer: Scorer
-    optional: bool = False
+    judge: AIJudge | None = None
 
 
 class Sources:
     """All of a run's sources, in the order of the config. `text`: an answer's ids as text.
 
-    shift, scale: of the weighted sum, so that demonstrations have mean 0 and deviation 1 (`normalised`).
+    shift, scale: of the weighted sum, so that demonstrations have mean 0 and deviation 1 (`normalise`).
     """
 
     def __init__(self, sources: Sequence[Source], text: Callable[[Sequence[int]], str]) -> None:
@@ -56,12 +56,18 @@ class Sources:
         for source in self.sources:
             scores = source.scorer(samples, texts)
             marked = [score for score in scores if score is not None]
-            bad = sum(not math.isfinite(score) for score in marked) + (0 if source.optional else scores.count(None))
+            unmarked = 0 if source.judge is not None else len(scores) - len(marked)
+            bad = unmarked + sum(not math.isfinite(score) for score in marked)
             if bad:
                 raise RunError("ppo.reward_nan", source=source.label, count=bad)
             middle = sum(marked) / len(marked) if marked else 0.0
             found[source.label] = [middle if score is None else float(score) for score in scores]
         return found
+
+    @property
+    def spent(self) -> bool:
+        """Whether a judge will mark no more answers: from then on rewards would not compare with earlier ones."""
+        return any(source.judge is not None and source.judge.spent for source in self.sources)
 
     def total(self, scores: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
         """Σ weight · score of every answer, shifted and scaled."""
@@ -116,9 +122,11 @@ def _answer(sample: Sample, text: str) -> Answer:
 
 def labels_of(names: Sequence[str]) -> list[str]:
     """Names as figures call them: one that comes twice is numbered, `length`, `length-2`."""
-    seen: dict[str, int] = {}
-    found = []
+    found: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        label, number = name, 1
+        while label in found:
+            number += 1
+            label = f"{name}-{number}"
+        found.append(label)
     return found

@@ -45,6 +45,7 @@ class Switch:
 
     def __init__(self) -> None:
         self.role: Role = REFERENCE
+        self.written = 0  # how often an optimizer has written to the adapters: a fused one leaves no other trace
 
     @contextlib.contextmanager
     def __call__(self, role: Role) -> Iterator[None]:
@@ -97,13 +98,20 @@ class Roles(nn.Module):
         head = self._frozen_head(role)
         if head is not None:
             return FusedLinearLogProbs.apply(hidden.to(head.weight.dtype), head, pack.labels, temperature, entropy)
-        learning = self._model(role).get_output_embeddings()
+        part = partial(self._part_logprobs, role, temperature)
         parts = [
-            checkpoint(_logprobs, learning, few, labels, temperature, use_reentrant=False)
+            checkpoint(part, few, labels, use_reentrant=False)
             for few, labels in zip(hidden.split(CHUNK), pack.labels.split(CHUNK), strict=True)
         ]
         logprobs, entropies = (torch.cat(each) for each in zip(*parts, strict=True))
         return logprobs, entropies if entropy else entropies[:0]
+
+    def _part_logprobs(self, role: Role, temperature: float, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """`logprobs` of a few positions through a head that learns; the role is set anew when they are recomputed."""
+        with self.computing(role) as model:
+            found = (model.get_output_embeddings()(hidden).float() / temperature).log_softmax(-1)
+        still = found.detach()
+        return found.gather(1, labels.unsqueeze(1)).squeeze(1), -(still * still.exp()).sum(-1)
 
     def values(self, pack: Pack) -> Tensor:
         """V before every label, [m] fp32."""
@@ -180,6 +188,19 @@ class Roles(nn.Module):
             output = model.get_decoder()(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         return output.last_hidden_state[mask]
 
+    @torch.no_grad()
+    def reads_plainly(self, sample: Pack) -> bool:
+        """Whether the model's own logits are its head's product with the hidden states, and nothing more.
+
+        Some families cap or scale them afterwards (Gemma 2, Granite, Cohere): what is sampled and learnt here would be
+        another distribution than the model's own.
+        """
+        ids = sample.input_ids[:, : sample.row_lengths[0]]
+        with self.computing(REFERENCE) as model, plain_attention(model, self.stock):
+            own = model(input_ids=ids, use_cache=False).logits[0].float()
+            ours = self.next_logits(REFERENCE, model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0])
+        return bool((ours.float() - own).norm() <= 0.02 * own.norm())
+
     # -- choosing the path --------------------------------------------------------------------------------------------
     @torch.no_grad()
     def speed_up(self, sample: Pack) -> str | None:
@@ -215,11 +236,6 @@ def _read(head: nn.Module, hidden: Tensor) -> Tensor:
         return found
 
 
-def _logprobs(head: nn.Module, hidden: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    found = (head(hidden).float() / temperature).log_softmax(-1)
-    return found.gather(1, labels.unsqueeze(1)).squeeze(1), -(found.detach() * found.detach().exp()).sum(-1)
-
-
 # -- layers -----------------------------------------------------------------------------------------------------------
 def switch_lora(model: nn.Module, switch: Switch, *, repack: bool) -> None:
     """Have every LoRA layer of `model` compute the adapter that `switch` names, or none."""
@@ -246,16 +262,16 @@ def _as_role(layer: Any, frozen: FrozenMatrix | None, switch: Switch, x: Tensor,
     rows = x.reshape(-1, x.shape[-1])
     out = frozen.times(rows)
     if adapted:
-        a_t, b_t = _cast_factors(layer, role, x.dtype)
+        a_t, b_t = _cast_factors(layer, role, x.dtype, switch.written)
         out = out.addmm_(rows @ a_t, b_t, alpha=layer.scaling[role])
     return out.view(*x.shape[:-1], -1)
 
 
-def _cast_factors(layer: Any, role: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Aᵀ and Bᵀ of a role in `dtype`, kept until an optimizer writes to them: sampling asks for them at every token."""
+def _cast_factors(layer: Any, role: str, dtype: torch.dtype, written: int) -> tuple[Tensor, Tensor]:
+    """Aᵀ and Bᵀ of a role in `dtype`, kept until somebody writes to them: sampling asks for them at every token."""
     a, b = layer.lora_A[role].weight, layer.lora_B[role].weight
     kept = layer.__dict__.setdefault("_cast_factors", {})
-    state = (a._version, b._version, dtype)
+    state = (written, a._version, b._version, dtype)
     if kept.get(role, (None,))[0] != state:
         kept[role] = (state, a.detach().t().to(dtype).contiguous(), b.detach().t().to(dtype).contiguous())
     return kept[role][1], kept[role][2]

@@ -167,7 +167,7 @@ def _sample_batch(
 
 def uniforms(seed: int, number: int, count: int) -> Tensor:
     """`count` numbers in [0, 1) for answer `number`, the same wherever it is sampled; a longer draw begins alike."""
-    key = np.random.SeedSequence((seed, number)).generate_state(2, np.uint32)
+    key = np.random.SeedSequence((number, seed)).generate_state(2, np.uint32)
     generator = torch.Generator().manual_seed(int(key[0]) << 31 | int(key[1]) >> 1)
     return torch.rand(count, generator=generator, dtype=torch.float64)
 

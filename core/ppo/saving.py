@@ -19,12 +19,12 @@ from core.training.weights import load_trained
 
 def save_roles(roles: Roles, tokenizer: Any, folder: Path) -> None:
     """The policy where other programs look for it, the critic and its head beside it in `critic/`."""
-    if roles.policy is None:
-        roles.backbone.save_pretrained(str(folder), selected_adapters=[POLICY, CRITIC])
-    else:
+    adapters = [POLICY, CRITIC] if roles.policy is None else [CRITIC]
+    # Not left to PEFT: to find out whether embeddings learn it looks for the backbone on the hub, by its name.
+    roles.backbone.save_pretrained(str(folder), selected_adapters=adapters, save_embedding_layers=False)
+    if roles.policy is not None:
         roles.policy.save_pretrained(str(folder), save_original_format=False)
         tokenizer.save_pretrained(str(folder))
-        roles.backbone.save_pretrained(str(folder), selected_adapters=[CRITIC])
     for readme in folder.rglob("README.md"):
         readme.unlink()  # PEFT's empty model card
     save_head(roles.critic, folder / CRITIC)

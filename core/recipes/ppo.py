@@ -14,12 +14,14 @@ one prompt (RLOO, GRPO).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from transformers import set_seed
 
+from core.configs.ppo import LONG_ANSWER
 from core.configs.stages import PPOConfig
 from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
@@ -29,6 +31,7 @@ from core.models.backbone import load_backbone
 from core.models.loading import resolve_dtype
 from core.models.parents import Parent, resolve_parent
 from core.ppo.casting import RewardLine, cast, reward_lines
+from core.ppo.episodes import answer_text
 from core.ppo.judge import AIJudge
 from core.ppo.loop import Loop, Scene
 from core.ppo.prompts import Prompts, demonstrations, demonstrator, read_prompts
@@ -38,12 +41,12 @@ from core.report import RunContext
 from core.rules import read_rule
 from core.training.batching import Pack
 from core.training.delivery import deliver
-from core.training.judges import load_judge
+from core.training.judges import Judge, judge_of
 from core.training.preparing import join_ranks
 from core.training.tuning import trainable_count
 
 DEMONSTRATIONS = 64  # reference answers that rewards are normalised by
-LONG_ANSWER = 512  # tokens that memory is granted for where nothing limits an answer
+UNLIMITED = 1 << 20
 
 
 def main(context: RunContext) -> None:
@@ -62,34 +65,40 @@ def main(context: RunContext) -> None:
     context_length = room(parent, config)
     with state.main_process_first():
         prompts = read_prompts(context, config, encoder)
+    needs_references(config, prompts)
 
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
-    roles = load_roles(context, config, parent, dtype)
+    lines = reward_lines(context.workspace, config.rewards.models, parent, encoder.template_sha256)
+    roles = load_roles(context, config, parent, dtype, [line.adapter for line in lines if line.adapter is not None])
     report.check_stop()
     learning, total = trainable_count(roles)
     print(f"{config.tuning.method}: {learning:,} of {total:,} parameters learn ({learning / total:.2%}), in {dtype}")
 
     # 3
+    sample = sample_pack(prompts).to(roles.base.device)
+    if not roles.reads_plainly(sample):
+        raise ModelError("ppo.own_logits", architecture=type(roles.base).__name__)
     if config.model.attention == "auto":
-        reason = roles.speed_up(sample_pack(prompts).to(roles.base.device))
+        reason = roles.speed_up(sample)
     else:
         reason = f"model.attention={config.model.attention} was asked for"
     print("fast path: on" if reason is None else f"fast path: off, because {reason}")
 
     # 4
-    granted = config.ppo.batch_size * (config.data.max_length + (config.rollout.max_new_tokens or LONG_ANSWER))
+    longest = config.data.max_length + (config.rollout.max_new_tokens or LONG_ANSWER)
+    granted = config.ppo.batch_size * longest
     check_stop = report.check_stop if context.world_size == 1 else _never
-    sources = gather(context, config, parent, roles, tokenizer, granted, dtype, check_stop)
-    needs_references(config, prompts)
+    text = partial(answer_text, tokenizer)
+    sources = Sources(gather(context, config, lines, roles, granted, dtype, check_stop), text)
     if config.rewards.normalise:
-        sources.normalise(demonstrations(encoder, prompts.train, DEMONSTRATIONS))
+        sources.normalise(demonstrations(encoder, prompts.train, DEMONSTRATIONS, longest=longest))
 
     # 5
     scene = Scene(
         roles, sources, prompts.train, prompts.held_out, encoder.stop_ids, tokenizer, context_length, granted,
-        demonstrator(encoder),
+        demonstrator(encoder, longest),
     )  # fmt: skip
     Loop(context, config, scene).run()
 
@@ -109,7 +118,9 @@ def room(parent: Parent, config: PPOConfig) -> int | None:
     return length
 
 
-def load_roles(context: RunContext, config: PPOConfig, parent: Parent, dtype: torch.dtype) -> Roles:
+def load_roles(
+    context: RunContext, config: PPOConfig, parent: Parent, dtype: torch.dtype, shared: Sequence[Path]
+) -> Roles:
     """The backbone with an adapter for each role; with method full, the policy beside it."""
     section = config.model
     load = partial(
@@ -119,7 +130,6 @@ def load_roles(context: RunContext, config: PPOConfig, parent: Parent, dtype: to
     backbone = load(dtype=dtype, quantization=config.quantization).requires_grad_(False)
     full = config.tuning.method == "full"
     policy = load(dtype=torch.float32).requires_grad_(True) if full else None
-    shared = [line.adapter for line in reward_lines(context.workspace, config.rewards.models, parent) if line.adapter]
     set_seed(config.run.seed)
     mixed = full or config.quantization.kind != "none"
     autocast = dtype if mixed and dtype != torch.float32 else None
@@ -136,17 +146,16 @@ def sample_pack(prompts: Prompts) -> Pack:
 def gather(
     context: RunContext,
     config: PPOConfig,
-    parent: Parent,
+    lines: Sequence[RewardLine],
     roles: Roles,
-    tokenizer: object,
     granted: int,
     dtype: torch.dtype,
     check_stop: Callable[[], None],
-) -> Sources:
-    """Every source of reward that the config names."""
-    lines = reward_lines(context.workspace, config.rewards.models, parent)
+) -> list[Source]:
+    """Every source of reward that the config names; `lines` are its reward models."""
     rules = [read_rule(line) for line in config.rewards.rules]
-    labels = iter(labels_of([*(line.label for line in lines), *(rule.label for rule in rules)]))
+    names = [*(line.label for line in lines), *(rule.label for rule in rules)]
+    labels = iter(labels_of([*names, "judge"] if config.rewards.judge_url else names))
     found = []
     on_backbone = iter(roles.judges)
     for line in lines:
@@ -160,23 +169,26 @@ def gather(
         found.append(Source(next(labels), line.weight, scorer))
     found += [Source(next(labels), rule.weight, of_rule(rule)) for rule in rules]
     if config.rewards.judge_url:
-        judge = AIJudge(config.rewards, context.run.path / f"judge-{context.rank}.jsonl", check_stop)
+        share = max(1, config.rewards.judge_limit // context.world_size)  # each rank asks about its own answers
+        asking = config.rewards.model_copy(update={"judge_limit": share})
+        judge = AIJudge(asking, context.run.path / f"judge-{context.rank}.jsonl", check_stop)
         judge.check()
-        found.append(Source("judge", config.rewards.judge_weight, of_judge(judge), optional=True))
-    return Sources(found, partial(_text, tokenizer))
+        found.append(Source(next(labels), config.rewards.judge_weight, of_judge(judge), judge=judge))
+    return found
 
 
-def _load_apart(context: RunContext, config: PPOConfig, line: RewardLine, dtype: torch.dtype):  # type: ignore[no-untyped-def]
-    judge = load_judge(
-        context.workspace,
+def _load_apart(context: RunContext, config: PPOConfig, line: RewardLine, dtype: torch.dtype) -> Judge:
+    """A reward model with a backbone of its own; how long a text may be is for its own context to say."""
+    parent = resolve_parent(context.workspace, line.text, scoring=True)
+    return judge_of(
+        parent,
         line.text,
         device=context.device,
         dtype=dtype,
-        max_length=config.data.max_length + (config.rollout.max_new_tokens or LONG_ANSWER),
+        max_length=families.context_length(families.read_config(parent.folder)) or UNLIMITED,
         template=config.model.template,
         trust_remote_code=config.model.trust_remote_code,
     )
-    return judge
 
 
 def needs_references(config: PPOConfig, prompts: Prompts) -> None:
@@ -184,10 +196,6 @@ def needs_references(config: PPOConfig, prompts: Prompts) -> None:
     wanted = config.rewards.normalise or config.ppo.sft_coefficient > 0
     if wanted and not any(prompt.reference for prompt in prompts.train):
         raise DataError("ppo.no_references", ref=config.data.train)
-
-
-def _text(tokenizer: object, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()  # type: ignore[attr-defined]
 
 
 def _never() -> None:

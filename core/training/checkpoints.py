@@ -1,6 +1,6 @@
 """Checkpoints appear whole or not at all, and old ones go: what every training does round its own files.
 
-with writing(run, step, rank=0, barrier=…) as folder: …        everything that is to be saved, into `folder`
+with writing(run, step, mark, limit=3, rank=0, barrier=…) as folder: …     everything that is to be saved, into `folder`
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.rundir import RunDir, best_checkpoint, flush_folder, write_json
-
-MARK = "COMPLETE"
+from core.rundir import MARK, RunDir, best_checkpoint, flush_folder, write_json
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from core.configs.schedule import total_steps
 from core.configs.stages import TrainingConfig
 from core.errors import ConfigError, RunError
 from core.report import RunContext
-from core.rundir import Checkpoint, read_json, read_jsonl, write_json
+from core.rundir import MARK, Checkpoint, read_json, read_jsonl, write_json
 from core.training.batching import Order, Rows, Step, StepSampler, squares_of
 from core.training.checkpoints import writing
 from core.training.control import StepControl
@@ -362,7 +362,7 @@ class StageTrainer(Trainer):
         self.state.global_step, self.state.epoch = checkpoint.step, checkpoint.step / len(self.sampler)
         self.evaluate()
         if self._evaluated.get(checkpoint.step) and self.context.rank == 0:
-            write_json(checkpoint.path / "COMPLETE", self._mark(checkpoint.step, checkpoint.saved_at))
+            write_json(checkpoint.path / MARK, self._mark(checkpoint.step, checkpoint.saved_at))
         self.accelerator.wait_for_everyone()
         self.stopped = self.agreed_to_stop()
 
