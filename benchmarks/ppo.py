@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.rows import alpaca_rows
 from benchmarks.sft import ALPHA, OURS, RANK, conversation, peak_memory
-from core.jobs.supervisor import CPU_MALLOC
+from core.jobs.supervisor import CPU_ENVIRONMENT
 from core.rules import Answer, rule
 
 TRL = "trl==1.12.0"
@@ -259,7 +259,7 @@ def peer_folder(cache: Path) -> Path:
 def environment(name: str, cache: Path) -> dict[str, str]:
     """Ours gets what the supervisor gives a run on a CPU; TRL runs as its users run it."""
     if name == OURS:
-        return {**os.environ, **(CPU_MALLOC if sys.platform == "linux" else {})}
+        return {**os.environ, **(CPU_ENVIRONMENT if sys.platform == "linux" else {})}
     path = os.pathsep.join(filter(None, (str(peer_folder(cache)), os.environ.get("PYTHONPATH"))))
     own = {"PYTHONPATH": path, "ACCELERATE_MIXED_PRECISION": PEERS[name][1], "TRL_EXPERIMENTAL_SILENCE": "1"}
     return {**os.environ, **own}

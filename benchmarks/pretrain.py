@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.rows import document_rows
 from benchmarks.sft import ACCUMULATION, ALPHA, BATCH, RANK, peak_memory
-from core.jobs.supervisor import CPU_MALLOC
+from core.jobs.supervisor import CPU_ENVIRONMENT
 
 BLOCK, LEARNING_RATE, END = 512, 2e-4, "<|endoftext|>"
 HELD_OUT = 16
@@ -201,7 +201,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.pretrain", "--one", name]
         command += ["--model", str(args.model), "--documents", str(args.documents)]
         # Ours gets what the supervisor gives a run on a CPU; TRL runs as its users run it.
-        env = {**os.environ, **(CPU_MALLOC if name in OURS and sys.platform == "linux" else {})}
+        env = {**os.environ, **(CPU_ENVIRONMENT if name in OURS and sys.platform == "linux" else {})}
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode:
             sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")

@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.rows import pair_rows
 from benchmarks.sft import ACCUMULATION, ALPHA, BATCH, OURS, RANK, figures, our_order, peak_memory
-from core.jobs.supervisor import CPU_MALLOC
+from core.jobs.supervisor import CPU_ENVIRONMENT
 
 MAX_LENGTH, LEARNING_RATE, CENTRING = 512, 2e-4, 0.01
 HELD_OUT = 40
@@ -192,7 +192,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.reward", "--one", name]
         command += ["--model", str(args.model), "--rows", str(args.rows)]
         # Ours gets what the supervisor gives a run on a CPU; TRL runs as its users run it.
-        env = {**os.environ, **(CPU_MALLOC if name == OURS and sys.platform == "linux" else {})}
+        env = {**os.environ, **(CPU_ENVIRONMENT if name == OURS and sys.platform == "linux" else {})}
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode:
             sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import alpaca_rows
-from core.jobs.supervisor import CPU_MALLOC
+from core.jobs.supervisor import CPU_ENVIRONMENT
 
 BATCH, ACCUMULATION, MAX_LENGTH, LEARNING_RATE, RANK, ALPHA = 2, 4, 512, 2e-4, 8, 16
 HELD_OUT = 24
@@ -215,7 +215,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.sft", "--one", name]
         command += ["--model", str(args.model), "--rows", str(args.rows)]
         # Ours gets what the supervisor gives a run on a CPU; TRL runs as its users run it.
-        env = {**os.environ, **(CPU_MALLOC if name == OURS and sys.platform == "linux" else {})}
+        env = {**os.environ, **(CPU_ENVIRONMENT if name == OURS and sys.platform == "linux" else {})}
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode:
             sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")

@@ -20,7 +20,7 @@ from core.jobs.locks import take_run
 from core.jobs.pinning import pin
 from core.jobs.stopping import MOST_WRITING_SECONDS, Countdown, stop_deadline
 from core.jobs.summaries import RunSummary, created, last_loss, summary
-from core.jobs.supervisor import CPU_MALLOC, rank_environment
+from core.jobs.supervisor import CPU_ENVIRONMENT, rank_environment
 from core.records import Manifest, Progress, RootBase, Status
 from core.report import Report
 from core.rundir import (
@@ -253,12 +253,12 @@ def test_rows_are_told_when_all_else_is_right(workspace: Workspace, tmp_path: Pa
 # -- ranks and disks --------------------------------------------------------------------------------------------------
 def test_memory_is_kept_on_the_cpu_only(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.jobs.supervisor.sys.platform", "linux")
-    for name in CPU_MALLOC:
+    for name in CPU_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
     run = RunDir.create(workspace.runs_dir, "sft")
     on_cpu = rank_environment(run, [Device("cpu:0", "CPU", "cpu", 0, 0, False)], 0, 1, 0)
-    assert {name: on_cpu[name] for name in CPU_MALLOC} == {**CPU_MALLOC, "MALLOC_TRIM_THRESHOLD_": "7"}
+    assert {name: on_cpu[name] for name in CPU_ENVIRONMENT} == {**CPU_ENVIRONMENT, "MALLOC_TRIM_THRESHOLD_": "7"}
     on_gpu = rank_environment(run, [Device("cuda:0", "GPU", "GPU-0", 0, 0, True)], 0, 1, 0)
     assert "GLIBC_TUNABLES" not in on_gpu
 

@@ -265,12 +265,13 @@ def _spare_the_browser(blocks: gr.Blocks) -> None:
     """Two things that Gradio's front end does badly, put right for all events.
 
     It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the
-    first 9 with all stages): where progress is hidden, nobody needs to be told. And two listeners of one trigger that
+    first 9 with all stages): where progress is hidden, and where the browser alone computes, nobody needs to be told;
+    one that is told makes every event of the page slow for good. And two listeners of one trigger that
     both wait for the last event start each other for ever, once two events come in quick succession: one may wait.
     """
     waiting: set[Any] = set()
     for event in blocks.fns.values():
-        if event.show_progress == "hidden":
+        if event.show_progress == "hidden" or event.fn is None:
             event.show_progress_on = []
         if event.fn is not None and event.trigger_mode == "always_last":
             targets = {target for target in event.targets if target[0] is not None}

@@ -33,7 +33,7 @@ STATE = {
     "sgd": 0.0,
 }  # fmt: skip
 # Beside what autograd keeps: gradients on their way, and what the allocator cannot use again. On a CPU, runs give
-# memory back only at their end (`core.jobs.supervisor.CPU_MALLOC`), so what fits badly is never used again.
+# memory back only at their end (`core.jobs.supervisor.CPU_ENVIRONMENT`), so what fits badly is never used again.
 SLACK = {"cpu": 1.4, "cuda": 1.12}
 # With checkpointing one layer at a time is computed anew and goes back: its worst moment, in layers of what is kept.
 AT_WORK = {"cpu": 3.5, "cuda": 2.0}

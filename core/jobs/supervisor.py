@@ -43,8 +43,11 @@ TOUCH_SECONDS = 3600.0
 
 # For ranks that compute on the CPU under glibc. Activations of tens of megabytes would come fresh from the kernel at
 # every operation and go back to it: the page faults cost about 5 % of a training step (docs/lab.md). So memory that was
-# freed is kept, and comes in huge pages. Whoever set one of these before keeps his own.
-CPU_MALLOC = {
+# freed is kept, and comes in huge pages. And threads that wait for each other sleep soon: where something else has one
+# of the cores, a browser with this very page, spinning ones made a training step up to twenty times as long.
+# Whoever set one of these before keeps his own.
+CPU_ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "1000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
@@ -313,7 +316,7 @@ def rank_environment(run: RunDir, devices: list[Device], rank: int, world_size: 
     gpus = [device.uuid for device in devices if device.is_gpu]
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if not gpus and sys.platform == "linux":
-        environment = {**CPU_MALLOC, **environment}
+        environment = {**CPU_ENVIRONMENT, **environment}
     if world_size > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // world_size)))
         values = (rank, rank, world_size, world_size, "127.0.0.1", port)

@@ -167,7 +167,8 @@ class StagePage:
         self.panel.wire(self.preset)
         keep: dict[str, Any] = {"fn": None, "inputs": form.components, "outputs": None, "js": form.keep_js()}
         gr.on([component.change for component in form.components], **keep)
-        loaded = self.preset.input(self.load_preset, [self.preset, page.lang], [self.preset_note, *form.components])
+        filled = [self.preset_note, *form.components]
+        loaded = self.preset.input(self.load_preset, [self.preset, page.lang], filled, show_progress="hidden")
         loaded.then(**keep)
         self.preset_save.click(
             self.save_preset,
