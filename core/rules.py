@@ -30,7 +30,7 @@ from typing import Any
 import regex
 
 MAX_WEIGHT = 100.0
-PATTERN_SECONDS = 0.1  # an answer; an expression that takes longer tries every way to split the text
+PATTERN_SECONDS = 1.0  # an answer; an expression that takes longer tries every way to split the text
 LONGEST_WORD = 20  # letters; a longer one is cut, so that "hahaha…" without blanks repeats itself, too
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from transformers import set_seed
 
@@ -29,12 +31,18 @@ from tests.conftest import SYLLABLES, write_jsonl
 
 QUESTIONS = [" ".join(SYLLABLES[(7 * at + step) % len(SYLLABLES)] for step in range(2 + at % 5)) for at in range(24)]
 
-if "lettered" not in RULES:
 
-    @rule
-    def lettered(answer: Answer, letter: str = "a") -> float:
-        """The share of the answer's characters that are this letter."""
-        return answer.text.count(letter) / len(answer.text) if answer.text else 0.0
+def lettered(answer: Answer, letter: str = "a") -> float:
+    """The share of the answer's characters that are this letter."""
+    return answer.text.count(letter) / len(answer.text) if answer.text else 0.0
+
+
+@pytest.fixture
+def lettered_rule() -> Iterator[None]:
+    """A rule of the tests' own, for as long as a test needs it."""
+    rule(lettered)
+    yield
+    RULES.pop(lettered.__name__)
 
 
 def prompt_file(folder: Path, count: int = 24, *, answers: bool = False) -> Path:

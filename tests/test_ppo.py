@@ -28,12 +28,15 @@ from core.training.judges import load_judge
 from core.workspace import Workspace
 from tests.chain_tools import backbone_logits, check_chain, logits, peft_logits, train
 from tests.conftest import write_jsonl
-from tests.ppo_tools import encoder_of, logged, prompt_file, start
+from tests.ppo_tools import encoder_of, lettered_rule, logged, prompt_file, start
 from tests.test_reward import start as start_stage
 from tests.test_reward_pairs import pair_rows
 
+pytestmark = pytest.mark.usefixtures("lettered_rule")
 LETTERS = "rewards.rules=lettered letter=a"
 QUICK = ("rewards.missing_end=", "ppo.episodes=16")
+
+__all__ = ["lettered_rule"]  # a fixture
 
 
 @pytest.fixture
