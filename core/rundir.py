@@ -43,8 +43,7 @@ from core.records import Manifest, Progress, Record, Result, Status
 RUN_ID = re.compile(r"(?P<stage>[A-Za-z][\w-]*)-(?P<when>\d{8}-\d{6})-[0-9a-f]{4,}", re.ASCII)
 WHEN = "%Y%m%d-%H%M%S"
 MARK = "COMPLETE"  # makes a checkpoint of a folder
-PAIRS = "pairs.json"  # in a run, and in those checkpoints that were evaluated
-DIFFICULTY = "difficulty.npy"
+PAIRS, DIFFICULTY = "pairs.json", "difficulty.npy"  # in a run; pairs also in checkpoints that were evaluated
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 

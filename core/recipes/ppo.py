@@ -25,9 +25,10 @@ from core.configs.ppo import LONG_ANSWER
 from core.configs.stages import PPOConfig
 from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
-from core.errors import DataError, ModelError, RunError
+from core.errors import DataError, ModelError
 from core.models import families
 from core.models.backbone import load_backbone
+from core.models.context import answer_problems
 from core.models.loading import resolve_dtype
 from core.models.parents import Parent, resolve_parent
 from core.ppo.casting import RewardLine, cast, reward_lines
@@ -110,12 +111,10 @@ def main(context: RunContext) -> None:
 
 
 def room(parent: Parent, config: PPOConfig) -> int | None:
-    """Tokens that the model can see. Raises RunError `ppo.no_room` where a prompt would leave none for an answer."""
-    length = families.context_length(families.read_config(parent.folder))
-    new, prompt = config.rollout.max_new_tokens, config.data.max_length
-    if (length is None and new is None) or (length is not None and prompt + (new or 1) > length):
-        raise RunError("ppo.no_room", context=length or "?", prompt=prompt, new=new or 1)
-    return length
+    """Tokens that the model can see. Raises ModelError where a prompt would leave none of them for an answer."""
+    for problem in answer_problems(parent.folder, config.data.max_length, config.rollout.max_new_tokens):
+        raise ModelError(problem.code, **problem.params)
+    return families.context_length(families.read_config(parent.folder))
 
 
 def load_roles(
