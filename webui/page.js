@@ -2,6 +2,12 @@
 (() => {
   const galen = (window.galen = {});
 
+  // Gradio keeps a loading status for every input of every event that has ended, and tells each of them at every event,
+  // by a search through the whole page. An event that shows its progress nowhere (webui/app.py) is to tell nobody: the
+  // list of those that are told is made by joining the inputs to this empty one.
+  for (const event of window.gradio_config?.dependencies ?? [])
+    if (event.show_progress_on?.length === 0) Object.defineProperty(event.show_progress_on, 'concat', {value: () => []});
+
   galen.address = (parts) => {
     const url = new URL(location.href);
     for (const [key, value] of Object.entries(parts)) value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
