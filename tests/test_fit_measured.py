@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,15 @@ from core.workspace import Workspace
 from tests.conftest import build_tokenizer, conversations, write_jsonl
 
 NEAR = 0.25
+
+# Runs a command and prints the bytes that it took at most. In a process of its own: Linux counts the size of whoever
+# started a process into that process's peak, and after other tests pytest is larger than the runs measured here.
+PEAK = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+sys.exit(status)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +60,12 @@ def measured(workspace: Workspace, model: Path, stage: str, rows: Path, *words: 
     run = RunDir.create(workspace.runs_dir, stage)
     write_json(run.config_json, pin(workspace, STAGES[stage], config).model_dump(mode="json"))
     with open(run.log_file(0), "ab") as log:
-        child = subprocess.Popen(
-            python_command("core.jobs.worker", str(run.path)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=rank_environment(run, find(["cpu:0"]), 0, 1, 0),
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *python_command("core.jobs.worker", str(run.path))],
+            stdout=subprocess.PIPE, stderr=log, text=True, env=rank_environment(run, find(["cpu:0"]), 0, 1, 0),
         )  # fmt: skip
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, run.log_file(0).read_text()
-    return fit, usage.ru_maxrss * 1024
+    assert done.returncode == 0, run.log_file(0).read_text()
+    return fit, int(done.stdout)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
