@@ -192,6 +192,7 @@ DATA: dict[str, tuple[str, str]] = {
     "data.needs_pretrain": ("Pretraining needs texts or dialogues; these rows are '{kind}'.", ""),
     "data.needs_sft": ("SFT needs dialogues with answers; these rows are '{kind}'.", ""),
     "data.needs_reward": ("A reward model needs a chosen and a rejected answer; these rows are '{kind}'.", ""),
+    "data.needs_dpo": ("DPO needs a chosen and a rejected answer; these rows are '{kind}'.", ""),
     "data.needs_ppo": ("PPO needs prompts; these rows are '{kind}'.", ""),
     "data.needs_evaluate": ("Evaluation needs questions with choices; these rows are '{kind}'.", ""),
     "data.rows_without_label": (

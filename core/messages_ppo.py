@@ -22,6 +22,16 @@ PPO: dict[str, tuple[str, str]] = {
         "No row of {ref} has a reference answer, and rewards.normalise and ppo.sft_coefficient need them.",
         "Choose conversations or preference pairs, or set rewards.normalise=false and ppo.sft_coefficient=0.",
     ),
+    # -- DPO
+    "dpo.no_noise": ("DPO is trained without NEFTune's noise.", "Set optim.neftune_alpha=0."),
+    "dpo.no_dropout": (
+        "DPO takes dropout out, so that model and reference differ by what was learnt alone.",
+        "Set lora.dropout=0.",
+    ),
+    "dpo.smoothing": (
+        "dpo.loss=robust and optim.label_smoothing above 0 go together: it is the share of mistaken preferences.",
+        "Set dpo.loss=robust and, for example, optim.label_smoothing=0.1; or leave both as they were.",
+    ),
     # -- models
     "ppo.own_logits": (
         "{architecture} caps or scales its logits behind the head, which PPO does not compute here.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from core.data.kinds import STAGES_OF, Kind, Row
+from core.data.kinds import Kind, Row
 from core.data.store.dataset import Dataset, DatasetCard, Meta
 from core.data.store.writer import VersionWriter
 from core.rundir import write_record
@@ -34,7 +34,7 @@ def make_dataset(
             writer.add(row, **meta._asdict())
         written = writer.close()
     card = DatasetCard(
-        name=name, version="v1", kind=kind, format="test", container="jsonl", stages=STAGES_OF[kind], rows=written.rows,
+        name=name, version="v1", kind=kind, format="test", container="jsonl", rows=written.rows,
         sha256=written.sha256, source_name="test.jsonl", source_bytes=1, created=time.time(),
         languages=written.languages, sources={source or name: count for source, count in written.sources.items()},
         duplicates=written.duplicates,

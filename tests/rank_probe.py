@@ -20,7 +20,11 @@ from core.workspace import Workspace
 def main(run: RunDir, folder: Path) -> None:
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
-    class Probe(StageTrainer):
+    stage = STAGES[run.stage]
+    recipe = importlib.import_module(stage.recipe)
+    trainer = getattr(recipe, "StageTrainer", None) or getattr(recipe, "PairTrainer", StageTrainer)
+
+    class Probe(trainer):
         def training_step(self, model, inputs, num_items_in_batch=None):
             loss = super().training_step(model, inputs, num_items_in_batch)
             if self.state.global_step == 0:
@@ -40,9 +44,7 @@ def main(run: RunDir, folder: Path) -> None:
             learning = [p for p in self.scene.roles.parameters() if p.requires_grad]
             torch.save([p.detach() for p in learning], folder / f"parameters-{rank}.pt")
 
-    stage = STAGES[run.stage]
-    recipe = importlib.import_module(stage.recipe)
-    recipe.StageTrainer, recipe.Loop = Probe, LoopProbe
+    recipe.StageTrainer, recipe.PairTrainer, recipe.Loop = Probe, Probe, LoopProbe
     config = stage.config.model_validate(run.config())
     workspace = Workspace(run.path.parent.parent)
     recipe.main(RunContext(run, workspace, config, Report(run, rank), rank, world_size))

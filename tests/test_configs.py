@@ -14,7 +14,14 @@ from core.errors import ConfigError, InputError
 from core.workspace import Workspace
 
 NEEDED = ("model.base=m", "data.train=d")
-NEEDED_BY = {"pretrain": NEEDED, "sft": NEEDED, "reward": NEEDED, "ppo": NEEDED, "prepare": ("recipe.inputs=d",)}
+NEEDED_BY = {
+    "pretrain": NEEDED,
+    "sft": NEEDED,
+    "reward": NEEDED,
+    "ppo": NEEDED,
+    "dpo": NEEDED,
+    "prepare": ("recipe.inputs=d",),
+}
 
 
 def test_yaml_is_read_by_its_1_2_rules() -> None:

@@ -87,6 +87,23 @@ def test_the_estimate_is_near_the_measured_peak(
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
+@pytest.mark.parametrize("words", [("model.dtype=fp32",), ("tuning.method=full",)], ids=["lora", "full"])
+def test_the_estimate_of_dpo_is_near_the_measured_peak(
+    workspace: Workspace, tmp_path: Path, middling_model: Path, words: tuple[str, ...]
+) -> None:
+    turns = [[turn["value"] for turn in row["conversations"]] for row in conversations(32, turns=24)]
+    pairs = [
+        {"prompt": " ".join(said[:12]), "chosen": " ".join(said[12:]), "rejected": " ".join(said[14:])}
+        for said in turns
+    ]
+    fit, peak = measured(
+        workspace, middling_model, "dpo", write_jsonl(tmp_path / "pairs.jsonl", pairs), "schedule.max_steps=2",
+        "evaluation.prompts=[]", "schedule.batch_size=4", "schedule.gradient_accumulation=1", *words,
+    )  # fmt: skip
+    assert abs(fit.total - peak) < NEAR * peak, f"{fit.total / 1e6:.0f} MB estimated, {peak / 1e6:.0f} measured: {fit}"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
 @pytest.mark.parametrize(
     "words",
     [("ppo.batch_size=8", "rollout.batch_size=8"), ("ppo.batch_size=1", "rollout.batch_size=32", "rollout.prompts=32"),

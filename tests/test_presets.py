@@ -17,8 +17,9 @@ from tests.conftest import conversations, write_jsonl
 from tests.fit_tools import gpu, hollow_model
 from tests.jobs_tools import logs, reaches
 
-STAGES = ("pretrain", "sft", "reward", "ppo")
+STAGES = ("pretrain", "sft", "reward", "ppo", "dpo")
 PRESETS = [(stage, preset) for stage in STAGES for preset in list_presets(stage)]
+MORE: dict[str, set[str]] = {"ppo": {"8-devices"}, "dpo": set()}
 SIZES = {"7b": "7b", "13b": "13b", "full": "3b", "8": "13b"}
 
 
@@ -39,7 +40,7 @@ def dataset(workspace: Workspace, folder: Path, stage: str, words: int = 1) -> s
 def test_each_stage_has_its_presets() -> None:
     names = {"starter-cpu", "7b-qlora-24gb", "7b-lora-80gb"}
     for stage in STAGES:
-        more = {"8-devices"} if stage == "ppo" else {"13b-lora-article", "full-8gpu"}
+        more = MORE.get(stage, {"13b-lora-article", "full-8gpu"})
         assert {preset.name for preset in list_presets(stage)} == names | more
 
 
@@ -97,7 +98,7 @@ def test_the_presets_for_a_cpu_run(
         values |= {"ppo.episodes": 32, "rollout.max_new_tokens": 8, "evaluation.prompts": 4}
     else:
         values["schedule.max_steps"] = 2
-    if stage in ("pretrain", "sft"):
+    if stage in ("pretrain", "sft", "dpo"):
         values["evaluation.max_new_tokens"] = 4
     run = store.submit(workspace, stage, resolve(stage, preset="starter-cpu", values=values, workspace=workspace))
     assert reaches(run, seconds=300) is State.SUCCEEDED, logs(run)

@@ -69,12 +69,13 @@ def test_two_ranks_equal_each_other_and_one_process(
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_reward_model_on_two_ranks_is_that_of_one_process(
-    workspace: Workspace, tiny_model: Path, tmp_path: Path
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_what_learns_from_pairs_on_two_ranks_is_that_of_one_process(
+    workspace: Workspace, tiny_model: Path, tmp_path: Path, stage: str
 ) -> None:
     pairs = write_jsonl(tmp_path / "pairs.jsonl", pair_rows(40))
-    one = train(workspace, tiny_model, pairs, tmp_path / "one", 1, stage="reward")
-    two = train(workspace, tiny_model, pairs, tmp_path / "two", 2, stage="reward")
+    one = train(workspace, tiny_model, pairs, tmp_path / "one", 1, stage=stage)
+    two = train(workspace, tiny_model, pairs, tmp_path / "two", 2, stage=stage)
     for mine, other in zip(*(torch.load(two / f"parameters-{rank}.pt") for rank in (0, 1)), strict=True):
         assert torch.equal(mine, other)
     for expected, found in zip(*(torch.load(folder / "parameters-0.pt") for folder in (one, two)), strict=True):

@@ -12,7 +12,9 @@ from core.records import Status
 from core.rundir import RunDir, append_jsonl, write_record, write_text
 from core.workspace import Workspace
 from tests.browser_tools import Page
+from tests.conftest import write_jsonl
 from tests.models_tools import make_run
+from tests.test_reward_pairs import pair_rows
 from tests.test_webui_ppo import SCRIPT, episode, figures, put, reward_run
 
 pytestmark = pytest.mark.browser
@@ -155,3 +157,28 @@ def test_a_policy_learns_from_a_rule_and_shows_its_answers(opened, ready: Worksp
     assert manifest is not None
     assert manifest.stage == "ppo"
     assert page.tab.is_visible("#ppo-chat")
+
+
+@pytest.mark.slow
+def test_the_other_method_learns_from_pairs(opened, ready: Workspace, tmp_path: Path) -> None:
+    import_file(ready, write_jsonl(tmp_path / "pairs.jsonl", pair_rows(32)))
+    page = opened("?tab=ppo")
+    page.tab.click("#method label >> nth=1")
+    page.wait("() => location.search.includes('tab=dpo')")
+    data = "[...document.querySelectorAll('.f-data-train input')]"
+    page.wait(f"() => {data}.some((field) => field.checkVisibility() && field.value.startsWith('pairs'))")
+    page.fill("schedule.max_steps", "2")
+    page.fill("evaluation.prompts", "")
+    page.wait_text(".command", "core dpo")
+    page.tab.wait_for_selector("#dpo-fit .fit")
+    page.tab.click("#dpo-start")
+    page.wait_text("#dpo-head .badge", "Finished")
+    page.wait_text("#dpo-curves", "eval pair accuracy")
+    [run] = ready.runs()
+    page.open(f"?run={run.id}")  # the address of a run brings its method to the front
+    page.wait_text("#dpo-head .badge", "Finished")
+    page.tab.click("#method label >> nth=0")
+    page.wait("() => document.querySelector('#ppo-start')?.checkVisibility()")
+    page.go("sft")
+    page.go("ppo")
+    page.wait("() => location.search.includes('tab=ppo') && document.querySelector('#ppo-start')?.checkVisibility()")

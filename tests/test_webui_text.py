@@ -110,6 +110,7 @@ def test_every_declared_string_is_asked_for() -> None:
         "look.key_",
         "look.at_",
         "form.learns_",
+        "ppo.method_",
         "fit.part_",
         "vocabulary.left_",
     )

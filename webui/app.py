@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -43,7 +44,9 @@ MARK = (
     'stroke-linecap="round" stroke-linejoin="round"/></svg>'
 )
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
+METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo")  # each over those before it
+STAGE_ADDRESS = "(stage) => galen.address({tab: stage, dataset: '', part: ''})"
 IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
@@ -113,8 +116,26 @@ class App:
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
             for name in (name for name in ORDER if name in parts):
                 with self.labels.tab(f"tab.{name}", id=name, elem_id=f"tab-{name}") as tab:
-                    parts[name].build()
+                    if name in METHODS:
+                        self._methods()
+                    else:
+                        parts[name].build()
                 self.tab_items[name] = tab
+
+    def _methods(self) -> None:
+        self.method = self.labels.add(
+            gr.Radio(self._method_choices(self.labels.lang), value=METHODS[0], show_label=False, container=False,
+                     interactive=True, elem_id="method", elem_classes=["segments"]),
+            choices=self._method_choices,
+        )  # fmt: skip
+        self.columns: list[gr.Column] = []
+        for stage in METHODS:
+            with gr.Column(visible=stage == METHODS[0]) as column:
+                self.stages[stage].build()
+            self.columns.append(column)
+
+    def _method_choices(self, lang: str) -> list[tuple[str, str]]:
+        return [(t(f"ppo.method_{stage}", lang), stage) for stage in METHODS]
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def _wire(self, blocks: gr.Blocks) -> None:
@@ -127,7 +148,7 @@ class App:
         }  # fmt: skip
         self.timer.tick(**tick)
         fronts = [page.panel.front for page in self.stages.values()]
-        address = [self.tabs, *(page.panel.select for page in self.stages.values()), self.runs.chosen]
+        address = [self.tabs, self.method, *(page.panel.select for page in self.stages.values()), self.runs.chosen]
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
         dataset = [self.data.chosen, self.data.parts]
@@ -152,12 +173,19 @@ class App:
 
     def _wire_tabs(self, address: list[Any]) -> None:
         for name, tab in self.tab_items.items():
-            tab.select(self._turn(name), None, self._turn_outputs(), **QUIET)
+            if name in METHODS:
+                tab.select(self._turn, self.method, self._turn_outputs(), **QUIET)
+                tab.select(None, self.method, None, js=STAGE_ADDRESS)
+                continue
+            tab.select(partial(self._turn, name), None, self._turn_outputs(), **QUIET)
             if name == "data":
                 with_dataset = "(dataset) => galen.address({tab: 'data', dataset, part: galen.part})"
                 tab.select(None, self.data.chosen, None, js=with_dataset)
             else:
                 tab.select(None, js=f"() => galen.address({{tab: '{name}', dataset: '', part: ''}})")
+
+        self.method.input(None, self.method, None, js=STAGE_ADDRESS)
+        self.method.change(self._show_method, self.method, [*self.columns, *self._turn_outputs()], **QUIET)
 
         def opened(event: gr.EventData) -> list[Any]:
             return self.address_of(str(event._data["run"]))
@@ -180,16 +208,16 @@ class App:
         timers = [*(panel.timer for panel in panels), self.chat.timer, self.data.bring.timer]
         return [*timers, *(panel.front for panel in panels)]
 
-    def _turn(self, tab: str) -> Any:
-        """Only the panel of the tab in front looks at its run's files and its form; it does so when it comes there."""
+    def _turn(self, front: str) -> list[Any]:
+        """Only the panel in front looks at its run's files and its form; it does so when it comes there. `front`: a
+        tab, or the stage that is shown of a tab with several."""
+        return [*(gr.Timer(active=front == name) for name in (*self.stages, "chat", "data")), *self._woken(front)]
 
-        def turned() -> list[Any]:
-            return [*(gr.Timer(active=tab == name) for name in (*self.stages, "chat", "data")), *self._woken(tab)]
+    def _show_method(self, method: str) -> list[Any]:
+        return [*(gr.update(visible=method == stage) for stage in METHODS), *self._turn(method)]
 
-        return turned
-
-    def _woken(self, tab: str) -> list[Any]:
-        return [uuid4().hex if tab == name else gr.skip() for name in self.stages]
+    def _woken(self, front: str) -> list[Any]:
+        return [uuid4().hex if front == name else gr.skip() for name in self.stages]
 
     def _news_inputs(self) -> list[Any]:
         return [component for listener in self.page.listeners for component in listener.inputs]
@@ -212,32 +240,39 @@ class App:
         )
         named = query.get("dataset", "")
         dataset = self.data.opened(named, query.get("part", ""))
-        address = self.address_of(query.get("run", ""), query.get("tab", "") or ("data" if named else ""))
-        front = getattr(address[0], "selected", None) or "sft"
+        run, tab = query.get("run", ""), query.get("tab", "") or ("data" if named else "")
+        address, front = self.address_of(run, tab), self._front(run, tab) or "sft"
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        return [lang, talk, *address, *dataset, *self._turn(front)(), *restored, *relabel]
+        return [lang, talk, *address, *dataset, *self._turn(front), *restored, *relabel]
 
     def address_of(self, run_id: str, tab: str = "") -> list[Any]:
-        """Updates of (tabs, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
-        chosen = tab if tab in self.tab_items else ""
-        try:
-            stage = self.workspace.run(run_id).stage if run_id else ""
-        except GalenError:
-            stage = ""
-        if not stage:
-            return [gr.Tabs(selected=chosen) if chosen else gr.skip(), *[gr.skip()] * len(self.stages), gr.skip()]
-        front = chosen or (stage if stage in self.stages else "runs")
+        """Updates of (tabs, method, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
+        front, stage = self._front(run_id, tab), self._stage_of(run_id)
+        tabs = gr.Tabs(selected=METHODS[0] if front in METHODS else front) if front else gr.skip()
         selectors = [run_id if name == stage else gr.skip() for name in self.stages]
-        return [gr.Tabs(selected=front), *selectors, run_id]
+        return [tabs, front if front in METHODS else gr.skip(), *selectors, run_id if stage else gr.skip()]
+
+    def _front(self, run_id: str, tab: str) -> str:
+        """The tab, or the stage of a tab with several, that an address asks for; empty: none."""
+        if tab in self.tab_items or tab in METHODS:
+            return tab
+        stage = self._stage_of(run_id)
+        return stage if stage in self.stages or not stage else "runs"
+
+    def _stage_of(self, run_id: str) -> str:
+        try:
+            return self.workspace.run(run_id).stage if run_id else ""
+        except GalenError:
+            return ""
 
     def train_on(self, ref: str) -> list[Any]:
         """Updates of (tabs, each stage's training data): the dataset goes to the first stage that it is for."""
         dataset = self.page.dataset(ref)
         stage = next((name for name in (dataset.card.stages if dataset else ()) if name in TRAINING), "")
         trains = [ref if name == stage else gr.skip() for name in TRAINING]
-        return [gr.Tabs(selected=stage) if stage else gr.skip(), *trains]
+        return [gr.Tabs(selected=METHODS[0] if stage in METHODS else stage) if stage else gr.skip(), *trains]
 
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""

@@ -43,6 +43,7 @@ PPO_SMALL = (
 DRAWINGS = {
     "pretrain": Drawing(further=(("", "eval_bits_per_byte"),)),
     "reward": Drawing(further=(("accuracy", "eval_accuracy"), ("margin", "eval_margin"))),
+    "dpo": Drawing(further=(("accuracy", "eval_accuracy"), ("margin", "eval_margin"))),
     "ppo": Drawing(
         ("reward", "eval_reward"), (("kl", "eval_kl"), ("length", "eval_length")), beside=True,
         small=PPO_SMALL, most=len(PPO_SMALL), fill=False,

@@ -19,7 +19,7 @@ from webui.labels import Labels
 from webui.parents import Parents
 from webui.text import t
 
-TRAINING = ("pretrain", "sft", "reward", "ppo")  # the stages whose tabs take a dataset
+TRAINING = ("pretrain", "sft", "reward", "ppo", "dpo")  # the stages whose tabs take a dataset
 LIVE_SECONDS = 2.0  # between ticks while a run lives
 IDLE_SECONDS = 5.0
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}  # no veil, no waiting in line

@@ -261,6 +261,7 @@ TEXT: dict[str, tuple[str, str]] = {
     "stage.pretrain": ("pretraining", "继续预训练"),
     "stage.reward": ("reward model", "奖励模型"),
     "stage.ppo": ("PPO", "PPO"),
+    "stage.dpo": ("DPO", "DPO"),
     "stage.evaluate": ("evaluation", "评估"),
     "stage.fetch": ("Model download", "模型下载"),
     "stage.import": ("Data import", "导入数据"),

@@ -14,6 +14,17 @@ PPO_FIELDS: dict[str, tuple[str, str, str]] = {
     "ppo:data.validation": ("Held-out prompts", "留出提示", "另一批提示，仅用于评估。"),
     "ppo:data.validation_split": ("Held-out share", "留出比例", "未指定留出提示时，从提示中留出用于评估的比例。"),
     "ppo:data.max_length": ("Max prompt tokens", "提示最大长度", "一个提示允许的词元数，超过的行不能使用。"),
+    # -- DPO
+    "dpo:data.max_length": ("Max tokens", "最大长度", "问题加回答允许的词元数。超长时先去掉最早的整轮。"),
+    "dpo:optim.label_smoothing": ("Mistaken preferences", "错误偏好的比例", "认为标错的偏好所占的比例。"),
+    "dpo.beta": ("Hold β", "约束强度 β", "把模型约束在原来附近的强度。越小，越会为了偏好对而偏离。"),
+    "dpo.loss": (
+        "Loss",
+        "损失函数",
+        "sigmoid：论文中的 DPO。robust：有一部分偏好标错了（比例见 optim.label_smoothing）。"
+        "ipo：不会无止境地拉开两个回答。hinge：拉开到一定差距为止。",
+    ),
+    "dpo.sft_weight": ("SFT loss", "SFT 损失权重", "加上多少对被选中回答的 SFT 损失，使它们仍然可能出现。0 表示不加。"),
     # -- rewards
     "rewards.models": (
         "Reward models",
@@ -112,6 +123,7 @@ PPO_FIELDS: dict[str, tuple[str, str, str]] = {
 }
 
 PPO_SECTIONS: dict[str, tuple[str, str]] = {
+    "dpo": ("DPO loss", "DPO 损失"),
     "rewards": ("Rewards", "奖励"),
     "rollout": ("Sampling", "采样"),
     "ppo": ("Learning", "学习"),

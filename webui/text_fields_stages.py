@@ -67,6 +67,7 @@ STAGE_FIELDS: dict[str, tuple[str, str, str]] = {
     "data.phases": ("Phases", "阶段数", "分阶段课程的阶段数。"),
     # -- reward
     "reward:data.max_length": ("Max tokens", "最大长度", "问题加回答允许的词元数。超长时先去掉最早的整轮。"),
+    "reward:optim.label_smoothing": ("Mistaken preferences", "错误偏好的比例", "认为标错的偏好所占的比例。"),
     "reward:evaluation.batch_size": ("Eval batch", "评估批大小", "评估时一次处理的偏好对数。"),
     "reward:evaluation.patience": ("Patience", "早停耐心", "连续这么多次评估没有更好的结果就停止。留空：不早停。"),
     "reward:evaluation.keep_best": ("Keep the best", "交付最佳", "交付评估结果最好的检查点，而不是最后一个。"),

@@ -16,6 +16,23 @@ PPO: dict[str, tuple[str, str]] = {
         "奖励奖什么，它就学什么，不管本意如何。检验不合格的奖励模型只会教出胡话；只用规则也可以。\n"
         "运行时请读下面的回答：奖励上升本身并不说明什么。",
     ),
+    "ppo.method_ppo": ("PPO: from rewards", "PPO：从奖励学习"),
+    "ppo.method_dpo": ("DPO: from preference pairs", "DPO：从偏好对学习"),
+    "form.learns_dpo": ("preference pairs", "偏好对"),
+    "dpo.intro": (
+        "The model learns from pairs of answers, of which one was preferred. No reward model, nothing is sampled.\n"
+        "Start from an SFT run, best on data like the pairs: DPO moves what is likely, it does not teach new answers.\n"
+        "Held-out pairs say how often the chosen answer has become the likelier of the two, against the start. That is "
+        "no proof of better answers: read those below, and compare in Evaluate.",
+        "模型从成对的回答中学习，每对里有一个更受偏好。不需要奖励模型，也不采样。\n"
+        "从监督微调的运行开始，最好用过与偏好对相近的数据：DPO 只改变哪种回答更可能出现，教不会新的回答。\n"
+        "留出的偏好对说明：与开始时相比，被选中的回答有多少次变得更可能。这并不证明回答更好：请读下面的回答，"
+        "并在“评估”页比较。",
+    ),
+    "figure.chosen": ("chosen's score", "被选中回答的得分"),
+    "figure.rejected": ("rejected's score", "被拒回答的得分"),
+    "figure.eval_chosen": ("held-out chosen's score", "留出对中被选中回答的得分"),
+    "figure.eval_rejected": ("held-out rejected's score", "留出对中被拒回答的得分"),
     # -- rewards
     "rewards.none": (
         "No reward model yet: train one in the Reward tab, or use rules alone.",

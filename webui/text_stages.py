@@ -129,6 +129,7 @@ STAGES_TEXT: dict[str, tuple[str, str]] = {
     "fit.part_optimizer": ("optimizer", "优化器"),
     "fit.part_activations": ("activations", "激活值"),
     "fit.part_logits": ("logits", "logits"),
+    "fit.part_reference": ("reference", "参考模型"),
     "fit.part_policy": ("policy's own weights", "策略自己的权重"),
     "fit.part_rewards": ("reward models apart", "单独的奖励模型"),
     "fit.part_sampling": ("sampling", "采样"),

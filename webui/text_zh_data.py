@@ -160,6 +160,7 @@ DATA_ZH: dict[str, tuple[str, str]] = {
     "data.needs_pretrain": ("预训练需要文本或对话；这些行的类型是“{kind}”。", ""),
     "data.needs_sft": ("监督微调需要带回答的对话；这些行的类型是“{kind}”。", ""),
     "data.needs_reward": ("奖励模型需要一好一差两个回答；这些行的类型是“{kind}”。", ""),
+    "data.needs_dpo": ("DPO 需要一好一差两个回答；这些行的类型是“{kind}”。", ""),
     "data.needs_ppo": ("PPO 需要提示；这些行的类型是“{kind}”。", ""),
     "data.needs_evaluate": ("评测需要选择题；这些行的类型是“{kind}”。", ""),
     "data.nothing_to_learn": ("{ref} 没有一行在 {max_length} 个词元之内留有可学的回答。", "请调大 data.max_length。"),

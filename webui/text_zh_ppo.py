@@ -20,6 +20,13 @@ PPO_ZH: dict[str, tuple[str, str]] = {
         "{ref} 中没有一行带参考回答，而 rewards.normalise 和 ppo.sft_coefficient 需要它们。",
         "请选择对话或偏好对数据，或设 rewards.normalise=false 和 ppo.sft_coefficient=0。",
     ),
+    # DPO
+    "dpo.no_noise": ("DPO 训练时不加 NEFTune 噪声。", "请设置 optim.neftune_alpha=0。"),
+    "dpo.no_dropout": ("DPO 不使用 dropout，这样模型与参考模型的差别只来自学习。", "请设置 lora.dropout=0。"),
+    "dpo.smoothing": (
+        "dpo.loss=robust 与大于 0 的 optim.label_smoothing 要一起使用：后者是标错的偏好的比例。",
+        "请设置 dpo.loss=robust 和例如 optim.label_smoothing=0.1；或两者都保持原样。",
+    ),
     # 模型
     "ppo.own_logits": (
         "{architecture} 在输出层之后还会截断或缩放 logits，本项目的 PPO 不计算这一步。",

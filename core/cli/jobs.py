@@ -23,7 +23,7 @@ Handler = Callable[[argparse.Namespace], int]
 
 
 def add(subparsers: Any) -> None:
-    jobs = subparsers.add_parser("jobs", help="list, show, follow, stop, resume and delete runs")
+    jobs = subparsers.add_parser("jobs", help="list, show, watch, stop, resume and delete runs")
     commands = jobs.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, handler: Handler, about: str, *, runs: str | None = None) -> Any:

@@ -201,7 +201,7 @@ class Documents(Section):
 
 
 class Pairs(Section):
-    """Preference pairs, for reward models."""
+    """Preference pairs, for reward models and DPO."""
 
     train: str = _train()
     validation: str | None = _validation()
@@ -226,6 +226,27 @@ class Preference(Section):
     head_learning_rate: float | None = setting(
         None, "Learning rate of the score head. Empty: that of everything else.", gt=0, le=1, advanced=True
     )
+
+
+class Direct(Section):
+    """The loss of DPO: −log σ(β · (Δ_chosen − Δ_rejected)), Δ = log π − log π_ref of a whole answer."""
+
+    beta: float = setting(
+        0.1,
+        "How strongly the model is held to what it was. Smaller: the pairs move it further.",
+        gt=0,
+        le=10,
+    )
+    loss: Literal["sigmoid", "robust", "ipo", "hinge"] = setting(
+        "sigmoid",
+        "sigmoid: DPO as published. robust: some preferences are mistaken, as many as optim.label_smoothing says. "
+        "ipo: does not push pairs apart for ever. hinge: stops at a margin.",
+        advanced=True,
+    )
+    sft_weight: float = setting(
+        0.0, "How much of the SFT loss on the chosen answers is added; it keeps them likely. 0 is off.", ge=0, le=100,
+        advanced=True,
+    )  # fmt: skip
 
 
 def adapter_rank() -> Any:
@@ -315,6 +336,14 @@ class Optim(Section):
         0.0, "NEFTune: uniform noise on the embeddings while training; 5 is usual, 0 is off.", ge=0, le=100,
         advanced=True,
     )  # fmt: skip
+
+
+class PairOptim(Optim):
+    """Of what learns from pairs."""
+
+    label_smoothing: float = setting(
+        0.0, "Share of the preferences that are taken for mistaken.", ge=0, lt=0.5, advanced=True
+    )
 
 
 class Schedule(Section):

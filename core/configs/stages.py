@@ -127,7 +127,7 @@ class RewardConfig(StageConfig):
     quantization: sections.Quantization = sections.Quantization()
     preference: sections.Preference = sections.Preference()
     schedule: sections.Schedule = sections.Schedule(epochs=1)
-    optim: sections.Optim = sections.Optim()
+    optim: sections.PairOptim = sections.PairOptim()
     evaluation: sections.Judging = sections.Judging()
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
@@ -137,15 +137,46 @@ class RewardConfig(StageConfig):
 
     @field_validator("optim")
     @classmethod
-    def _no_noise(cls, value: sections.Optim) -> sections.Optim:
+    def _no_noise(cls, value: sections.PairOptim) -> sections.PairOptim:
         """NEFTune helps models that write; none of its authors' reasons holds for a score."""
         if value.neftune_alpha:
             raise conflict("reward.no_noise", "optim.neftune_alpha")
         return value
 
 
-# What the trainer takes. They share all sections but `data`, `evaluation` and their own.
-TrainingConfig = PretrainConfig | SFTConfig | RewardConfig
+class DPOConfig(StageConfig):
+    """Direct preference optimisation: a model that writes learns from pairs, without a reward model."""
+
+    model: sections.Model
+    data: sections.Pairs
+    run: sections.Run = sections.Run()
+    tuning: sections.Tuning = sections.Tuning()
+    lora: sections.Lora = sections.Lora()
+    quantization: sections.Quantization = sections.Quantization()
+    dpo: sections.Direct = sections.Direct()
+    schedule: sections.Schedule = sections.Schedule(epochs=1)
+    optim: sections.PairOptim = sections.PairOptim(learning_rate=5e-5)
+    evaluation: sections.Evaluation = sections.Evaluation()
+    saving: sections.Saving = sections.Saving()
+    logging: sections.Logging = sections.Logging()
+    devices: sections.Devices = sections.Devices()
+
+    _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+
+    @model_validator(mode="after")
+    def _compared(self) -> DPOConfig:
+        """What would make the policy differ from its reference by more than what was learnt, or be ignored."""
+        if self.optim.neftune_alpha:
+            raise conflict("dpo.no_noise", "optim.neftune_alpha")
+        if self.lora.dropout:
+            raise conflict("dpo.no_dropout", "lora.dropout")
+        if (self.dpo.loss == "robust") != (self.optim.label_smoothing > 0):
+            raise conflict("dpo.smoothing", "optim.label_smoothing")
+        return self
+
+
+# What the trainers take. They share all sections but `data`, `evaluation` and their own.
+TrainingConfig = PretrainConfig | SFTConfig | RewardConfig | DPOConfig
 
 
 class PPOConfig(StageConfig):
@@ -272,6 +303,7 @@ STAGES: dict[str, Stage] = {
         Stage("sft", SFTConfig, "core.recipes.sft"),
         Stage("reward", RewardConfig, "core.recipes.reward"),
         Stage("ppo", PPOConfig, "core.recipes.ppo"),
+        Stage("dpo", DPOConfig, "core.recipes.dpo"),
         Stage("merge", MergeConfig, "core.recipes.merge"),
         Stage("evaluate", EvaluateConfig, "core.recipes.evaluate"),
         Stage("score", ScoreConfig, "core.recipes.score"),

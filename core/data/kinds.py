@@ -16,7 +16,7 @@ STAGES_OF: dict[Kind, list[str]] = {
     "text": ["pretrain"],
     "messages": ["sft", "pretrain", "ppo"],
     "prompt": ["ppo"],
-    "preference": ["reward", "ppo"],
+    "preference": ["reward", "dpo", "ppo"],
     "ranked": [],  # a step makes pairs of it
     "choice": ["evaluate"],
 }

@@ -40,6 +40,8 @@ def seconds(work: Work, workspace: Workspace, place: Place, device_name: str) ->
         return START_SECONDS + policy_seconds(work, speed, place.kind)
     adapter = work.body.adapter_size(demand.rank, demand.targets) if demand.method == "lora" else 0
     costs = training_costs(work.body, demand.method, adapter, demand.trainable_layers)
+    if demand.reference != "none":
+        costs += training_costs(work.body, "none")
     tokens = work.steps * work.tokens_per_step
     flops = costs.total(tokens, tokens * work.learnt, tokens * work.squares)
     if demand.checkpointing:

@@ -24,6 +24,7 @@ ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
 FP32 = 4
 SHORT = 512  # rows up to this length keep their attention probabilities on a CPU (core.training.attention)
 CHUNK = 256  # positions whose logits exist at once (core.training.losses)
+TILE = (4096, 32768)  # positions and words whose logits TRL has at once (trl.kernels.chunked_logprob)
 REPACK_SHARE = 0.25  # of the free memory that copies of frozen matrices may take (core.training.fastpath)
 BLOCK, OUTER_BLOCK = 64, 256  # weights to a scale of 4-bit blocks, and scales to a scale of theirs
 
@@ -68,7 +69,7 @@ class Demand:
     needs it. fused: LoRA layers keep one copy of their input.
     repacks: frozen matrices have two more copies, for oneDNN. labels: share of the tokens that are predicted; None:
     there is no vocabulary head. whole: weights that learn beside the adapters (embeddings, head). merged: a chain is
-    merged at the start.
+    merged at the start. reference: what DPO compares with, an adapter that rests or a second model.
     """
 
     method: Method
@@ -90,6 +91,7 @@ class Demand:
     labels: float | None = 1.0
     ranks: int = 1
     merged: bool = False
+    reference: Literal["none", "adapter", "model"] = "none"
 
     @property
     def itemsize(self) -> int:
@@ -106,12 +108,14 @@ class Demand:
 
 
 def training_parts(body: Anatomy, demand: Demand) -> dict[str, int]:
-    """Bytes by part: weights, copies, adapters, gradients, optimizer, activations, logits, runtime, loading."""
+    """Bytes by part: weights, copies, adapters, reference, gradients, optimizer, activations, logits, runtime, and
+    loading."""
     learning = trainable(body, demand)
     parts = {
         "weights": weights(body, demand),
         "copies": copies(body, demand),
         "adapters": FP32 * adapters(body, demand),
+        "reference": reference(body, demand),
         "gradients": FP32 * learning * (2 if demand.ranks > 1 else 1),  # DDP sends them from buckets of its own
         "optimizer": state(demand, learning),
         "activations": round(activations(body, demand)),
@@ -162,6 +166,13 @@ def weights(body: Anatomy, demand: Demand) -> int:
     if demand.quantisation != "none":
         held -= round((demand.itemsize - quantised_bytes(demand.quantisation, double=demand.double)) * _plain(body))
     return held
+
+
+def reference(body: Anatomy, demand: Demand) -> int:
+    """Of what a policy is compared with."""
+    if demand.reference == "model":
+        return weights(body, replace(demand, method="none", whole=False))
+    return FP32 * adapters(body, demand) if demand.reference == "adapter" else 0
 
 
 def quantised_bytes(kind: Kind, *, double: bool) -> float:
@@ -263,6 +274,9 @@ def logits(body: Anatomy, demand: Demand) -> float:
     """On the fast path a chunk of them at a time; else all, with their copies in fp32 and their gradients."""
     if demand.labels is None:
         return 0.0
+    if demand.reference != "none":
+        tile = min(demand.pack.padded, TILE[0]) * min(body.vocabulary, TILE[1])
+        return tile * (demand.itemsize + 3 * FP32)  # and what torch makes of a tile on its way to probabilities
     if demand.fast:
         learns = demand.method == "full" or demand.whole or demand.smoothed  # autograd goes through a chunk's logits
         held = 2 * FP32 + 2 * demand.itemsize if learns or demand.device == "cuda" else demand.itemsize + 1

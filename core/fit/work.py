@@ -18,7 +18,7 @@ import numpy as np
 
 from core.configs.schedule import total_steps
 from core.configs.sections import weighted
-from core.configs.stages import PPOConfig, PretrainConfig, RewardConfig, SFTConfig, TrainingConfig
+from core.configs.stages import DPOConfig, PPOConfig, PretrainConfig, RewardConfig, SFTConfig, TrainingConfig
 from core.data.encode.packing import pack, roomier
 from core.errors import Problem
 from core.fit import memory
@@ -31,6 +31,7 @@ from core.workspace import Workspace
 
 Sized = TrainingConfig | PPOConfig  # what trains
 LOOKED_AT = 1024  # rows of so many steps that are put into packs, to find the largest
+LONGER = 0.6  # of the tokens of a pair's answers belong to the longer one
 MOST_ROWS = 256  # of one step that are put together: more fill every pack anyway
 # Attention that the fast path does not compute, by model type (it finds out by itself, at the start of the run).
 OWN_ATTENTION = ("bloom", "gemma2", "gpt_oss", "chatglm")
@@ -180,6 +181,8 @@ def _rows(config: TrainingConfig, workspace: Workspace, parent: Parent) -> Rows:
     whole = np.minimum(found.tokens, longest)
     if isinstance(config, PretrainConfig):
         return _blocks(config, found, count, cut, notes)
+    if isinstance(config, DPOConfig):
+        return _sides(config, found, count, notes)
     if isinstance(config, SFTConfig):
         mixed = [weighted(line) for line in config.data.mix]
         others = [(weight, lengths_of(workspace, name, parent.tokenizer)) for name, weight in mixed]
@@ -210,10 +213,20 @@ def _blocks(config: PretrainConfig, found: Lengths, count: float | None, cut: fl
     return Rows(full, blocks, pieces, 1.0, size, cut, int(found.tokens.max()), notes)
 
 
+def _sides(config: DPOConfig, found: Lengths, count: float | None, notes: Sequence[Problem]) -> Rows:
+    """A pair is two rows, each the prompt and an answer; attention sees one of them. `pieces` are the longer ones."""
+    answers, longest = found.tokens - found.asked, config.data.max_length
+    longer = found.asked + np.ceil(LONGER * answers).astype(np.int64)
+    both = np.minimum(2 * found.asked + answers, 2 * longest)
+    learnt, cut = float(answers.sum() / (answers.sum() + 2 * found.asked.sum())), float((longer > longest).mean())
+    return Rows(both, count, np.minimum(longer, longest), learnt, longest, cut, int(longer.max()), notes)
+
+
 # -- memory -----------------------------------------------------------------------------------------------------------
 def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place) -> Demand:
     tuning, lora = config.tuning, config.lora
     is_lora = tuning.method == "lora"
+    whole = is_lora and (lora.embeddings == "yes" or (lora.embeddings == "auto" and parent.grown))
     return Demand(
         method=tuning.method,
         dtype=dtype_of(config, place),
@@ -227,12 +240,13 @@ def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place)
         double=config.quantization.double,
         checkpointing=tuning.gradient_checkpointing,
         dropout=is_lora and lora.dropout > 0,
-        whole=is_lora and (lora.embeddings == "yes" or (lora.embeddings == "auto" and parent.grown)),
-        fast=takes_fast_path(config, parent.folder),
+        whole=whole,
+        fast=takes_fast_path(config, parent.folder) and not isinstance(config, DPOConfig),
         smoothed=config.optim.label_smoothing > 0,
         labels=None if isinstance(config, RewardConfig) else 1.0,
         ranks=place.ranks,
         merged=bool(parent.adapters),
+        reference="none" if not isinstance(config, DPOConfig) else "adapter" if is_lora and not whole else "model",
     )
 
 
@@ -250,6 +264,8 @@ def _model_type(folder: Path) -> str:
 
 
 def _largest(config: TrainingConfig, body: Anatomy, demand: Demand, rows: Rows) -> Pack:
+    if isinstance(config, DPOConfig):
+        return _largest_batch(body, demand, rows.pieces, 2 * config.schedule.batch_size)
     granted = config.schedule.batch_size * rows.longest
     capacity = granted if isinstance(config, RewardConfig) else capacity_of(body, demand, granted)
     share = config.schedule.batch_size * config.schedule.gradient_accumulation
@@ -258,6 +274,13 @@ def _largest(config: TrainingConfig, body: Anatomy, demand: Demand, rows: Rows) 
     if isinstance(config, PretrainConfig):
         return _of_pieces(best.tokens, rows.pieces, rng)
     return best
+
+
+def _largest_batch(body: Anatomy, demand: Demand, sample: Numbers, size: int) -> Pack:
+    """Of batches of `size` rows as they come, the one that takes most, padded."""
+    rng = np.random.default_rng(0)
+    made = [Pack(tuple(rng.choice(sample, size=min(size, MOST_ROWS)).tolist())) for _ in range(LOOKED_AT // 8)]
+    return max(made, key=lambda pack: memory.layer(body, replace(demand, pack=pack)))
 
 
 def largest_pack(

@@ -46,6 +46,9 @@ class Costs:
     label: float
     square: float
 
+    def __add__(self, other: Costs) -> Costs:
+        return Costs(self.token + other.token, self.label + other.label, self.square + other.square)
+
     def total(self, tokens: float, labels: float, squares: float) -> float:
         return self.token * tokens + self.label * labels + self.square * squares
 

@@ -41,7 +41,7 @@ from core.report import RunContext
 from core.rundir import MARK, Checkpoint, read_json, read_jsonl, write_json
 from core.training.batching import Row
 from core.training.checkpoints import writing
-from core.training.trainer import tensorboard
+from core.training.stage_loop import tensorboard
 
 STATE = "state.json"
 OPTIMIZER = "optimizer.pt"

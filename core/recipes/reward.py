@@ -13,7 +13,6 @@ Left out: rewards for single steps of an answer, and regression on ratings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,32 +23,28 @@ from transformers import PreTrainedModel, set_seed
 
 from core.configs.stages import RewardConfig
 from core.data.encode.encoding import Encoder
-from core.data.encode.pairs import EncodedPairs, encode_pairs, problems
+from core.data.encode.pairs import EncodedPairs
 from core.data.encode.tokenizer import load_tokenizer
-from core.data.store.library import Dataset, open_dataset
-from core.errors import DataError, StopRequested
+from core.errors import StopRequested
 from core.messages import sentence
 from core.models.backbone import load_backbone
 from core.models.context import check_context
 from core.models.loading import load_model, resolve_dtype
 from core.models.parents import resolve_parent
 from core.models.weights import ADAPTER_CONFIG
-from core.records import DataUsed
 from core.records_reward import PairReport
 from core.report import RunContext
 from core.rundir import PAIRS, Checkpoint, read_record, write_record
-from core.training.delivery import chosen_checkpoint, data_used, deliver
+from core.training.delivery import chosen_checkpoint, deliver
 from core.training.heads import DESCRIPTION, check_classifier, load_head, save_classifier, save_head
 from core.training.judging import PairJudge, gate
-from core.training.naming import Names, row_names
-from core.training.preparing import choose_rows, join_ranks, split_rows
+from core.training.pairs import read_pairs
+from core.training.preparing import join_ranks
 from core.training.reward import PairLoss
 from core.training.scoring import RewardModel
 from core.training.trainer import StageTrainer
 from core.training.trees import TreePack
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
-
-SHOWN_LINES = 100  # unusable rows listed in an error
 
 
 def main(context: RunContext) -> None:
@@ -65,7 +60,7 @@ def main(context: RunContext) -> None:
     encoder = Encoder(tokenizer, max_length=config.data.max_length, template=config.model.template or parent.template)
     tokenizer.chat_template = encoder.template_text  # goes wherever the trained weights go
     with state.main_process_first():
-        data = read_data(context, config, encoder)
+        data = read_pairs(context, config, encoder)
     print("\n".join(data.sentences))
 
     # 2
@@ -124,80 +119,13 @@ def main(context: RunContext) -> None:
         )  # fmt: skip
 
 
-# -- data -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class RewardData:
-    """`held_out`: the pairs that are judged, and the dataset whose rows they are."""
-
-    train: EncodedPairs
-    held_out: tuple[Dataset, EncodedPairs] | None
-    facts: list[DataUsed]
-    sentences: list[str]
-    names: Names
-
-
-def read_data(context: RunContext, config: RewardConfig, encoder: Encoder) -> RewardData:
-    """Encode training and held-out pairs. Raises DataError with the rows that cannot be used, unless told to drop."""
-    dataset = open_dataset(context.workspace, config.data.train)
-    rows = choose_rows(len(dataset), config.data.max_rows, config.run.seed)
-    encode = partial(_encode, context, config, encoder)
-    if config.data.validation is not None:
-        other = open_dataset(context.workspace, config.data.validation)
-        train, judged = encode(dataset, rows), encode(other, np.arange(len(other)))
-        return _data(config, train, (other, judged), [(dataset, [train]), (other, [judged])])
-    kept, out = split_rows(len(rows), config.data.validation_split, config.run.seed)
-    train = encode(dataset, rows[kept])
-    if not len(out):
-        return _data(config, train, None, [(dataset, [train])])
-    judged = encode(dataset, rows[out])
-    return _data(config, train, (dataset, judged), [(dataset, [train, judged])])
-
-
-def _data(
-    config: RewardConfig,
-    train: EncodedPairs,
-    held_out: tuple[Dataset, EncodedPairs] | None,
-    parts: list[tuple[Dataset, list[EncodedPairs]]],
-) -> RewardData:
-    facts, sentences = [], []
-    for dataset, encoded in parts:
-        left_out = sorted(index for pairs in encoded for index in pairs.unusable)
-        facts.append(data_used(dataset, sum(map(len, encoded)), left_out))
-        shortened = sum(pairs.shortened for pairs in encoded)
-        sentences.append(
-            f"{dataset.ref}: {facts[-1].rows_used} pairs, {shortened} of them shortened to {config.data.max_length} "
-            f"tokens, {facts[-1].rows_dropped} left out"
-        )
-    own = parts[0][0]
-    return RewardData(train, held_out, facts, sentences, lambda pairs: row_names(own, train.rows[list(pairs)].tolist()))
-
-
-def _encode(
-    context: RunContext, config: RewardConfig, encoder: Encoder, dataset: Dataset, rows: np.ndarray
-) -> EncodedPairs:
-    report = context.report
-    report.phase("tokenising", total=len(rows), unit="row")
-    encoded = encode_pairs(
-        dataset,
-        encoder,
-        context.workspace.encoded_dir,
-        rows=rows.tolist(),
-        on_progress=lambda done, total: report.progress(done),
-        check_stop=report.check_stop,
-    )
-    if encoded.unusable and config.data.bad_rows == "stop":
-        listed = problems(dataset, encoded.unusable, SHOWN_LINES)
-        raise DataError("reward.unusable_pairs", ref=dataset.ref, count=len(encoded.unusable), problems=listed)
-    return encoded
-
-
+# -- model ------------------------------------------------------------------------------------------------------------
 def sample_pack(pairs: EncodedPairs) -> TreePack:
     """Two of the shorter pairs, the shortest and one of middling length among them, to compare the two paths on."""
     short = np.argsort(pairs.lengths, kind="stable")[: max(2, len(pairs) // 4)]
     return TreePack.of([pairs[int(short[0])], pairs[int(short[-1])]])
 
 
-# -- model ------------------------------------------------------------------------------------------------------------
 def rest_vocabulary_head(model: PreTrainedModel) -> None:
     """Scores need no logits: a head that is not the embeddings' own would wait for a gradient that never comes."""
     head = model.get_output_embeddings()

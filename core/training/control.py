@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 if TYPE_CHECKING:
-    from core.training.trainer import StageTrainer
+    from core.training.stage_loop import StageLoop
 
 KEPT_SHARE = 0.9  # of the mean of step seconds, what the steps before the last one count for
 
@@ -16,7 +16,7 @@ KEPT_SHARE = 0.9  # of the mean of step seconds, what the steps before the last 
 class StepControl(TrainerCallback):
     """Decides after every step whether to evaluate, save or stop, and tells the progress."""
 
-    def __init__(self, trainer: StageTrainer) -> None:
+    def __init__(self, trainer: StageLoop) -> None:
         self.trainer = trainer
         self.began = time.monotonic()
         self.step_seconds = 0.0

@@ -26,7 +26,7 @@ from core.rundir import Checkpoint, RunDir, best_checkpoint, read_jsonl, write_r
 from core.training.tuning import trains_embeddings
 from core.training.weights import load_trained, save_model
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "bitsandbytes")
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "bitsandbytes", "trl")
 # Of the last step; and everything that an evaluation found.
 FIGURES = ("loss", "accuracy", "margin", "tokens", "reward", "kl")
 STAGE, ROOT, WHOLE = "adapter", "adapter-root", "model"  # folders under output/

@@ -29,7 +29,7 @@ class Pace:
 
     objective: what is trained; its `model` is the PreTrainedModel or PeftModel. lengths: tokens of the training rows.
     squares: what their attention comes to (`batching.squares_of`). writes_text: labels go through the vocabulary's
-    head.
+    head. reference: a model that does not learn reads every row, too.
     """
 
     def __init__(
@@ -42,10 +42,13 @@ class Pace:
         trainable_layers: int = 0,
         world_size: int = 1,
         writes_text: bool = True,
+        reference: bool = False,
     ) -> None:
         model: nn.Module = objective.model
         body, adapter = shape_of(model)
         costs = training_costs(body, method, adapter, trainable_layers)
+        if reference:
+            costs += training_costs(body, "none")
         self.costs = Costs(costs.token, costs.label if writes_text else 0.0, costs.square)
         device = next(model.parameters()).device
         dtype = getattr(objective, "autocast", None) or model.dtype

@@ -23,7 +23,8 @@ def save_trained(model: PreTrainedModel | PeftModel, tokenizer: Any, folder: Pat
     wherever it learns) with its tokenizer.
     """
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), save_embedding_layers=trains_embeddings(model))
+        learning = ["default"]  # another one beside it is a reference
+        model.save_pretrained(str(folder), selected_adapters=learning, save_embedding_layers=trains_embeddings(model))
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; the manifest says what this is
     else:
         # Under the names that its parameters have here: published mixtures of experts name each expert apart.

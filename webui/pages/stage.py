@@ -1,7 +1,7 @@
 """A training stage's tab: start from a model or a run, a dataset and a preset; the settings; the run panel.
 
-Pretrain, SFT, Reward and PPO are this page with another declaration (`STAGE_TABS`): what they have beside it is named
-there, and nothing else here knows one stage from another.
+Pretrain, SFT, Reward, PPO and DPO are this page with another declaration (`STAGE_TABS`): what they have beside it is
+named there, and nothing else here knows one stage from another.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ STAGE_TABS = (
         parts={"rollouts": RolloutPart},
         nothing="ppo.none_shown",
     ),
+    StageTab("dpo", ("sft", "pretrain", MODEL), intro="dpo.intro", shelf=False),
 )
 
 
@@ -194,14 +195,13 @@ class StagePage:
         offers = self.page.parents.offers(catalog, self.stage, self.tab.parents)
         models = choices(offers, catalog, lang)
         first = next((offer.value for offer in offers if offer.legal), None)
-        datasets = [
-            (t("form.dataset_choice", lang, ref=d.ref, rows=count(len(d))), d.ref)
-            for d in catalog.datasets
-            if self.stage in d.card.stages
-        ]
+        found = [d for d in catalog.datasets if self.stage in d.card.stages]
+        datasets = [(t("form.dataset_choice", lang, ref=d.ref, rows=count(len(d))), d.ref) for d in found]
+        # The newest of those that are for this stage before any other: a text, where conversations would do, too.
+        usual = next((d.ref for d in sorted(found, key=lambda d: d.card.stages.index(self.stage))), None)
         return [
             gr.update(choices=models) if base or first is None else gr.update(choices=models, value=first),
-            gr.update(choices=datasets) if train or not datasets else gr.update(choices=datasets, value=datasets[0][1]),
+            gr.update(choices=datasets) if train or usual is None else gr.update(choices=datasets, value=usual),
             *[gr.update(choices=datasets) for _ in self.tab.datasets],
             gr.update(choices=self._preset_choices(lang)),
             self.panel.catalog_updates(lang, run),

@@ -261,7 +261,6 @@ class _Import:
             format=report.format or "",
             container=report.container or "",
             evidence=evidence,
-            stages=report.stages,
             rows=written.rows,
             dropped=written.dropped,
             dropped_counts=written.dropped_counts,

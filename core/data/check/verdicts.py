@@ -9,7 +9,7 @@ from typing import Any
 from core.data.kinds import STAGES_OF, Kind
 from core.errors import Problem
 
-STAGES = ("pretrain", "sft", "reward", "ppo", "evaluate")
+STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "evaluate")
 FITS = {
     ("text", "pretrain"): "data.fits_text",
     ("messages", "pretrain"): "data.fits_as_text",
@@ -18,6 +18,7 @@ FITS = {
     ("prompt", "ppo"): "data.fits_prompts",
     ("preference", "reward"): "data.fits_pairs",
     ("preference", "ppo"): "data.fits_prompts",
+    ("preference", "dpo"): "data.fits_pairs",
     ("choice", "evaluate"): "data.fits_choice",
 }
 TITLES = {"sharegpt": "ShareGPT", "alpaca": "Alpaca", "messages": "OpenAI messages", "text": "plain text"}
@@ -25,7 +26,7 @@ USES: dict[Kind, str] = {
     "text": "pretraining",
     "messages": "SFT, text for pretraining, prompts for PPO",
     "prompt": "prompts for PPO",
-    "preference": "reward model, prompts for PPO",
+    "preference": "reward model, DPO, prompts for PPO",
     "ranked": "preference pairs (by a step of a recipe)",
     "choice": "evaluation",
 }

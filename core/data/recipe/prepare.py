@@ -27,7 +27,6 @@ import numpy as np
 
 from core.configs.data import Recipe
 from core.data.files.containers import excerpt
-from core.data.kinds import STAGES_OF
 from core.data.recipe.mixing import mix
 from core.data.recipe.passes import Count
 from core.data.recipe.plan import Plan, pinned, plan_recipe
@@ -201,7 +200,6 @@ class _Making:
             kind=plan.kind,
             format="recipe",
             container="recipe",
-            stages=list(STAGES_OF[plan.kind]),
             rows=figures.rows,
             dropped=figures.dropped,
             dropped_counts=figures.dropped_counts,

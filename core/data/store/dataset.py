@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import computed_field
 
-from core.data.kinds import Kind, Row
+from core.data.kinds import STAGES_OF, Kind, Row
 from core.records import Record
 from core.rundir import read_record
 
@@ -83,7 +84,6 @@ class DatasetCard(Record):
     format: str
     container: str
     evidence: dict[str, Any] = {}
-    stages: list[str]
     rows: int
     dropped: int = 0
     dropped_counts: dict[str, int] = {}
@@ -101,6 +101,12 @@ class DatasetCard(Record):
     sources: dict[str, int] = {}
     licence: str = ""
     origin: str = ""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def stages(self) -> list[str]:
+        """The stages that the rows are for: what the kind says today, not when the dataset was made."""
+        return STAGES_OF[self.kind]
 
 
 class Dataset:

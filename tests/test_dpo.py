@@ -1,0 +1,149 @@
+"""The DPO recipe, run in this process on the tiny model: TRL's loss, and everything round it this project's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from core.configs.files import resolve
+from core.data.store.library import resolve as resolve_data
+from core.errors import ConfigError, StopRequested
+from core.models.weights import ADAPTER
+from core.recipes import dpo, sft
+from core.rundir import RunDir, read_jsonl
+from core.training.direct import PairTrainer
+from core.workspace import Workspace
+from tests.conftest import conversations, write_jsonl
+from tests.test_reward import logged, start
+from tests.test_reward_pairs import pair_rows
+
+LEARN = ("optim.learning_rate=2e-3", "schedule.epochs=3", "data.validation_split=0.25", "evaluation.prompts=[]")
+SHORT = ("schedule.max_steps=3", "evaluation.prompts=[]", "optim.learning_rate=2e-3")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "pairs.jsonl", pair_rows(64))
+
+
+def answer_logprobs(model: Any, tokenizer: Any, prompt: list[dict[str, str]], answer: str) -> torch.Tensor:
+    """log π of an answer with its end, by Transformers' own forward."""
+    said = [*prompt, {"role": "assistant", "content": answer}]
+    ids = torch.tensor([tokenizer.apply_chat_template(said)["input_ids"]])
+    begins = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"])
+    ends = ids.shape[1] - ids[0].tolist()[::-1].index(tokenizer.eos_token_id)
+    with torch.no_grad():
+        found = model(input_ids=ids).logits[0].log_softmax(-1)
+    return found[begins - 1 : ends - 1].gather(1, ids[0, begins:ends, None]).sum()
+
+
+def test_the_chosen_answer_becomes_the_likelier_one(workspace: Workspace, tiny_model: Path, data: Path) -> None:
+    run = start(dpo, workspace, tiny_model, data, *LEARN)
+    assert logged(run, "loss")[0] == pytest.approx(np.log(2), abs=1e-4)  # policy and reference are one at the start
+    assert logged(run, "eval_accuracy")[-1] > 0.9
+    assert logged(run, "eval_loss")[-1] < 0.65
+    row = read_jsonl(run.metrics_file)[0][-2]
+    assert {"accuracy", "margin", "chosen", "rejected", "tokens", "tokens_per_second", "mfu"} <= set(row)
+    manifest = run.manifest()
+    assert manifest is not None
+    assert (manifest.stage, manifest.kind, manifest.adapter_stage) == ("dpo", "adapter", "adapter")
+    assert not (run.complete_checkpoints()[-1].path / "ref").exists()
+
+
+def test_held_out_figures_are_those_of_the_formula(workspace: Workspace, tiny_model: Path, data: Path) -> None:
+    """By plain Transformers and PEFT, from the texts: the mean loss, accuracy and margin over all held-out pairs."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    rows = pair_rows(21)
+    held_out = resolve_data(workspace, str(write_jsonl(data.parent / "held.jsonl", rows)))
+    words = ["dpo.beta=0.3", f"data.validation={held_out.ref}", "evaluation.keep_best=false"]
+    run = start(dpo, workspace, tiny_model, data, *SHORT, *words)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(run.output / "adapter")
+    tuned = PeftModel.from_pretrained(base, run.output / "adapter").eval()
+    apart = []
+    for row in held_out.take(range(len(rows))):
+        scores = []
+        for name in ("chosen", "rejected"):
+            said = row[name][-1]["content"]
+            now = answer_logprobs(tuned, tokenizer, row["prompt"], said)
+            with tuned.disable_adapter():
+                scores.append(0.3 * (now - answer_logprobs(tuned, tokenizer, row["prompt"], said)))
+        apart.append(scores[0] - scores[1])
+    margins = torch.stack(apart)
+    assert logged(run, "eval_margin")[-1] == pytest.approx(margins.mean().item(), rel=1e-3)
+    assert logged(run, "eval_loss")[-1] == pytest.approx(-F.logsigmoid(margins).mean().item(), rel=1e-4)
+    assert logged(run, "eval_accuracy")[-1] == pytest.approx((margins > 0).float().mean().item())
+
+
+@pytest.mark.parametrize("words", [("tuning.method=full",), ("tuning.method=freeze", "tuning.trainable_layers=1")])
+def test_a_whole_model_is_compared_with_a_second_one(
+    workspace: Workspace, tiny_model: Path, data: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start(dpo, workspace, tiny_model, data, *SHORT, *words)
+    assert "reference: a second model" in capsys.readouterr().out
+    assert logged(run, "loss")[0] == pytest.approx(np.log(2), abs=1e-4)
+    assert logged(run, "loss")[-1] < np.log(2) - 0.01
+    manifest = run.manifest()
+    assert manifest is not None
+    assert manifest.kind == "model"
+
+
+def test_embeddings_that_learn_leave_the_reference_alone(
+    workspace: Workspace, tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(dpo, workspace, tiny_model, data, *SHORT, "lora.embeddings=yes")
+    assert "reference: a second model" in capsys.readouterr().out
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    workspace: Workspace, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["schedule.epochs=2", "data.validation_split=0.2", "evaluation.prompts=[]", "optim.learning_rate=2e-3"]
+    whole = start(dpo, workspace, tiny_model, data, *words)
+    run = RunDir.create(workspace.runs_dir, "dpo")
+    monkeypatch.setattr(PairTrainer, "agreed_to_stop", lambda self: self.state.global_step == 10)
+    with pytest.raises(StopRequested):
+        start(dpo, workspace, tiny_model, data, *words, run=run)
+    monkeypatch.undo()
+    start(dpo, workspace, tiny_model, data, *words, run=run)
+    assert logged(run, "loss") == logged(whole, "loss")
+    assert logged(run, "eval_margin") == logged(whole, "eval_margin")
+
+
+def test_a_continued_adapter_is_its_own_reference(workspace: Workspace, tiny_model: Path, data: Path) -> None:
+    """The first loss is log 2 where the policy starts as what it is compared with."""
+    rows = write_jsonl(data.parent / "chat.jsonl", conversations(24))
+    parent = start(sft, workspace, tiny_model, rows, "schedule.max_steps=4", "optim.learning_rate=1e-2")
+    run = start(dpo, workspace, parent.id, data, *SHORT, "lora.start=continue", "evaluation.keep_best=false")
+    assert logged(run, "loss")[0] == pytest.approx(np.log(2), abs=1e-4)
+    before, after = (load_file(each.output / "adapter" / ADAPTER) for each in (parent, run))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_prompts_are_answered_and_the_sft_loss_may_be_added(
+    workspace: Workspace, tiny_model: Path, data: Path
+) -> None:
+    words = ["schedule.max_steps=1", "evaluation.prompts=[ba be]", "evaluation.max_new_tokens=4", "dpo.sft_weight=1"]
+    run = start(dpo, workspace, tiny_model, data, *words)
+    assert [row["prompt"] for row in read_jsonl(run.samples_file)[0]] == ["ba be"]
+    assert logged(run, "loss")[0] > 1  # a random model's −log p of a token is beside log 2
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [("optim.neftune_alpha=5", "dpo.no_noise"), ("lora.dropout=0.1", "dpo.no_dropout"),
+     ("optim.label_smoothing=0.1", "dpo.smoothing"), ("dpo.loss=robust", "dpo.smoothing")],
+)  # fmt: skip
+def test_what_goes_with_nothing_is_refused(word: str, code: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve("dpo", overrides=["model.base=m", "data.train=d", word])
+    assert [problem.code for problem in caught.value.problems] == [code]
