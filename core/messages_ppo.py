@@ -25,8 +25,16 @@ PPO: dict[str, tuple[str, str]] = {
     # -- DPO
     "dpo.no_noise": ("DPO is trained without NEFTune's noise.", "Set optim.neftune_alpha=0."),
     "dpo.no_dropout": (
-        "DPO takes dropout out, so that model and reference differ by what was learnt alone.",
+        "DPO trains without the adapters' dropout: model and reference differ by what was learnt alone.",
         "Set lora.dropout=0.",
+    ),
+    "dpo.no_head": (
+        "DPO computes log-probabilities from the head's own weights: an adapter on it would not be trained.",
+        "Take the head out of lora.targets.",
+    ),
+    "dpo.own_logits": (
+        "{architecture} computes its logits otherwise than TRL does for DPO: log-probabilities are {apart} nats apart.",
+        "Choose a model of another family, such as Llama, Qwen or Mistral.",
     ),
     "dpo.smoothing": (
         "dpo.loss=robust and optim.label_smoothing above 0 go together: it is the share of mistaken preferences.",

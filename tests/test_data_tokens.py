@@ -132,6 +132,10 @@ def test_chosen_and_rejected_end_where_their_score_is_read(tokenizer) -> None:
         "preference", {**row, "prompt": [{"role": "user", "content": "ba " * 20}]}, "reward"
     )
     assert short.labels == 0  # no token of the answer is left to read a score at
+    chosen, rejected = RowReader(tokenizer, max_length=40).read("preference", row, "dpo")
+    learnt = "".join(piece.text for piece in chosen.pieces if piece.labelled)
+    assert (learnt, chosen.labels) == ("be<|im_end|>", sum(piece.labelled for piece in chosen.pieces))
+    assert rejected.labels > 10
     ranked = {"prompt": row["prompt"], "answers": [{"content": "be", "score": 2.0}, {"content": "bi", "score": 1.0}]}
     assert [each.score for each in RowReader(tokenizer).read("ranked", ranked, "reward")] == [2.0, 1.0]
 

@@ -73,7 +73,7 @@ def test_two_ranks_equal_each_other_and_one_process(
 def test_what_learns_from_pairs_on_two_ranks_is_that_of_one_process(
     workspace: Workspace, tiny_model: Path, tmp_path: Path, stage: str
 ) -> None:
-    pairs = write_jsonl(tmp_path / "pairs.jsonl", pair_rows(40))
+    pairs = write_jsonl(tmp_path / "pairs.jsonl", pair_rows(47))
     one = train(workspace, tiny_model, pairs, tmp_path / "one", 1, stage=stage)
     two = train(workspace, tiny_model, pairs, tmp_path / "two", 2, stage=stage)
     for mine, other in zip(*(torch.load(two / f"parameters-{rank}.pt") for rank in (0, 1)), strict=True):

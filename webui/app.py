@@ -184,7 +184,7 @@ class App:
             else:
                 tab.select(None, js=f"() => galen.address({{tab: '{name}', dataset: '', part: ''}})")
 
-        self.method.input(None, self.method, None, js=STAGE_ADDRESS)
+        self.method.change(None, self.method, None, js=STAGE_ADDRESS)
         self.method.change(self._show_method, self.method, [*self.columns, *self._turn_outputs()], **QUIET)
 
         def opened(event: gr.EventData) -> list[Any]:
@@ -193,7 +193,7 @@ class App:
         self.side_runs.pick(opened, None, address, **QUIET)
         self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET)
         trains = [self.stages[stage].form.component(TRAIN) for stage in TRAINING]
-        self.data.use.click(self.train_on, self.data.chosen, [self.tabs, *trains], **QUIET)
+        self.data.use.click(self.train_on, self.data.chosen, [self.tabs, self.method, *trains], **QUIET)
         for page in self.stages.values():
             if isinstance(page, StagePage):
                 page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
@@ -268,11 +268,12 @@ class App:
             return ""
 
     def train_on(self, ref: str) -> list[Any]:
-        """Updates of (tabs, each stage's training data): the dataset goes to the first stage that it is for."""
+        """Updates of (tabs, method, each stage's training data): the dataset goes to the first stage that it is for."""
         dataset = self.page.dataset(ref)
         stage = next((name for name in (dataset.card.stages if dataset else ()) if name in TRAINING), "")
         trains = [ref if name == stage else gr.skip() for name in TRAINING]
-        return [gr.Tabs(selected=METHODS[0] if stage in METHODS else stage) if stage else gr.skip(), *trains]
+        tab = gr.Tabs(selected=METHODS[0] if stage in METHODS else stage) if stage else gr.skip()
+        return [tab, stage if stage in METHODS else gr.skip(), *trains]
 
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""

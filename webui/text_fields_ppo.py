@@ -16,6 +16,11 @@ PPO_FIELDS: dict[str, tuple[str, str, str]] = {
     "ppo:data.max_length": ("Max prompt tokens", "提示最大长度", "一个提示允许的词元数，超过的行不能使用。"),
     # -- DPO
     "dpo:data.max_length": ("Max tokens", "最大长度", "问题加回答允许的词元数。超长时先去掉最早的整轮。"),
+    "dpo:optim.learning_rate": (
+        "Learning rate",
+        "学习率",
+        "峰值学习率。LoRA 宜 5e-6 到 1e-4，全量宜 5e-7。",
+    ),
     "dpo:optim.label_smoothing": ("Mistaken preferences", "错误偏好的比例", "认为标错的偏好所占的比例。"),
     "dpo.beta": ("Hold β", "约束强度 β", "把模型约束在原来附近的强度。越小，越会为了偏好对而偏离。"),
     "dpo.loss": (

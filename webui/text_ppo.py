@@ -22,12 +22,12 @@ PPO: dict[str, tuple[str, str]] = {
     "dpo.intro": (
         "The model learns from pairs of answers, of which one was preferred. No reward model, nothing is sampled.\n"
         "Start from an SFT run, best on data like the pairs: DPO moves what is likely, it does not teach new answers.\n"
-        "Held-out pairs say how often the chosen answer has become the likelier of the two, against the start. That is "
-        "no proof of better answers: read those below, and compare in Evaluate.",
+        "Accuracy is how often the chosen answer has gained more than the rejected one since the start; both may have "
+        "lost. That is no proof of better answers: read those below, and compare in Evaluate.",
         "模型从成对的回答中学习，每对里有一个更受偏好。不需要奖励模型，也不采样。\n"
         "从监督微调的运行开始，最好用过与偏好对相近的数据：DPO 只改变哪种回答更可能出现，教不会新的回答。\n"
-        "留出的偏好对说明：与开始时相比，被选中的回答有多少次变得更可能。这并不证明回答更好：请读下面的回答，"
-        "并在“评估”页比较。",
+        "准确率是：与开始时相比，被选中的回答有多少次比被拒的回答增长更多；两者也可能都变得更不可能。"
+        "这并不证明回答更好：请读下面的回答，并在“评估”页比较。",
     ),
     "figure.chosen": ("chosen's score", "被选中回答的得分"),
     "figure.rejected": ("rejected's score", "被拒回答的得分"),

@@ -22,7 +22,15 @@ PPO_ZH: dict[str, tuple[str, str]] = {
     ),
     # DPO
     "dpo.no_noise": ("DPO 训练时不加 NEFTune 噪声。", "请设置 optim.neftune_alpha=0。"),
-    "dpo.no_dropout": ("DPO 不使用 dropout，这样模型与参考模型的差别只来自学习。", "请设置 lora.dropout=0。"),
+    "dpo.no_dropout": ("DPO 训练时适配器不用 dropout，这样模型与参考模型的差别只来自学习。", "请设置 lora.dropout=0。"),
+    "dpo.no_head": (
+        "DPO 直接用输出头自身的权重计算概率：加在它上面的适配器不会被训练。",
+        "请从 lora.targets 中去掉输出头。",
+    ),
+    "dpo.own_logits": (
+        "{architecture} 计算 logits 的方式与 TRL 的 DPO 不同：对数概率相差 {apart} 奈特。",
+        "请选择其他系列的模型，例如 Llama、Qwen 或 Mistral。",
+    ),
     "dpo.smoothing": (
         "dpo.loss=robust 与大于 0 的 optim.label_smoothing 要一起使用：后者是标错的偏好的比例。",
         "请设置 dpo.loss=robust 和例如 optim.label_smoothing=0.1；或两者都保持原样。",

@@ -37,7 +37,7 @@ def _facts(reading: Reading, stage: str, limit: int | None, lang: str) -> list[s
     facts = [t("look.tokens", lang, n=count(reading.tokens))]
     if stage == "reward":
         facts.append(t("look.scored" if reading.labels else "look.not_scored", lang))
-    elif stage in ("sft", "pretrain"):
+    elif stage in ("sft", "pretrain", "dpo"):
         share = f"{reading.labels / reading.tokens:.0%}" if reading.tokens else "–"
         facts.append(t("look.labels", lang, n=count(reading.labels), share=share))
     else:

@@ -3,9 +3,9 @@
 A checkpoint holds weights, the optimizer's state, the learning-rate schedule and the place in the order of the rows.
 What these were made with must stay: a new learning rate would be ignored without a word, since the schedule is loaded
 from the checkpoint, and another seed would show some rows twice and others never. What only says how the run is watched
-and saved may change, and so may the split of a step into batches, which does not change its sum. A rollout of PPO
-counts its prompts over all devices, so there batches and devices may change as they like; so may what ends the run
-early, and how the judge is reached.
+and saved may change, and so may the split of a step into batches, which does not change its sum (that of DPO hardly).
+A rollout of PPO counts its prompts over all devices, so there batches and devices may change as they like; so may what
+ends the run early, and how the judge is reached.
 """
 
 from __future__ import annotations

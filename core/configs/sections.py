@@ -346,6 +346,14 @@ class PairOptim(Optim):
     )
 
 
+class DirectOptim(PairOptim):
+    """Of DPO."""
+
+    learning_rate: float = setting(
+        5e-5, "Peak learning rate. 5e-6 to 1e-4 suit LoRA, 5e-7 full fine-tuning: DPO wants less than SFT.", gt=0, le=1
+    )
+
+
 class Schedule(Section):
     epochs: float = setting(3, "Passes over the training rows.", gt=0, le=1000)
     max_steps: int | None = setting(None, "Stop after this many optimizer steps, whatever the epochs.", ge=1)

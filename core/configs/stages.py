@@ -144,6 +144,9 @@ class RewardConfig(StageConfig):
         return value
 
 
+HEADS = ("lm_head", "embed_out", "output")  # what families call the head over the vocabulary
+
+
 class DPOConfig(StageConfig):
     """Direct preference optimisation: a model that writes learns from pairs, without a reward model."""
 
@@ -155,7 +158,7 @@ class DPOConfig(StageConfig):
     quantization: sections.Quantization = sections.Quantization()
     dpo: sections.Direct = sections.Direct()
     schedule: sections.Schedule = sections.Schedule(epochs=1)
-    optim: sections.PairOptim = sections.PairOptim(learning_rate=5e-5)
+    optim: sections.DirectOptim = sections.DirectOptim()
     evaluation: sections.Evaluation = sections.Evaluation()
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
@@ -168,6 +171,8 @@ class DPOConfig(StageConfig):
         """What would make the policy differ from its reference by more than what was learnt, or be ignored."""
         if self.optim.neftune_alpha:
             raise conflict("dpo.no_noise", "optim.neftune_alpha")
+        if any(name.rsplit(".", 1)[-1] in HEADS for name in self.lora.targets):
+            raise conflict("dpo.no_head", "lora.targets")
         if self.lora.dropout:
             raise conflict("dpo.no_dropout", "lora.dropout")
         if (self.dpo.loss == "robust") != (self.optim.label_smoothing > 0):

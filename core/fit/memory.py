@@ -19,6 +19,7 @@ from core.models.anatomy import Anatomy, Matrix
 from core.models.flops import Method
 
 Kind = Literal["none", "nf4", "fp4", "int8"]
+Reference = Literal["none", "backbone", "resting", "model"]
 
 ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
 FP32 = 4
@@ -69,7 +70,8 @@ class Demand:
     needs it. fused: LoRA layers keep one copy of their input.
     repacks: frozen matrices have two more copies, for oneDNN. labels: share of the tokens that are predicted; None:
     there is no vocabulary head. whole: weights that learn beside the adapters (embeddings, head). merged: a chain is
-    merged at the start. reference: what DPO compares with, an adapter that rests or a second model.
+    merged at the start. reference: what DPO compares with: the backbone alone, with an adapter
+    that rests, or a second model.
     """
 
     method: Method
@@ -91,7 +93,7 @@ class Demand:
     labels: float | None = 1.0
     ranks: int = 1
     merged: bool = False
-    reference: Literal["none", "adapter", "model"] = "none"
+    reference: Reference = "none"
 
     @property
     def itemsize(self) -> int:
@@ -171,8 +173,8 @@ def weights(body: Anatomy, demand: Demand) -> int:
 def reference(body: Anatomy, demand: Demand) -> int:
     """Of what a policy is compared with."""
     if demand.reference == "model":
-        return weights(body, replace(demand, method="none", whole=False))
-    return FP32 * adapters(body, demand) if demand.reference == "adapter" else 0
+        return weights(body, demand)
+    return FP32 * adapters(body, demand) if demand.reference == "resting" else 0
 
 
 def quantised_bytes(kind: Kind, *, double: bool) -> float:

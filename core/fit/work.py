@@ -175,7 +175,7 @@ def _rows(config: TrainingConfig, workspace: Workspace, parent: Parent) -> Rows:
     if not len(found.tokens):
         notes = [Problem("fit.rows_unknown", {"file": config.data.train})]
         full = np.full(1, longest, dtype=np.int64)
-        found = replace(found, tokens=full)
+        found = replace(found, tokens=full, asked=full // 2)
     count = _used(config, found)
     cut, needed = float((found.tokens > longest).mean()), int(found.tokens.max())
     whole = np.minimum(found.tokens, longest)
@@ -215,10 +215,11 @@ def _blocks(config: PretrainConfig, found: Lengths, count: float | None, cut: fl
 
 def _sides(config: DPOConfig, found: Lengths, count: float | None, notes: Sequence[Problem]) -> Rows:
     """A pair is two rows, each the prompt and an answer; attention sees one of them. `pieces` are the longer ones."""
-    answers, longest = found.tokens - found.asked, config.data.max_length
-    longer = found.asked + np.ceil(LONGER * answers).astype(np.int64)
-    both = np.minimum(2 * found.asked + answers, 2 * longest)
-    learnt, cut = float(answers.sum() / (answers.sum() + 2 * found.asked.sum())), float((longer > longest).mean())
+    asked = np.minimum(found.asked, found.tokens // 2) if found.sampled else found.asked  # a file tells only how long
+    answers, longest = found.tokens - asked, config.data.max_length
+    longer = asked + np.ceil(LONGER * answers).astype(np.int64)
+    both = np.minimum(2 * asked + answers, 2 * longest)
+    learnt, cut = float(answers.sum() / (answers.sum() + 2 * asked.sum())), float((longer > longest).mean())
     return Rows(both, count, np.minimum(longer, longest), learnt, longest, cut, int(longer.max()), notes)
 
 
@@ -246,8 +247,17 @@ def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place)
         labels=None if isinstance(config, RewardConfig) else 1.0,
         ranks=place.ranks,
         merged=bool(parent.adapters),
-        reference="none" if not isinstance(config, DPOConfig) else "adapter" if is_lora and not whole else "model",
+        reference=_reference(config, parent, alone=is_lora and not whole),
     )
+
+
+def _reference(
+    config: TrainingConfig, parent: Parent, *, alone: bool
+) -> Literal["none", "backbone", "resting", "model"]:
+    """`alone`: nothing but an adapter learns."""
+    if not isinstance(config, DPOConfig):
+        return "none"
+    return "model" if not alone else "backbone" if parent.start is None else "resting"
 
 
 def dtype_of(config: Sized, place: Place) -> str:

@@ -11,10 +11,9 @@ the pairs. The result is one that SFT could have made: an adapter, or a whole mo
 
 from __future__ import annotations
 
+import copy
 from functools import partial
-from typing import Any
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 
@@ -29,7 +28,7 @@ from core.models.parents import Parent, resolve_parent
 from core.report import RunContext
 from core.training.answering import answer
 from core.training.delivery import deliver
-from core.training.direct import PairTrainer
+from core.training.direct import PairTrainer, Reference
 from core.training.pairs import read_pairs
 from core.training.preparing import join_ranks
 from core.training.tuning import loading_dtype, make_trainable, trainable_count, trains_embeddings
@@ -54,17 +53,21 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
-    model = _load(context, config, parent, loading_dtype(config.tuning.method, dtype))
+    model = load_backbone(
+        parent,
+        dtype=loading_dtype(config.tuning.method, dtype),
+        device=context.device,
+        attention=config.model.attention,
+        quantization=config.quantization,
+        trust_remote_code=config.model.trust_remote_code,
+    )
     report.check_stop()
     set_seed(config.run.seed)
     trainable, autocast = make_trainable(model, config.tuning, config.lora, dtype, parent=parent)
     learning, total = trainable_count(trainable)
     print(f"{config.tuning.method}: {learning:,} of {total:,} parameters learn ({learning / total:.2%}), in {dtype}")
-    reference = None
-    if not is_adapter_only(trainable):
-        reference = _load(context, config, parent, dtype).requires_grad_(False).eval()
-        print("reference: a second model")
-    set_seed(config.run.seed + context.rank)
+    reference = reference_of(trainable, parent)
+    print(f"reference: {reference if isinstance(reference, str) else 'a second model'}")
 
     # 3
     reply = partial(
@@ -84,17 +87,9 @@ def main(context: RunContext) -> None:
         deliver(context, config, trainable, dtype, parent, encoder, tokenizer, data.facts)
 
 
-def is_adapter_only(model: Any) -> bool:
-    """Whether nothing but an adapter learns, so that the model without it is what it was."""
-    return isinstance(model, PeftModel) and not trains_embeddings(model)
-
-
-def _load(context: RunContext, config: DPOConfig, parent: Parent, dtype: torch.dtype) -> PreTrainedModel:
-    return load_backbone(
-        parent,
-        dtype=dtype,
-        device=context.device,
-        attention=config.model.attention,
-        quantization=config.quantization,
-        trust_remote_code=config.model.trust_remote_code,
-    )
+def reference_of(model: PreTrainedModel | PeftModel, parent: Parent) -> Reference:
+    """What the trained model is compared with: itself as it is before the first step, as cheaply as that can be had."""
+    if isinstance(model, PeftModel) and not trains_embeddings(model):
+        return "backbone" if parent.start is None else "resting"
+    other = copy.deepcopy(model).requires_grad_(False).eval()
+    return other.get_base_model() if isinstance(other, PeftModel) else other  # its layers keep their adapters

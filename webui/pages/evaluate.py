@@ -20,7 +20,7 @@ from webui.plain_stage import PlainStage, PlainTab
 from webui.text import t
 from webui.views import Snapshot
 
-COMPARED = (MODEL, "ppo", "sft", "pretrain", "reward", "merge")  # in this order in the picker
+COMPARED = (MODEL, "ppo", "dpo", "sft", "pretrain", "reward", "merge")  # in this order in the picker
 
 
 def entries(page: Page, catalog: Catalog, lang: str) -> dict[str, list[Choice]]:

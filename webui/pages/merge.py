@@ -8,7 +8,7 @@ from webui.parents import choices
 from webui.plain_stage import PlainStage, PlainTab
 from webui.views_judge import verification
 
-MERGEABLE = ("ppo", "sft", "reward", "pretrain")  # in this order in the picker
+MERGEABLE = ("ppo", "dpo", "sft", "reward", "pretrain")  # in this order in the picker
 
 
 def entries(page: Page, catalog: Catalog, lang: str) -> dict[str, list[Choice]]:

@@ -71,6 +71,7 @@ class EncodedPairs:
         facts = read_record(folder / shelf.MARK, PairFacts)
         if facts is None:
             raise FileNotFoundError(folder / shelf.MARK)
+        self.folder = folder
         self.shortened, self.unusable = facts.shortened, facts.unusable
         self.rows: NDArray[np.int64] = np.load(folder / "rows.npy")
         pairs: NDArray[np.int64] = np.load(folder / "pairs.npy")
@@ -82,6 +83,10 @@ class EncodedPairs:
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         ids = folder / "input_ids.bin"
         self._ids: Any = np.memmap(ids, dtype=np.int32, mode="r") if ids.stat().st_size else np.zeros(0, np.int32)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its folder: whoever pickles pairs to hash them (`datasets` does) does not read the whole file."""
+        return EncodedPairs, (self.folder,)
 
     def __len__(self) -> int:
         return len(self.rows)

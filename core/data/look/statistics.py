@@ -130,7 +130,7 @@ def token_figures(
             on_progress(start + len(rows), len(chosen))
     lengths = np.array([each[0] for each in found if each is not None], dtype=np.int64)
     kept, labels = (sum(each[at] for each in found if each is not None) for at in (1, 2))
-    learns = stage in ("sft", "pretrain")
+    learns = stage in ("sft", "pretrain", "dpo")
     return {
         "stage": stage,
         "max_length": reader.max_length,
@@ -179,7 +179,8 @@ def _one(before: Window | Refusal, after: Window | Refusal, stage: str, limit: i
     if stage == "pretrain":
         return size, size, max(0, size - 1)
     kept = len(after.encoded.ids[:limit])
-    labels = sum(max(0, min(end, kept) - max(start, 1)) for start, end in after.encoded.spans)
+    spans = after.encoded.spans[-1:] if stage == "dpo" else after.encoded.spans
+    labels = sum(max(0, min(end, kept) - max(start, 1)) for start, end in spans)
     return size, kept, labels
 
 

@@ -29,10 +29,15 @@ SHOWN_FOR: dict[Kind, tuple[str, ...]] = {
     "text": ("pretrain",),
     "messages": ("sft", "pretrain", "ppo"),
     "prompt": ("ppo",),
-    "preference": ("reward", "ppo"),
+    "preference": ("reward", "dpo", "ppo"),
     "ranked": ("reward",),
     "choice": ("evaluate",),
 }
+
+
+# What is learnt of a dialogue: every token, the assistant's turns, its last one, or (of a reward model) a score at the
+# last token, if that is of the answer.
+Learns = Literal["all", "turns", "answer", "end"]
 
 
 @dataclass(frozen=True)
@@ -96,19 +101,16 @@ class RowReader:
         if kind == "choice":
             return [self._text(choice_text(row), blocks=False)]
         if stage == "sft":
-            return [self._dialogue("row", row["messages"], whole=self.train_on == "all")]
+            return [self._dialogue("row", row["messages"], "all" if self.train_on == "all" else "turns")]
         if stage == "pretrain":
             return [self._rendered(row["messages"])]
         if stage == "ppo":
             return [self._prompt(row["prompt"] if "prompt" in row else asked(row["messages"]))]
-        return list(self._answers(kind, row))
+        return list(self._answers(kind, row, "answer" if stage == "dpo" else "end"))
 
     # -- dialogues ----------------------------------------------------------------------------------------------------
-    def _dialogue(self, name: str, messages: Sequence[Message], *, whole: bool, score: bool = False) -> Reading:
-        """What `Encoder.encode` keeps of a dialogue, with what it drops in its place.
-
-        whole: every token is learnt; score: none is, but a reward is read at the last one, if it is of the answer.
-        """
+    def _dialogue(self, name: str, messages: Sequence[Message], learns: Learns) -> Reading:
+        """What `Encoder.encode` keeps of a dialogue, with what it drops in its place."""
         whole_row = self.encoder.windows([messages], None)
         [full], [kept] = whole_row, self.encoder.narrowed(whole_row, self.max_length)
         for window in (full, kept):
@@ -117,27 +119,29 @@ class RowReader:
         assert isinstance(full, Window)
         assert isinstance(kept, Window)
         ids, spans = kept.encoded.ids[: self.max_length], kept.encoded.spans
-        if whole:
+        if learns == "all":
             spans = [(0, len(ids))]
-        elif score:
+        elif learns == "answer":
+            spans = spans[-1:]
+        elif learns == "end":
             spans = [(len(ids) - 1, len(ids)) for start, _ in spans[-1:] if start < len(ids)]
         learnt = [any(start <= at < end for start, end in spans) for at in range(len(ids))]
         marks = [Mark(token, label, cut=False) for token, label in zip(ids, learnt, strict=True)]
         at, before, after = dropped(full, kept)
         lost = [_cut(before), _cut(kept.encoded.ids[len(ids) :] + after)]
         marks = [*marks[:at], *lost[0], *marks[at:], *lost[1]]
-        labels = sum(learnt) if score else sum(learnt[1:])
+        labels = sum(learnt) if learns == "end" else sum(learnt[1:])
         return self._reading(name, marks, len(ids), labels)
 
-    def _answers(self, kind: Kind, row: Row) -> Iterator[Reading]:
-        """Prompt and answer as the reward model reads them, for each answer."""
+    def _answers(self, kind: Kind, row: Row, learns: Learns) -> Iterator[Reading]:
+        """Prompt and answer as the stage reads them, for each answer."""
         if kind == "preference":
             for name in ("chosen", "rejected"):
-                yield self._dialogue(name, [*row["prompt"], *row[name]], whole=False, score=True)
+                yield self._dialogue(name, [*row["prompt"], *row[name]], learns)
             return
         for answer in row["answers"]:
             said = {"role": "assistant", "content": answer["content"]}
-            reading = self._dialogue("answer", [*row["prompt"], said], whole=False, score=True)
+            reading = self._dialogue("answer", [*row["prompt"], said], learns)
             yield Reading(**{**reading.__dict__, "score": answer["score"]})
 
     def _prompt(self, messages: Sequence[Message]) -> Reading:
