@@ -351,3 +351,24 @@ def test_the_terminal_says_it_and_loads_no_torch(workspace: Workspace, tiny_mode
     packed = subprocess.run([sys.executable, "-c", check, *words, "--json"], capture_output=True, text=True)
     found = json.loads(packed.stdout)
     assert found["total"] == sum(found["parts"].values())
+
+
+def test_of_dpo_files_are_estimated_too(workspace: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    """A pair is two rows; a second model costs what the first does, and an adapter alone nothing."""
+    rows = [{"prompt": "ba be bi", "chosen": "fu fo " * 20, "rejected": "fa " * 20} for _ in range(64)]
+    file = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    binary = tmp_path / "rows.parquet"
+    binary.write_bytes(b"PAR1\0\0\0")
+    dataset = import_file(workspace, file).ref
+    found = {
+        name: estimate(resolve("dpo", overrides=[f"model.base={tiny_model}", f"data.train={text}", *words]), workspace)
+        for name, text, *words in (
+            ("file", str(file)), ("unknown", str(binary)), ("dataset", dataset),
+            ("full", dataset, "tuning.method=full"),
+        )
+    }  # fmt: skip
+    assert found["unknown"].steps is None
+    assert found["file"].steps == found["dataset"].steps == 8
+    assert found["file"].tokens_per_step == pytest.approx(found["dataset"].tokens_per_step, rel=0.5)
+    assert "reference" not in found["dataset"].parts
+    assert found["full"].parts["reference"] == found["full"].parts["weights"]
