@@ -8,6 +8,7 @@ Order of events at load: language and address first, then what the workspace hol
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from core.hardware import devices
 from core.jobs.queue import holders
 from core.workspace import Workspace
 from webui import views_lists
-from webui.catalog import Reader
+from webui.catalog import Reader, newest
 from webui.figures import esc
 from webui.labels import Labels
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
@@ -45,6 +46,7 @@ MARK = (
 )
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
+NOTHING: Mapping[str, str] = {}
 STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo")  # each over those before it
 STAGE_ADDRESS = "(stage) => galen.address({tab: stage, dataset: '', part: ''})"
 IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
@@ -241,17 +243,26 @@ class App:
         named = query.get("dataset", "")
         dataset = self.data.opened(named, query.get("part", ""))
         run, tab = query.get("run", ""), query.get("tab", "") or ("data" if named else "")
-        address, front = self.address_of(run, tab), self._front(run, tab) or "sft"
+        address, front = self.address_of(run, tab, self._newest()), self._front(run, tab) or "sft"
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
         return [lang, talk, *address, *dataset, *self._turn(front), *restored, *relabel]
 
-    def address_of(self, run_id: str, tab: str = "") -> list[Any]:
-        """Updates of (tabs, method, each stage's selector, chosen run of the Runs tab) that show a run, or a tab."""
+    def _newest(self) -> dict[str, str]:
+        """The newest run of each stage that has one."""
+        catalog = self.reader.read()
+        found = {stage: newest(catalog, stage) for stage in self.stages}
+        return {stage: run for stage, run in found.items() if run is not None}
+
+    def address_of(self, run_id: str, tab: str = "", others: Mapping[str, str] = NOTHING) -> list[Any]:
+        """Updates of (tabs, method, each stage's selector, chosen run of the Runs tab) that show a run, or a tab.
+
+        `others`: the runs that the other stages show; without, they stay as they are.
+        """
         front, stage = self._front(run_id, tab), self._stage_of(run_id)
         tabs = gr.Tabs(selected=METHODS[0] if front in METHODS else front) if front else gr.skip()
-        selectors = [run_id if name == stage else gr.skip() for name in self.stages]
+        selectors = [run_id if name == stage else others.get(name, gr.skip()) for name in self.stages]
         return [tabs, front if front in METHODS else gr.skip(), *selectors, run_id if stage else gr.skip()]
 
     def _front(self, run_id: str, tab: str) -> str:

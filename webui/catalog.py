@@ -125,6 +125,11 @@ def newest_live(catalog: Catalog, stage: str) -> str | None:
     return next((run.id for run in catalog.live if run.stage == stage), None)
 
 
+def newest(catalog: Catalog, stage: str) -> str | None:
+    """The run of a stage that a page shows when it is opened and its address names none."""
+    return next((run.id for run in catalog.runs if run.stage == stage), None)
+
+
 def can_chat(run: RunDir, state: State) -> bool:
     """Whether a run has weights to talk to: delivered ones, or a checkpoint. A reward model only scores."""
     manifest = run.manifest() if state is State.SUCCEEDED else None
