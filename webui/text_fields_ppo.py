@@ -102,7 +102,7 @@ PPO_FIELDS: dict[str, tuple[str, str, str]] = {
         "SFT 混入",
         "混入提示参考答案上的 SFT 损失以防遗忘（ptx）的权重；0 为关闭。",
     ),
-    "ppo.stop_on_alarm": ("Stop on an alarm", "报警即停", "出现报警时结束运行。"),
+    "ppo.stop_on_alarm": ("Stop on alarm", "报警即停", "出现报警时结束运行。"),
     # -- what other stages have, too
     "ppo:tuning.method": (
         "Method",
