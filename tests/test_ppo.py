@@ -71,7 +71,7 @@ def test_the_reward_rises_and_beta_keeps_the_kl_near_its_target(
     held = start(workspace, tiny_model, prompts, *words, "ppo.kl_target=2", "ppo.kl_horizon=32")
     assert np.mean(logged(free, "kl")[-3:]) > 4
     assert np.mean(logged(held, "kl")[-3:]) < 3
-    assert logged(held, "kl_coefficient")[-1] > 0.05
+    assert max(logged(held, "kl_coefficient")) > 0.1  # raised while the KL was above its target, from 0.05
 
 
 def test_what_a_run_says_and_delivers(workspace: Workspace, tiny_model: Path, prompts: Path) -> None:

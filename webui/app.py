@@ -7,6 +7,7 @@ Order of events at load: language and address first, then what the workspace hol
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn f
 NOTHING: Mapping[str, str] = {}
 STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo")  # each over those before it
 STAGE_ADDRESS = "(stage) => galen.address({tab: stage, dataset: '', part: ''})"
+METHOD_IN_FRONT = f"(stage, ...runs) => [galen.method({json.dumps(METHODS)}, stage, runs), ...runs]"
 IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
@@ -150,7 +152,13 @@ class App:
         }  # fmt: skip
         self.timer.tick(**tick)
         fronts = [page.panel.front for page in self.stages.values()]
-        address = [self.tabs, self.method, *(page.panel.select for page in self.stages.values()), self.runs.chosen]
+        address = [
+            self.tabs,
+            self.method,
+            *self.columns,
+            *(page.panel.select for page in self.stages.values()),
+            self.runs.chosen,
+        ]
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
         dataset = [self.data.chosen, self.data.parts]
@@ -186,16 +194,20 @@ class App:
             else:
                 tab.select(None, js=f"() => galen.address({{tab: '{name}', dataset: '', part: ''}})")
 
-        self.method.change(None, self.method, None, js=STAGE_ADDRESS)
-        self.method.change(self._show_method, self.method, [*self.columns, *self._turn_outputs()], **QUIET)
+        self.method.input(None, self.method, None, js=STAGE_ADDRESS)
+        self.method.input(self._show_method, self.method, [*self.columns, *self._turn_outputs()], **QUIET)
 
         def opened(event: gr.EventData) -> list[Any]:
             return self.address_of(str(event._data["run"]))
 
-        self.side_runs.pick(opened, None, address, **QUIET)
-        self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET)
+        shown = [self.method, *(self.stages[stage].panel.select for stage in METHODS)]
+        for picked in (
+            self.side_runs.pick(opened, None, address, **QUIET),
+            self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET),
+        ):  # where the tab stays the same and its method does not, no tab tells of it
+            picked.then(self._turn_method, shown, self._turn_outputs(), **QUIET, js=METHOD_IN_FRONT)
         trains = [self.stages[stage].form.component(TRAIN) for stage in TRAINING]
-        self.data.use.click(self.train_on, self.data.chosen, [self.tabs, self.method, *trains], **QUIET)
+        self.data.use.click(self.train_on, self.data.chosen, [self.tabs, self.method, *self.columns, *trains], **QUIET)
         for page in self.stages.values():
             if isinstance(page, StagePage):
                 page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
@@ -216,7 +228,14 @@ class App:
         return [*(gr.Timer(active=front == name) for name in (*self.stages, "chat", "data")), *self._woken(front)]
 
     def _show_method(self, method: str) -> list[Any]:
-        return [*(gr.update(visible=method == stage) for stage in METHODS), *self._turn(method)]
+        return [*self._columns_of(method), *self._turn(method)]
+
+    def _columns_of(self, method: str) -> list[Any]:
+        return [gr.update(visible=method == stage) for stage in METHODS]
+
+    def _turn_method(self, front: str, *runs: str) -> Any:
+        """`front`: the method in front; empty where another tab is."""
+        return self._turn(front) if front else gr.skip()
 
     def _woken(self, front: str) -> list[Any]:
         return [uuid4().hex if front == name else gr.skip() for name in self.stages]
@@ -256,14 +275,19 @@ class App:
         return {stage: run for stage, run in found.items() if run is not None}
 
     def address_of(self, run_id: str, tab: str = "", others: Mapping[str, str] = NOTHING) -> list[Any]:
-        """Updates of (tabs, method, each stage's selector, chosen run of the Runs tab) that show a run, or a tab.
+        """Updates of (tabs, method and its columns, each stage's selector, chosen run of the Runs tab) that show a run,
+        or a tab.
 
         `others`: the runs that the other stages show; without, they stay as they are.
         """
         front, stage = self._front(run_id, tab), self._stage_of(run_id)
         tabs = gr.Tabs(selected=METHODS[0] if front in METHODS else front) if front else gr.skip()
         selectors = [run_id if name == stage else others.get(name, gr.skip()) for name in self.stages]
-        return [tabs, front if front in METHODS else gr.skip(), *selectors, run_id if stage else gr.skip()]
+        return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip()]
+
+    def _method_of(self, front: str) -> list[Any]:
+        """Updates of (method, its columns) that bring a stage to the front of their tab; none for another one."""
+        return [front, *self._columns_of(front)] if front in METHODS else [gr.skip()] * (1 + len(METHODS))
 
     def _front(self, run_id: str, tab: str) -> str:
         """The tab, or the stage of a tab with several, that an address asks for; empty: none."""
@@ -279,12 +303,13 @@ class App:
             return ""
 
     def train_on(self, ref: str) -> list[Any]:
-        """Updates of (tabs, method, each stage's training data): the dataset goes to the first stage that it is for."""
+        """Updates of (tabs, method and its columns, each stage's training data): the dataset goes to the first stage
+        that it is for."""
         dataset = self.page.dataset(ref)
         stage = next((name for name in (dataset.card.stages if dataset else ()) if name in TRAINING), "")
         trains = [ref if name == stage else gr.skip() for name in TRAINING]
         tab = gr.Tabs(selected=METHODS[0] if stage in METHODS else stage) if stage else gr.skip()
-        return [tab, stage if stage in METHODS else gr.skip(), *trains]
+        return [tab, *self._method_of(stage), *trains]
 
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""

@@ -19,6 +19,13 @@
     if ((new URL(location.href).searchParams.get('tab') || 'sft') === stage) galen.address({run});
   };
 
+  // The stage in front of a tab with several, which the address names instead of the tab; '' while another tab is there.
+  galen.method = (stages, stage, runs) => {
+    if (!stages.includes(new URL(location.href).searchParams.get('tab'))) return '';
+    galen.address({tab: stage, run: runs[stages.indexOf(stage)]});
+    return stage;
+  };
+
   // So do the chosen dataset and the part of the Data tab, while that tab is in front.
   galen.part = 'bring';
   galen.data = (parts) => {
