@@ -91,8 +91,8 @@ def test_a_message_is_shown_character_by_character(opened, ready: Workspace) -> 
 
 def test_devices_of_another_machine_do_not_stop_the_form(opened, ready: Workspace) -> None:
     page = opened()
-    kept = json.dumps({"devices.use": ["cuda:7"], "lora.rank": "33"})
-    page.tab.evaluate("(kept) => localStorage.setItem('galen.form.sft', kept)", kept)
+    kept = json.dumps(json.dumps({"devices.use": ["cuda:7"], "lora.rank": "33"}))
+    page.tab.add_init_script(f"localStorage.setItem('galen.form.sft', {kept})")  # whatever the page has kept by then
     page.reload()
     page.wait_text(".command", "lora.rank=33")
     assert page.tab.locator(".device-picker input:checked").count() == 1

@@ -15,7 +15,7 @@ import gradio as gr
 
 from core.data.check.verdicts import STAGES
 from core.data.look.tokens import SHOWN_FOR
-from core.data.look.view import PAGE_ROWS, View
+from core.data.look.view import PAGE_ROWS, Query, View
 from core.data.store import edits
 from core.data.store.dataset import Dataset
 from webui import views
@@ -143,9 +143,10 @@ class LookPart:
         lang.change(self.relabelled, base, [*shown, *pickers], **QUIET)
         asked = [self.search, self.language, self.source, self.duplicates]
         gr.on(
-            [self.search.submit, self.search.blur, self.language.input, self.source.input, self.duplicates.input],
+            [self.search.submit, self.language.input, self.source.input, self.duplicates.input],
             self.ask, [*base, *asked], shown, **QUIET,
         )  # fmt: skip
+        self.search.blur(self.left, [*base, *asked], shown, **QUIET)
         self.show.input(self.switch, [self.show, *base], shown, **QUIET)
         self.pane.input(self.turn, [self.pane, *base], shown, **QUIET)
         for pane in (self.table, self.head, self.body):
@@ -193,14 +194,15 @@ class LookPart:
     def ask(self, request: gr.Request, state: LookState, lang: str, *values: Any) -> list[Any]:
         """Search or filters were used; asking for the same again begins work anew that was stopped."""
         *options, search, language, source, duplicates = values
-        query = replace(
-            state.query, search=(search or "").strip(), language=language or "", source=source or "",
-            duplicates=bool(duplicates),
-        )  # fmt: skip
+        query = _asked(state, search, language, source, duplicates)
         asked = self.desk.known(_session(request), TABLE, (state.ref, query))
         if asked is not None and not asked.alive:
             self.desk.forget(_session(request), TABLE)
         return self._render(state.asking(query), lang, options, request)
+
+    def left(self, request: gr.Request, state: LookState, lang: str, *values: Any) -> list[Any] | Any:
+        """The search was left, by a click perhaps that does something itself: only another text is asked for."""
+        return gr.skip() if _asked(state, *values[-4:]) == state.query else self.ask(request, state, lang, *values)
 
     def switch(self, request: gr.Request, what: str, state: LookState, lang: str, *options: Any) -> list[Any]:
         return self._render(replace(state, figures=what == FIGURES), lang, options, request)
@@ -209,7 +211,8 @@ class LookPart:
         return self._render(replace(state.quiet(), pane=pane), lang, options, request, table=False)
 
     def refresh(self, request: gr.Request, state: LookState, lang: str, *options: Any) -> list[Any]:
-        return self._render(state, lang, options, request, table=False)
+        """Shows the row anew. The state stays what a click in the meantime has made it."""
+        return [gr.skip(), *self._render(state, lang, options, request, table=False)[1:]]
 
     def clicked(
         self, request: gr.Request, event: gr.EventData, state: LookState, lang: str, *options: Any
@@ -267,7 +270,8 @@ class LookPart:
                 updates = self._render(now, lang, options, request)
                 updates[1] = done
                 return [*updates, made.ref]
-        return [*self._render(state, lang, options, request, ticking=True), ref]
+        shown = self._render(state, lang, options, request, ticking=True)
+        return [gr.skip(), *shown[1:], ref]  # the state stays what a click in the meantime has made it
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def _render(
@@ -313,6 +317,14 @@ class LookPart:
             body,
             gr.Timer(active=busy or working or bool(state.saving)),
         ]
+
+
+def _asked(state: LookState, search: str | None, language: str | None, source: str | None, duplicates: Any) -> Query:
+    """What search and filters ask for, in the order that the table has."""
+    return replace(
+        state.query, search=(search or "").strip(), language=language or "", source=source or "",
+        duplicates=bool(duplicates),
+    )  # fmt: skip
 
 
 def _options(values: Any) -> Options:
