@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,16 @@ def test_a_stop_in_an_evaluation_is_made_up_for(
     monkeypatch.undo()
     start(dpo, workspace, tiny_model, data, *words, run=run)
     assert logged(run, "eval_loss") == pytest.approx(logged(whole, "eval_loss"), rel=1e-5)
+
+
+def test_dropout_rests_wherever_a_family_keeps_it(workspace: Workspace, tiny_model: Path, data: Path) -> None:
+    """The first loss is log 2 only where policy and reference compute the same."""
+    folder = data.parent / "dropping"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.5}))
+    run = start(dpo, workspace, folder, data, *SHORT)
+    assert logged(run, "loss")[0] == pytest.approx(np.log(2), abs=1e-5)
 
 
 def test_a_head_that_is_not_the_models_own_is_refused(

@@ -107,6 +107,9 @@ class PairTrainer(StageLoop, DPOTrainer):
             parameter.data = values
         if reference == "backbone":
             model.delete_adapter(RESTING)  # then TRL takes the other one out instead
+        for module in model.modules():  # TRL puts dropout layers to rest; some families keep theirs as a number
+            if isinstance(getattr(module, "attention_dropout", None), float):
+                module.attention_dropout = 0.0
         # TRL turns checkpointing off for the reference and on again, and each time on leaves one more hook behind.
         model.gradient_checkpointing_disable = model.gradient_checkpointing_enable = lambda *_: None
         self._check_head(train)
