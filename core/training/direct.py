@@ -14,6 +14,7 @@ it counts some pairs twice), its model card, and its report of each use to its m
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,19 +84,21 @@ class PairTrainer(StageLoop, DPOTrainer):
             world_size=context.world_size,
             reference=True,
         )
-        settings = Arguments(
-            **arguments(config, context, steps),
-            per_device_train_batch_size=schedule.batch_size,
-            gradient_accumulation_steps=schedule.gradient_accumulation,
-            include_num_input_tokens_seen="non_padding",
-            bf16=autocast == torch.bfloat16,
-            gradient_checkpointing=False,  # `make_trainable` has seen to it
-            max_length=None,  # the pairs are encoded to theirs
-            beta=dpo.beta,
-            loss_type=[dpo.loss, *(["sft"] if dpo.sft_weight else [])],
-            loss_weights=[1.0, *([dpo.sft_weight] if dpo.sft_weight else [])],
-            label_smoothing=config.optim.label_smoothing,
-        )
+        with warnings.catch_warnings():  # of a name that TRL itself gives to a setting
+            warnings.simplefilter("ignore", FutureWarning)
+            settings = Arguments(
+                **arguments(config, context, steps),
+                per_device_train_batch_size=schedule.batch_size,
+                gradient_accumulation_steps=schedule.gradient_accumulation,
+                include_num_input_tokens_seen="non_padding",
+                bf16=autocast == torch.bfloat16,
+                gradient_checkpointing=False,  # `make_trainable` has seen to it
+                max_length=None,  # the pairs are encoded to theirs
+                beta=dpo.beta,
+                loss_type=[dpo.loss, *(["sft"] if dpo.sft_weight else [])],
+                loss_weights=[1.0, *([dpo.sft_weight] if dpo.sft_weight else [])],
+                label_smoothing=config.optim.label_smoothing,
+            )
         learning = {parameter: parameter.data for parameter in model.parameters() if parameter.requires_grad}
         apart = None if isinstance(reference, str) else reference
         super().__init__(
