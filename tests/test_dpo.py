@@ -200,6 +200,14 @@ def test_dropout_rests_wherever_a_family_keeps_it(workspace: Workspace, tiny_mod
     assert logged(run, "loss")[0] == pytest.approx(np.log(2), abs=1e-5)
 
 
+def test_a_question_of_one_token_is_no_reason_to_refuse(workspace: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    """The plain template asks with next to nothing, so the head is compared on the answer, too."""
+    rows = [{"prompt": "ba", "chosen": f"be bi {at}", "rejected": "fu"} for at in range(8)]
+    data = write_jsonl(tmp_path / "short.jsonl", rows)
+    run = start(dpo, workspace, tiny_model, data, *SHORT, "model.template=plain", "data.validation_split=0")
+    assert logged(run, "loss")[0] == pytest.approx(np.log(2), abs=1e-4)
+
+
 def test_a_head_that_is_not_the_models_own_is_refused(
     workspace: Workspace, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

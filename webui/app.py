@@ -270,8 +270,8 @@ class App:
 
     def _newest(self) -> dict[str, str]:
         """The newest run of each stage that has one."""
-        catalog = self.reader.read()
-        found = {stage: newest(catalog, stage) for stage in self.stages}
+        runs = self.reader.read().runs
+        found = {stage: newest(runs, stage) for stage in self.stages}
         return {stage: run for stage, run in found.items() if run is not None}
 
     def address_of(self, run_id: str, tab: str = "", others: Mapping[str, str] = NOTHING) -> list[Any]:

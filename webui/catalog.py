@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,14 +120,9 @@ def _shelf(folder: Path) -> tuple[tuple[str, int], ...]:
     return tuple(top + [below for path, _ in top for below in entries(path)])
 
 
-def newest_live(catalog: Catalog, stage: str) -> str | None:
-    """The run of a stage to show when nobody chose one: the newest that is live."""
-    return next((run.id for run in catalog.live if run.stage == stage), None)
-
-
-def newest(catalog: Catalog, stage: str) -> str | None:
-    """The run of a stage that a page shows when it is opened and its address names none."""
-    return next((run.id for run in catalog.runs if run.stage == stage), None)
+def newest(runs: Sequence[RunSummary], stage: str) -> str | None:
+    """The first run of a stage among `runs`, which stand newest first: what is shown when nobody chose one."""
+    return next((run.id for run in runs if run.stage == stage), None)
 
 
 def can_chat(run: RunDir, state: State) -> bool:

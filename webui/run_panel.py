@@ -19,7 +19,7 @@ from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
 from webui import charts, views, views_reward, views_rows
-from webui.catalog import can_chat, newest_live
+from webui.catalog import can_chat, newest
 from webui.figures import esc
 from webui.fit_pane import FitPane
 from webui.forms import DEVICES, NAME, Form, flat
@@ -264,7 +264,7 @@ class RunPanel:
         if current:
             return gr.update(choices=choices)
         # No value where there is none to show: the address may have named a run since this was asked.
-        live = newest_live(catalog, self.stage)
+        live = newest(catalog.live, self.stage)
         return gr.update(choices=choices, value=live) if live else gr.update(choices=choices)
 
     # -- acting -------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ class RewardConfig(StageConfig):
         return value
 
 
-HEADS = ("lm_head", "embed_out", "output")  # what families call the head over the vocabulary
+HEADS = ("lm_head", "embed_out")  # what families call the head over the vocabulary
 
 
 class DPOConfig(StageConfig):

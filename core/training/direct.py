@@ -43,6 +43,7 @@ FIGURES = {
     "rewards/accuracies": "accuracy", "rewards/margins": "margin", "rewards/chosen": "chosen",
     "rewards/rejected": "rejected",
 }  # fmt: skip
+COMPARED = 64  # tokens on which TRL's head is compared with the model's own: its logits are all there at once
 RESTING = "ref"  # TRL's name of the adapter that it copies before it trains another
 
 
@@ -127,7 +128,8 @@ class PairTrainer(StageLoop, DPOTrainer):
     @torch.no_grad()
     def _check_head(self, pairs: EncodedPairs) -> None:
         """Raise ModelError where TRL's log-probabilities, from hidden states and head, are not the model's own."""
-        ids = torch.tensor([_parted(pairs, 0)[0]], device=self.args.device)
+        prompt, chosen, _ = _parted(pairs, 0)
+        ids = torch.tensor([(prompt + chosen)[:COMPARED]], device=self.args.device)
         with self.accelerator.autocast():
             own = self.model(input_ids=ids).logits.float().log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])
             found = self.model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs[:, -own.shape[1] :]
