@@ -64,6 +64,9 @@ def test_a_run_is_watched_and_its_answers_are_read(opened, finished: RunDir) -> 
     assert SCRIPT in page.text("#ppo-rollouts .roll-question")
     assert page.tab.get_attribute("#ppo-rollouts .said .down4", "title") == "-2.50"
     ask(page, "Lowest")
+    ask(page, "Highest")  # at once: a click counts though the one before it is still being answered
+    first(page, "#162 · step 40")
+    ask(page, "Lowest")
     first(page, "#160 · step 40")
     ask(page, "Highest")
     first(page, "#162 · step 40")

@@ -161,6 +161,18 @@ def test_fast_typing_and_chinese_arrive_whole(at, dataset: Dataset) -> None:
     assert field.input_value() == "你是一位谨慎的医生，回答要短。"
 
 
+def test_a_change_that_had_to_wait_is_the_one_that_counts(at, dataset: Dataset) -> None:
+    page = at(dataset.ref)
+    page.add("mask")
+    pressed = page.tab.evaluate(
+        """() => { const chips = [...document.querySelectorAll('[data-step="1"] [data-chip]')];
+                   chips.slice(0, 3).forEach((chip) => chip.click()); // the second and the third have to wait
+                   return chips.filter((chip) => chip.ariaPressed === 'true').map((chip) => chip.dataset.chip); }"""
+    )
+    shown = "Object.values(JSON.parse(document.querySelector('.recipe').dataset.draft).steps[0].values)"
+    page.wait(f"(words) => {shown}.includes(words[0])", ", ".join(pressed))
+
+
 def test_presets_mixing_and_the_other_language(at, workspace: Workspace, dataset: Dataset, tmp_path: Path) -> None:
     other = import_file(workspace, write_jsonl(tmp_path / "other.jsonl", dialogues(40)))
     import_file(workspace, write_jsonl(tmp_path / "pages.jsonl", [{"text": f"page {n}"} for n in range(9)]))

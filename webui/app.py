@@ -7,6 +7,7 @@ Order of events at load: language and address first, then what the workspace hol
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from webui import views_lists
 from webui.catalog import Reader, newest
 from webui.figures import esc
 from webui.labels import Labels
-from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
+from webui.page import EACH, IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
 from webui.pages.chat import ChatPage
 from webui.pages.data import DataPage
 from webui.pages.evaluate import evaluate_page
@@ -202,7 +203,7 @@ class App:
 
         shown = [self.method, *(self.stages[stage].panel.select for stage in METHODS)]
         for picked in (
-            self.side_runs.pick(opened, None, address, **QUIET),
+            self.side_runs.pick(opened, None, address, **EACH),
             self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET),
         ):  # where the tab stays the same and its method does not, no tab tells of it
             picked.then(self._turn_method, shown, self._turn_outputs(), **QUIET, js=METHOD_IN_FRONT)
@@ -334,17 +335,22 @@ class App:
 
 
 def _spare_the_browser(blocks: gr.Blocks) -> None:
-    """Two things that Gradio's front end does badly, put right for all events.
+    """Three things that Gradio's front end does badly, put right for all events.
 
     It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the
     first 9 with all stages): where progress is hidden, and where the browser alone computes, nobody needs to be told;
     one that is told makes every event of the page slow for good. And two listeners of one trigger that
     both wait for the last event start each other for ever, once two events come in quick succession: one may wait.
+    And what draws after another event is dropped while it is drawing already, so that what came last is not shown:
+    it draws once more. (What works, a generator, is begun once.)
     """
     waiting: set[Any] = set()
     for event in blocks.fns.values():
         if event.show_progress == "hidden" or event.fn is None:
             event.show_progress_on = []
+        follows = event.trigger_after is not None and event.trigger_mode == "once"
+        if follows and event.fn is not None and not inspect.isgeneratorfunction(event.fn):
+            event.trigger_mode = "always_last"
         if event.fn is not None and event.trigger_mode == "always_last":
             targets = {target for target in event.targets if target[0] is not None}
             if targets & waiting:

@@ -30,7 +30,7 @@ from webui.figures import esc
 from webui.forms import flat
 from webui.intake import STAGE, Intake, produced, submit
 from webui.messages import error_text
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.text import stage_name, t
 
 PICK = """element.addEventListener('click', (e) => {
@@ -162,7 +162,7 @@ class BringPart:
             **QUIET,
         )  # fmt: skip
         named.then(**watch).then(None, js=REVEAL)
-        self.files.pick(picked, None, file.shown, **QUIET).then(**watch)
+        self.files.pick(picked, None, file.shown, **EACH).then(**watch)
         file.wire(chosen, watch)
         hub = [self.repo, self.patterns, self.revision, self.hub, lang]
         gr.on([self.get.click, self.repo.submit], self.fetch, hub, [self.note, self.imports], **QUIET)

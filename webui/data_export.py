@@ -65,7 +65,7 @@ class ExportPart:
             self.export, [chosen, self.form, self.container, lang], [self.note, self.stop, self.write], **QUIET
         )
         self.stop.click(self.halted, None, self.stop, **QUIET)
-        gr.on([self.form.input, self.container.input, lang.change], lambda: "", None, self.note, **QUIET)
+        gr.on([self.form.input, self.container.input, lang.input], lambda: "", None, self.note, **QUIET)
         self.page.on_catalog(self.news, [chosen, self.form], [self.form])
 
     def opened(self, ref: str | None, lang: str) -> list[Any]:

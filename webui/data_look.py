@@ -26,7 +26,7 @@ from webui.look_state import FIGURES, PANES, LookState, whole
 from webui.look_table import SAVE, TABLE, TablePane
 from webui.look_tokens import Options
 from webui.look_work import Desk
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.text import stage_name, t
 
 PICK = """
@@ -146,11 +146,11 @@ class LookPart:
             [self.search.submit, self.language.input, self.source.input, self.duplicates.input],
             self.ask, [*base, *asked], shown, **QUIET,
         )  # fmt: skip
-        self.search.blur(self.left, [*base, *asked], shown, **QUIET)
+        self.search.blur(self.left, [*base, *asked], shown, **EACH)
         self.show.input(self.switch, [self.show, *base], shown, **QUIET)
         self.pane.input(self.turn, [self.pane, *base], shown, **QUIET)
         for pane in (self.table, self.head, self.body):
-            pane.pick(self.clicked, base, shown, **QUIET)
+            pane.pick(self.clicked, base, shown, **EACH)
         self.bar.pick(self.acted, base, shown, **QUIET)
         again: list[Any] = [self.model.input, self.stage.input, *(number.submit for number in self.numbers)]
         gr.on([*again, *(number.blur for number in self.numbers)], self.refresh, base, shown, **QUIET)

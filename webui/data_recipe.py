@@ -25,7 +25,7 @@ from webui.catalog import Catalog
 from webui.data_export import ExportPart
 from webui.figures import esc
 from webui.messages import error_text
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.recipe_draft import STAGE, Complaints, Draft, check_draft, read_draft, recipe_yaml, steps_from
 from webui.recipe_preview import Previewed, look, summary
 from webui.recipe_run import RecipeRun
@@ -94,15 +94,17 @@ class RecipePart:
     def wire(self, chosen: Any) -> None:
         page, lang = self.page, self.page.lang
         shown = [self.draft, self.list, self.command]
-        # The three events of the browser's own pane; the last change wins, as it holds the whole draft.
+        # The three events of the browser's own pane. The last change wins: the draft is fetched when the event is sent,
+        # because one that had to wait would come with the data of the one before it.
         self.list.draft(
-            self.edited, [chosen, self.previewed, lang], [*shown, self.note], trigger_mode="always_last", **QUIET
-        )
+            self.edited, [self.sent, chosen, self.previewed, lang], [*shown, self.note], trigger_mode="always_last",
+            js="(sent, ref, seen, lang) => [galen.draft?.() ?? '', ref, seen, lang]", **QUIET,
+        )  # fmt: skip
         self.list.preset(self.preset_picked, [chosen, lang], [*shown, self.previewed, self.note, self.preset], **QUIET)
         self.preset.select(  # not `input`, which leaving the field gives off, too
             self.preset_chosen, [self.sent, chosen, lang],
             [*shown, self.previewed, self.note, self.preset],
-            js="(sent, ref, lang) => [galen.draft?.() ?? '', ref, lang]", **QUIET,
+            js="(sent, ref, lang) => [galen.draft?.() ?? '', ref, lang]", **EACH,
         )  # fmt: skip
         sent = [self.sent, chosen, self.previewed, lang]
         with_draft = "(sent, ref, seen, lang) => [galen.recipe?.() ?? '', ref, seen, lang]"
@@ -123,12 +125,13 @@ class RecipePart:
         chosen.change(
             self.opened, [chosen, self.sent, lang], opened, js=f"(ref, sent, lang) => [ref, {KEPT}, lang]", **QUIET
         )
-        self.made.pick(picked, None, chosen, **QUIET)
-        self.made.turn(self.turned, [chosen, lang], made, **QUIET)
+        self.made.pick(picked, None, chosen, **EACH)
+        self.made.turn(self.turned, [chosen, lang], made, **EACH)
         page.on_catalog(
             self.news, [chosen, self.draft, self.previewed, self.turned_to], [self.list, self.made, self.preset]
         )
-        lang.change(self.retold, [self.previewed, lang], self.note, **QUIET)
+        # Not `change`, which the page's opening gives off, too: its answer may come after somebody's first click.
+        lang.input(self.retold, [self.previewed, lang], self.note, **QUIET)
         self.export.wire(chosen)
 
     # -- drawing ------------------------------------------------------------------------------------------------------
@@ -176,8 +179,8 @@ class RecipePart:
         shown, _ = self.shown(draft, None, lang)
         return [*shown, None, "", gr.update(visible=True), made, TOP, gr.update(visible=bool(made)), ""]
 
-    def edited(self, event: gr.EventData, ref: str | None, seen: Previewed | None, lang: str) -> list[Any]:
-        draft = read_draft(event._data["draft"], ref or "")
+    def edited(self, sent: str, ref: str | None, seen: Previewed | None, lang: str) -> list[Any]:
+        draft = read_draft(sent, ref or "")
         if not draft.token:  # of a dataset that was in front a moment ago
             return [gr.skip()] * 4
         return [*self.shown(draft, seen, lang)[0], ""]

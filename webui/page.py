@@ -23,6 +23,8 @@ TRAINING = ("pretrain", "sft", "reward", "ppo", "dpo")  # the stages whose tabs 
 LIVE_SECONDS = 2.0  # between ticks while a run lives
 IDLE_SECONDS = 5.0
 QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}  # no veil, no waiting in line
+# For what only turns to something: a click counts while an earlier one is being answered, where Gradio would drop it.
+EACH: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
 
 News = Callable[..., Sequence[Any]]
 

@@ -1,4 +1,4 @@
-// The recipe pane in the browser. It owns the draft: every change goes to the server whole ('draft'), which answers
+// The recipe pane in the browser. It owns the draft: at every change ('draft') the server is sent it whole and answers
 // with the pane's HTML. Values stand in data-value, not in value, so that nothing is put into a field while somebody
 // types there; what is open or unfolded is the browser's own business and is applied anew after every answer.
 let draft = null, taken = null, typing = null, timer = null, focus = null, tried = false;
@@ -14,7 +14,7 @@ const keep = () => {
   for (const ref of refs.slice(0, Math.max(0, refs.length - 40))) delete all[ref];
   galen.keep('recipes', all);
 };
-const send = () => { clearTimeout(timer); timer = null; keep(); trigger('draft', { draft }); };
+const send = () => { clearTimeout(timer); timer = null; keep(); trigger('draft'); };
 
 // For what stands beside the pane: the draft as it is, and, for the buttons, with every step marked as tried.
 galen.draft = () => { clearTimeout(timer); timer = null; return draft ? JSON.stringify(draft) : ''; };

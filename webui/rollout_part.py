@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from webui.page import QUIET
+from webui.page import EACH
 from webui.rollouts import Asked
 from webui.views import Snapshot
 from webui.views_rollouts import ROLLOUTS_JS, browser
@@ -22,7 +22,7 @@ class RolloutPart:
 
     def wire(self, pane: gr.HTML, select: gr.Dropdown) -> gr.events.Dependency:
         """The event after which the pane has to be drawn anew."""
-        return pane.pick(self.picked, [select, self.asked], self.asked, **QUIET)
+        return pane.pick(self.picked, [select, self.asked], self.asked, **EACH)
 
     def picked(self, event: gr.EventData, run_id: str | None, asked: Asked) -> Asked:
         """After a click in the pane, or something that was typed there."""

@@ -25,7 +25,7 @@ from webui.data_recipe import RecipePart
 from webui.figures import esc
 from webui.inline_work import InlineWork
 from webui.messages import error_text
-from webui.page import QUIET, TRAINING, Page
+from webui.page import EACH, QUIET, TRAINING, Page
 from webui.text import t
 
 PICK = """element.addEventListener('click', (e) => {
@@ -85,7 +85,7 @@ class DataPage:
         page, lang, chosen = self.page, self.page.lang, self.chosen
         page.on_catalog(self.news, [chosen], [self.list, chosen, self.samples])
         for pane in (self.list, self.facts):
-            pane.pick(picked, None, chosen, **QUIET)
+            pane.pick(picked, None, chosen, **EACH)
         view = [self.list, self.reader, self.facts, self.use, self.confirm]
         chosen.change(self.show, [chosen, lang], view, **QUIET)
         chosen.change(None, chosen, None, js="(dataset) => galen.data({dataset})")

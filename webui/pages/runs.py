@@ -16,7 +16,7 @@ from webui import views, views_lists
 from webui.catalog import Catalog
 from webui.figures import size
 from webui.messages import error_text
-from webui.page import Page
+from webui.page import EACH, QUIET, Page
 from webui.run_panel import RESUMABLE
 from webui.text import t
 
@@ -67,19 +67,18 @@ class RunsPage:
         view = [self.table, self.detail, self.more, self.actions, self.stop, self.resume, self.delete]
         inputs = [self.search, self.filter, self.chosen]
         page.on_catalog(self.news, inputs, view)
-        quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
         gr.on(
             [self.search.input, self.filter.input, self.chosen.change], self.show, [lang, *inputs], view,
-            trigger_mode="always_last", **quiet,
+            trigger_mode="always_last", **QUIET,
         )  # fmt: skip
-        self.table.pick(self.pick, None, [self.chosen, self.note, self.confirm], **quiet)
-        self.delete.click(self.ask, [self.chosen, lang], [self.question, self.confirm], **quiet)
-        self.no.click(lambda: gr.update(visible=False), None, self.confirm, **quiet)
-        removed = self.yes.click(self.remove, [self.chosen, lang], [self.note, self.confirm, self.chosen], **quiet)
-        removed.then(self.show, [lang, *inputs], view, **quiet)
+        self.table.pick(self.pick, None, [self.chosen, self.note, self.confirm], **EACH)
+        self.delete.click(self.ask, [self.chosen, lang], [self.question, self.confirm], **QUIET)
+        self.no.click(lambda: gr.update(visible=False), None, self.confirm, **QUIET)
+        removed = self.yes.click(self.remove, [self.chosen, lang], [self.note, self.confirm, self.chosen], **QUIET)
+        removed.then(self.show, [lang, *inputs], view, **QUIET)
         for button, action in ((self.stop, store.stop), (self.resume, self._resume)):
-            acted = button.click(self._actor(action), [self.chosen, lang], self.note, **quiet)
-            acted.then(self.show, [lang, *inputs], view, **quiet)
+            acted = button.click(self._actor(action), [self.chosen, lang], self.note, **QUIET)
+            acted.then(self.show, [lang, *inputs], view, **QUIET)
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def show(self, lang: str, search: str, state: str, chosen: str | None) -> list[Any]:
