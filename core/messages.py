@@ -2,7 +2,8 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two. What concerns data, training and PPO is in `core.messages_data`, `_steps`, `_training`, `_ppo`.
+placeholders of the two. Data, training, PPO, models from elsewhere and sending have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from core.messages_data import DATA
+from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
+from core.messages_push import PUSH
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
 
@@ -84,6 +87,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "The chat template of {model} takes none of the rows: {detail}.",
         "Change the rows, or set model.template to another template.",
     ),
+    "model.learns_last_only": (
+        "{model} reads everything before its answer in both directions, so that only the last answer can be learnt.",
+        "Set data.train_on=assistant.",
+    ),
     "model.no_stop_token": (
         "The tokenizer of {model} has no token that ends an answer.",
         "Give it an eos_token in tokenizer_config.json.",
@@ -133,6 +140,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{path} is incomplete: {detail}.",
         "Its download or copy was cut off. Get the file again.",
     ),
+    "model.already_quantised": (
+        "The weights are quantised to {bits} bits, and nothing brings back what that rounded off.",
+        "Bring in the same model with its full weights.",
+    ),
+    "model.ice_text": (
+        "{path} is not the tokenizer of ChatGLM-6B as it is read here: {detail}.",
+        "Get the model's current files.",
+    ),
     "model.bin_only": (
         "{path} holds its weights in PyTorch's .bin form, which may carry code.",
         "`python -m core model get {path}` reads them safely and rewrites them as safetensors.",
@@ -152,11 +167,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.unknown_architecture": (
         "{path} is of the kind '{kind}', which the installed Transformers does not know.",
-        "Choose another model, or update Transformers.",
+        "Its nearest kin that works is '{nearest}': choose a model of that kind, or update Transformers.",
     ),
     "model.needs_code": (
-        "{path} works only by running Python code that came with it.",
-        "If you trust its authors, set model.trust_remote_code=true.",
+        "{path} is of the kind '{kind}', which works only by running Python code that came with it.",
+        "Choose a model of the kind '{nearest}', its nearest kin; or, if you trust its authors, register its folder "
+        "and set model.trust_remote_code=true.",
     ),
     "model.missing_weights": (
         "{path} lacks {count} of the weights its config names, for example {example}.",
@@ -167,10 +183,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "fp16 is not usable on the CPU: it is ten times slower there than bf16.",
         "Choose auto, bf16 or fp32.",
     ),
-    "model.bf16_device": (
-        "{device} does not compute in bf16.",
-        "Choose auto or fp32.",
-    ),
+    "model.bf16_device": ("{device} does not compute in bf16.", "Choose auto or fp32."),
     "model.name_taken": (
         "The workspace already has a model '{name}', made from {source}.",
         "Give another name, or remove it with `python -m core model rm {name}`.",
@@ -230,10 +243,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{run} has no weights to use: {detail}.",
         "Choose a finished run, or one with a checkpoint.",
     ),
-    "model.no_checkpoint": (
-        "{run} has no checkpoint '{which}'; it has {known}.",
-        "Choose one of these.",
-    ),
+    "model.no_checkpoint": ("{run} has no checkpoint '{which}'; it has {known}.", "Choose one of these."),
     # -- hub: what models and datasets are fetched from; files and disks ---------------------------------------------
     "hub.no_network": (
         "{source} could not be reached: {detail}.",
@@ -380,11 +390,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{device} is in use by {holder}. Use the CPU instead?",
         "Choose the CPU as device, wait for it to end, or stop it.",
     ),
+    "run.no_better": (
+        "The run ended at step {step}: none of the last {patience} evaluations was better than the best before.",
+        "Nothing is wrong; evaluation.patience sets how many it waits for.",
+    ),
     "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
     **DATA,
     **STEPS,
     **TRAINING,
     **PPO,
+    **IMPORTED,
+    **PUSH,
 }
 
 

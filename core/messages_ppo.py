@@ -8,6 +8,11 @@ PPO: dict[str, tuple[str, str]] = {
         "Nothing says what an answer is worth.",
         "Name a finished reward run in rewards.models, or a rule in rewards.rules.",
     ),
+    "ppo.reward_unread": (
+        "A reward model with a tokenizer of its own cannot read an answer to the prompt of line {line}: with it the "
+        "conversation has more than the {length} tokens of that model's context, or its chat template refuses it.",
+        "Lower data.max_length or rollout.max_new_tokens, or choose another reward model.",
+    ),
     "ppo.reward_nan": (
         "The reward source {source} gave no number for {count} answer(s).",
         "A reward model does so whose training diverged, or that overflows in fp16: choose another checkpoint, or "
@@ -65,6 +70,14 @@ PPO: dict[str, tuple[str, str]] = {
         "Raise data.max_length, or shorten it.",
     ),
     "ppo.no_prompts": ("No prompt of {ref} can be used.", "Choose other data, or raise data.max_length."),
+    "reward.unknown": (
+        "There is no reward model '{run}': no such run, model of the workspace, or folder.",
+        "Choose a finished reward run, or train one: `python -m core reward`. A deleted one cannot be used any more.",
+    ),
+    "judge.nothing_marked": (
+        "The judge {source} has given none of {count} answers a mark: what it replied was no number in its scale.",
+        "Try it by hand, name a model that follows instructions, or change rewards.judge_prompt.",
+    ),
     # -- ends of a run
     "ppo.kl_exceeded": (
         "The run ended at step {step}: answers had moved {kl} nats from the starting model, and ppo.max_kl is {limit}.",

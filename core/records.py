@@ -202,6 +202,7 @@ class Manifest(Record):
     device: str = ""
     trust_remote_code: bool = False
     final_metrics: dict[str, float] = {}
+    origin: dict[str, str] = {}  # of an adapter that was brought in: where it came from, its commit and licence there
 
     @field_validator("final_metrics", mode="before")
     @classmethod

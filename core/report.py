@@ -11,6 +11,7 @@ from typing import Any
 
 from core.configs.stages import StageConfig
 from core.errors import StopRequested
+from core.messages import sentence
 from core.records import TRAINING, Progress, Unit
 from core.rundir import RunDir, append_jsonl, write_text
 from core.workspace import Workspace
@@ -27,6 +28,7 @@ class Report:
         self.writes = rank == 0
         self._written = 0.0
         self._progress = Progress(phase="importing", updated_at=0.0)
+        self.ended_early: tuple[str, dict[str, Any]] | None = None
 
     @property
     def current_phase(self) -> str:
@@ -60,6 +62,11 @@ class Report:
         """Append one answered prompt to samples.jsonl."""
         if self.writes:
             append_jsonl(self.run.samples_file, {"step": step, "prompt": prompt, "answer": answer})
+
+    def end_early(self, code: str, **params: Any) -> None:
+        """Say why the run ends before its last step though nothing is wrong: into the log, and its result.json."""
+        self.ended_early = code, params
+        print(sentence(code, params)[0])
 
     def stop_requested(self) -> bool:
         """Whether somebody asked this run to stop. Ranks must agree on the answer before they act on it."""

@@ -80,6 +80,6 @@ class Workspace:
 
 def check_name(name: str) -> str:
     """A name that is safe as a folder's: letters, digits, spaces, `._+-`; 80 at most. Raises InputError `name.bad`."""
-    if not NAME.fullmatch(name) or name.endswith((".", " ")):
+    if not NAME.fullmatch(name) or name.endswith((".", " ")) or len(name.encode()) > 200:  # file systems count bytes
         raise InputError("name.bad", name=name)
     return name

@@ -12,11 +12,13 @@ SMALL = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 512,
 }  # fmt: skip
+OWN_KEYS = {name: value for name, value in SMALL.items() if name != "num_key_value_heads"}  # every head has its own
 EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16}
 KINDS: dict[str, dict[str, Any]] = {
     "llama": SMALL,
     "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
+    "baichuan_alibi": {**OWN_KEYS, "hidden_size": 60, "num_attention_heads": 6},
     "glm": {**SMALL, "head_dim": 16},
     "qwen3": {**SMALL, "head_dim": 16},
     "qwen3_moe": {**SMALL, **EXPERTS, "head_dim": 16, "num_experts": 4},
@@ -30,7 +32,12 @@ KINDS: dict[str, dict[str, Any]] = {
         **SMALL, **EXPERTS, **LATENT, "num_key_value_heads": 4, "n_routed_experts": 4, "n_shared_experts": 1,
         "first_k_dense_replace": 1, "topk_method": "greedy", "n_group": 1, "topk_group": 1,
     },
-    "gpt_neox": {name: value for name, value in SMALL.items() if name != "num_key_value_heads"},
+    # Only some token that never occurs is its <sop> here: rows without one are plainly causal.
+    "chatglm_6b": {
+        "hidden_size": 64, "inner_hidden_size": 96, "num_layers": 2, "num_attention_heads": 4,
+        "max_sequence_length": 512, "mask_token_id": -100, "gmask_token_id": -100,
+    },
+    "gpt_neox": OWN_KEYS,
 }  # fmt: skip
 
 
@@ -39,6 +46,9 @@ def build_model(kind: str, folder: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from core.models import architectures
+
+    architectures.register()
     tokenizer = build_tokenizer(folder)
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from core.data.store.library import resolve as resolve_data
 from core.errors import ConfigError, ModelError, StopRequested
 from core.models.weights import ADAPTER
 from core.recipes import dpo, sft
+from core.report import Report
 from core.rundir import RunDir, read_jsonl
 from core.training.direct import PairTrainer
 from core.workspace import Workspace
@@ -188,6 +189,30 @@ def test_a_stop_in_an_evaluation_is_made_up_for(
     monkeypatch.undo()
     start(dpo, workspace, tiny_model, data, *words, run=run)
     assert logged(run, "eval_loss") == pytest.approx(logged(whole, "eval_loss"), rel=1e-5)
+
+
+def test_answers_that_a_stop_cut_off_are_made_up_for(
+    workspace: Workspace, tiny_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = ["ba be", "du di", "bo bu"]
+    words = [*LEARN[:1], "schedule.max_steps=2", f"evaluation.prompts=[{', '.join(prompts)}]"]
+    words += ["evaluation.max_new_tokens=4"]
+    run = RunDir.create(workspace.runs_dir, "dpo")
+    said = Report.sample
+
+    def ask_to_stop(self: Report, step: int, prompt: str, answer: str) -> None:
+        said(self, step, prompt, answer)
+        run.stop_file.touch()
+
+    monkeypatch.setattr(Report, "sample", ask_to_stop)
+    with contextlib.suppress(StopRequested):
+        start(dpo, workspace, tiny_model, data, *words, run=run)
+    assert [row["prompt"] for row in read_jsonl(run.samples_file)[0]] == prompts[:1]
+    monkeypatch.undo()
+    run.stop_file.unlink()
+    start(dpo, workspace, tiny_model, data, *words, run=run)
+    rows = read_jsonl(run.samples_file)[0]
+    assert [(row["step"], row["prompt"]) for row in rows] == [(2, prompt) for prompt in prompts]
 
 
 def test_dropout_rests_wherever_a_family_keeps_it(workspace: Workspace, tiny_model: Path, data: Path) -> None:

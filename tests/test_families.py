@@ -22,7 +22,7 @@ from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 from tests.families_tools import KINDS, build_model
 
-EVERY_STAGE = ("llama", "bloom", "glm", "qwen3", "qwen3_moe")
+EVERY_STAGE = ("llama", "bloom", "baichuan_alibi", "chatglm_6b", "glm", "qwen3", "qwen3_moe")
 ONE_STEP = ("qwen2", "mistral", "gemma3_text", "phi3", "deepseek_v2", "gpt_neox", "mixtral")
 
 

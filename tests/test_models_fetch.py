@@ -29,6 +29,7 @@ from core.recipes import fetch
 from core.report import Report, RunContext
 from core.rundir import RunDir
 from core.workspace import Workspace
+from tests.jobs_tools import eventually
 from tests.models_tools import local_hub
 
 
@@ -85,7 +86,7 @@ def test_old_and_sharded_bin_files(tiny_model: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from core.models.convert import rewrite_bin
+    from core.models.rewriting import rewrite
 
     folder = Path(shutil.copytree(tiny_model, tmp_path / "old", ignore=shutil.ignore_patterns("*.safetensors")))
     state = AutoModelForCausalLM.from_pretrained(tiny_model).state_dict()
@@ -96,7 +97,7 @@ def test_old_and_sharded_bin_files(tiny_model: Path, tmp_path: Path) -> None:
         where.update(dict.fromkeys(part, file))
         torch.save({name: state[name] for name in part}, folder / file, _use_new_zipfile_serialization=False)
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    rewrite_bin(folder, folder)
+    rewrite(folder, folder)
     assert len(weight_files(folder)) == 2
     loads(folder)
 
@@ -109,18 +110,18 @@ class _Evil:
 def test_bin_weights_that_want_to_run_code_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     import torch
 
-    from core.models.convert import rewrite_bin
+    from core.models.rewriting import rewrite
 
     folder = Path(shutil.copytree(tiny_model, tmp_path / "evil", ignore=shutil.ignore_patterns("*.safetensors")))
     torch.save({"weight": torch.zeros(2), "more": _Evil()}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError) as error:
-        rewrite_bin(folder, folder)
+        rewrite(folder, folder)
     assert (error.value.code, error.value.params["object"]) == ("model.bin_refused", "posix.mkdir")
     assert not Path("hacked").exists()
     for junk, told in ((b"not a pickle" * 100, "damaged"), (pickle.dumps({"a": 1}), "more than named tensors")):
         (folder / "pytorch_model.bin").write_bytes(junk)
         with pytest.raises(ModelError) as error:
-            rewrite_bin(folder, folder)
+            rewrite(folder, folder)
         assert error.value.code == "model.bin_unreadable", told
     assert not list(folder.glob("*.safetensors"))
 
@@ -305,7 +306,11 @@ def test_a_stopped_download_goes_on(
         server.files["vocabulary.txt"] = bytes(25_000_000)
         server.stall["vocabulary.txt"] = 22_000_000
         run = RunDir.create(workspace.runs_dir, "fetch")
-        threading.Thread(target=lambda: (server.stalled.wait(), time.sleep(0.5), run.stop_file.touch())).start()
+
+        def arrived() -> None:
+            eventually(lambda: (at := run.progress()) is not None and at.step >= 20_000_000)
+
+        threading.Thread(target=lambda: (server.stalled.wait(), arrived(), run.stop_file.touch())).start()
         config = FetchConfig.model_validate({"model": {"source": "own/tiny"}})
         with pytest.raises(StopRequested):
             fetch.main(RunContext(run, workspace, config, Report(run)))

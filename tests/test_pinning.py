@@ -157,7 +157,7 @@ def test_what_gives_no_score_is_named_with_the_setting(
         rewards__models=["writer", str(tiny_model), f"{three}: 2", "nobody", judge.id, "judge: 0.5"],
     )  # fmt: skip
     assert [problem.code for problem in problems] == [
-        "parent.scores_nothing", "parent.scores_nothing", "reward.not_one_score", "model.unknown", "ppo.reward_twice",
+        "parent.scores_nothing", "parent.scores_nothing", "reward.not_one_score", "reward.unknown", "ppo.reward_twice",
     ]  # fmt: skip
     assert {problem.key for problem in problems} == {"rewards.models"}
     assert problems[0].params["run"] == writer.id

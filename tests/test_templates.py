@@ -75,6 +75,11 @@ PROMPTS: dict[str, tuple[str, str, str]] = {
         "[Round 0]\n问：Q1\n答：A1\n[Round 1]\n问：Q2\n答：",
         "S\n[Round 0]\n问：Q1\n答：A1\n[Round 1]\n问：Q2\n答：",
     ),
+    "chatglm-6b": (
+        "Q1[gMASK]<sop>",
+        "[Round 0]\n问：Q1\n答：A1\n[Round 1]\n问：Q2\n答：[gMASK]<sop>",
+        "S\n[Round 0]\n问：Q1\n答：A1\n[Round 1]\n问：Q2\n答：[gMASK]<sop>",
+    ),
     "chatglm2": (
         "[Round 1]\n\n问：Q1\n\n答：",
         "[Round 1]\n\n问：Q1\n\n答：A1\n\n[Round 2]\n\n问：Q2\n\n答：",
@@ -95,6 +100,7 @@ LEARNT = {
     "llama2": [" A1 </s>", " A2 </s>"],
     "baichuan2": ["A1<reserved_106>", "A2</s>"],
     "chatglm": ["A1", "A2</s>"],
+    "chatglm-6b": ["A2</s>"],
     "chatglm2": ["A1", "A2</s>"],
     "chatglm3": ["\n A1<|user|>", "\n A2</s>"],
 }

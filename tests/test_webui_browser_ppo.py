@@ -162,6 +162,30 @@ def test_a_policy_learns_from_a_rule_and_shows_its_answers(opened, ready: Worksp
     assert page.tab.is_visible("#ppo-chat")
 
 
+def test_runs_of_several_stages_are_opened_one_after_another(opened, finished: RunDir, ready: Workspace) -> None:
+    """Each brings its tab and method to the front, and the address names it and nothing else."""
+    runs = [reward_run(ready, "my prefs", None).id, finished.id]
+    other = RunDir.create(ready.runs_dir, "dpo")
+    write_text(other.config_json, json.dumps({"run": {"name": "pairs"}, "model": {"base": "tiny"}}))
+    runs.append(other.id)
+    page = opened("")
+    for run in (*runs, *reversed(runs)):
+        page.tab.click(f'#side-runs [data-run="{run}"]')
+        stage = run.partition("-")[0]
+        page.wait(f"() => location.search.includes('tab={stage}') && location.search.includes('{run}')")
+        page.wait(f"() => document.querySelector('#{stage}-head')?.checkVisibility()")
+        assert page.tab.evaluate("() => new URL(location.href).searchParams.getAll('run').length") == 1
+    page.tab.reload()  # and once more before it is set up: the address outlives that
+    page.reload()
+    page.wait(
+        f"() => location.search.includes('{runs[0]}') && document.querySelector('#reward-head')?.checkVisibility()"
+    )
+    page.go("sft")
+    page.wait("() => location.search.includes('tab=sft') && !location.search.includes('reward')")
+    page.open("?tab=ppo&run=ppo-20991130-000000-0000")
+    page.wait_text("#ppo-curves", "no longer in the workspace")
+
+
 @pytest.mark.slow
 def test_the_other_method_learns_from_pairs(opened, ready: Workspace, tmp_path: Path) -> None:
     import_file(ready, write_jsonl(tmp_path / "pairs.jsonl", pair_rows(32)))

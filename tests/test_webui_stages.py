@@ -20,6 +20,7 @@ from webui import views_fit, views_reward, views_worth
 from webui.app import App
 from webui.arguments_box import ArgumentsBox
 from webui.confine import confine
+from webui.forms import LEFT_OUT
 from webui.pages.stage import STAGE_TABS, StagePage
 from webui.parents import BARRED
 from webui.views import snapshot
@@ -67,7 +68,7 @@ def chosen(page: StagePage, data: str, **changes: object) -> list[object]:
 @pytest.mark.parametrize("tab", STAGE_TABS, ids=lambda tab: tab.stage)
 def test_every_setting_of_a_stage_has_one_widget_and_its_own_default(app: App, tab) -> None:
     page = page_of(app, tab.stage)
-    assert sorted(page.form.keys) == sorted(page.form.known)
+    assert sorted(page.form.keys) == sorted(page.form.known.keys() - LEFT_OUT)
     needed = {"rewards": {"rules": ["length"]}} if tab.stage == "ppo" else {}
     config = page.form.resolve(chosen(page, "d", **{"rewards.rules": "length"} if needed else {}), app.workspace)
     plain = page.form.config.model_validate({"model": {"base": "tiny"}, "data": {"train": "d"}, **needed})
@@ -141,7 +142,7 @@ def test_start_refuses_an_impossible_base_beside_its_field(app: App, known: Work
     checked = page.panel.check("en", None, [], *values)
     started = page.panel.launch("en", *values)
     at = page.form.keys.index("model.base")
-    for marked in (checked[2 + at], started[3 + len(page.form.folds) + at]):
+    for marked in (checked[3 + at], started[3 + len(page.form.folds) + at]):
         assert "has-error" in marked["elem_classes"]
     assert [run.id for run in known.runs()] == [broken.id]
 

@@ -13,7 +13,7 @@ import pytest
 
 from core.data.check.doctor import check_file
 from core.errors import DataError, Problem
-from core.jobs.failures import result_for
+from core.jobs.failures import make, result_for
 from core.jobs.store import summary
 from core.records import Result, Status
 from core.report import Report
@@ -150,6 +150,23 @@ def test_a_finished_and_a_failed_run(workspace: Workspace) -> None:
     assert "失败" in said
     assert "对话没有以助手的回答结束" in said
     assert "notice bad" in said
+
+
+def test_a_run_that_ended_early_says_why_and_where(workspace: Workspace) -> None:
+    run = make_run(workspace, steps=4)
+    progress = run.progress()
+    assert progress is not None
+    write_record(run.progress_file, progress.model_copy(update={"train_total": 12, "trained": 7, "phase": "saving"}))
+    said = {"step": 7, "alarm": "Nothing ends."}
+    write_record(run.result_file, make("succeeded", "ppo.alarm_stop", said))
+    shot = views.snapshot(run)
+    assert shot.state is State.SUCCEEDED
+    for lang, word in (("en", "because an alarm was raised: Nothing ends."), ("zh", "因警报而结束")):
+        shown = views.progress(shot, lang)
+        assert word in shown
+        assert "notice calm" in shown
+    assert "7 of 12" in views.progress(shot, "en")
+    assert "width:58.3%" in views.progress(shot, "en")
 
 
 def test_rows_that_stopped_a_run_are_listed_with_their_lines(workspace: Workspace) -> None:

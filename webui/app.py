@@ -50,8 +50,11 @@ ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate"
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
 STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo")  # each over those before it
-STAGE_ADDRESS = "(stage) => galen.address({tab: stage, dataset: '', part: ''})"
-METHOD_IN_FRONT = f"(stage, ...runs) => [galen.method({json.dumps(METHODS)}, stage, runs), ...runs]"
+NAMES = json.dumps(METHODS)
+STAGE_ADDRESS = (
+    f"(stage, ...runs) => galen.address({{tab: stage, run: runs[{NAMES}.indexOf(stage)], dataset: '', part: ''}})"
+)
+METHOD_IN_FRONT = f"(_, stage, ...runs) => [galen.method({NAMES}, stage, runs), stage, ...runs]"
 IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
@@ -173,7 +176,7 @@ class App:
             "outputs": self.chat.panes, **QUIET,
         }  # fmt: skip
         shown = loaded.then(**tick).then(**panes)
-        shown.then(None, js="() => { galen.ready = true; }")  # what is restored is not kept anew
+        shown.then(None, js="() => galen.begin()")  # what is restored is not kept anew
         switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
         self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
         switched.then(**tick)
@@ -183,30 +186,34 @@ class App:
         self._wire_tabs(address)
 
     def _wire_tabs(self, address: list[Any]) -> None:
+        showing = {name: page.panel.select for name, page in self.stages.items()} | {"runs": self.runs.chosen}
+        methods = [self.method, *(self.stages[stage].panel.select for stage in METHODS)]
         for name, tab in self.tab_items.items():
             if name in METHODS:
                 tab.select(self._turn, self.method, self._turn_outputs(), **QUIET)
-                tab.select(None, self.method, None, js=STAGE_ADDRESS)
+                tab.select(None, methods, None, js=STAGE_ADDRESS)
                 continue
             tab.select(partial(self._turn, name), None, self._turn_outputs(), **QUIET)
-            if name == "data":
+            if name in showing:
+                with_run = f"(run) => galen.address({{tab: '{name}', run, dataset: '', part: ''}})"
+                tab.select(None, showing[name], None, js=with_run)
+            elif name == "data":
                 with_dataset = "(dataset) => galen.address({tab: 'data', dataset, part: galen.part})"
                 tab.select(None, self.data.chosen, None, js=with_dataset)
             else:
-                tab.select(None, js=f"() => galen.address({{tab: '{name}', dataset: '', part: ''}})")
+                tab.select(None, js=f"() => galen.address({{tab: '{name}', run: '', dataset: '', part: ''}})")
 
-        self.method.input(None, self.method, None, js=STAGE_ADDRESS)
+        self.method.input(None, methods, None, js=STAGE_ADDRESS)
         self.method.input(self._show_method, self.method, [*self.columns, *self._turn_outputs()], **QUIET)
 
         def opened(event: gr.EventData) -> list[Any]:
             return self.address_of(str(event._data["run"]))
 
-        shown = [self.method, *(self.stages[stage].panel.select for stage in METHODS)]
         for picked in (
             self.side_runs.pick(opened, None, address, **EACH),
             self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET),
         ):  # where the tab stays the same and its method does not, no tab tells of it
-            picked.then(self._turn_method, shown, self._turn_outputs(), **QUIET, js=METHOD_IN_FRONT)
+            picked.then(self._turn_method, [self.front, *methods], self._turn_outputs(), **QUIET, js=METHOD_IN_FRONT)
         trains = [self.stages[stage].form.component(TRAIN) for stage in TRAINING]
         self.data.use.click(self.train_on, self.data.chosen, [self.tabs, self.method, *self.columns, *trains], **QUIET)
         for page in self.stages.values():
@@ -282,8 +289,9 @@ class App:
         `others`: the runs that the other stages show; without, they stay as they are.
         """
         front, stage = self._front(run_id, tab), self._stage_of(run_id)
+        owner = stage or (front if run_id else "")  # the address of a run that is gone: its tab says so
         tabs = gr.Tabs(selected=METHODS[0] if front in METHODS else front) if front else gr.skip()
-        selectors = [run_id if name == stage else others.get(name, gr.skip()) for name in self.stages]
+        selectors = [run_id if name == owner else others.get(name, gr.skip()) for name in self.stages]
         return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip()]
 
     def _method_of(self, front: str) -> list[Any]:

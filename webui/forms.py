@@ -11,6 +11,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
@@ -35,11 +36,12 @@ PICKERS = {  # chosen from what the workspace holds, or typed
 }  # fmt: skip
 TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
+LEFT_OUT = {"model.model_type"}  # on the page a model is picked, and says itself what it is
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
 LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
     "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3,
 }  # fmt: skip
-TALL = {"rewards.judge_prompt": 4}  # texts of several lines
+TALL = {"rewards.judge_prompt": 4, "model.card": 12}  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
     "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
@@ -74,7 +76,8 @@ class Form:
     # -- building -----------------------------------------------------------------------------------------------------
     def section(self, name: str) -> None:
         """All fields of a section that have no place elsewhere, in a fold; nothing when none is left."""
-        keys = [key for key in self.known if key.startswith(f"{name}.") and key not in LAUNCH | set(self._placed)]
+        elsewhere = LAUNCH | LEFT_OUT | set(self._placed)
+        keys = [key for key in self.known if key.startswith(f"{name}.") and key not in elsewhere]
         if not keys:
             return
         classes = ["section", *([ONLY_WHEN[name]] if name in ONLY_WHEN else [])]
@@ -245,7 +248,8 @@ class Form:
         """`python -m core STAGE …` with what differs from the defaults or the preset; wrong values as typed."""
         read = self.read(values)
         under: dict[str, Any] = {}
-        words = ["python", "-m", "core", self.stage]
+        place = [] if workspace.path == Path("workspace").resolve() else ["--workspace", str(workspace.path)]
+        words = ["python", "-m", "core", self.stage, *place]
         if preset:
             try:
                 under = flat(find_preset(self.stage, preset, workspace).read())

@@ -1,4 +1,5 @@
-"""Bringing a base model in, beneath the picker it will appear in: the starter by one button, any other by its source.
+"""Bringing a model or an adapter in, beneath the picker it will appear in: the starter by one button, any other by its
+source.
 
 A download is a `fetch` run like any other: its bytes are shown from its own files, it can be stopped and resumed, and
 it goes on without the page. What cannot be a source is told beside the field, before there is a run.
@@ -6,6 +7,7 @@ it goes on without the page. What cannot be a source is told beside the field, b
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +16,7 @@ from core.configs.stages import FetchConfig
 from core.errors import ConfigError, GalenError, ModelError, Problem
 from core.jobs import store
 from core.models.library import STARTER, read_card
-from core.models.sources import Source, understand
+from core.models.sources import Source, holds_adapter, understand
 from core.models.starter import WHEEL_BYTES
 from core.models.weights import bin_files, check_folder, weight_files
 from core.rundir import RunDir
@@ -27,7 +29,7 @@ from webui.page import QUIET, Page
 from webui.side_run import FOLLOWED, SideRun
 from webui.text import t
 
-STAGE, SOURCE = "fetch", "model.source"
+STAGE, SOURCE, BASE = "fetch", "model.source", "model.base"
 
 
 class ModelShelf:
@@ -57,6 +59,9 @@ class ModelShelf:
                 self.form.place(SOURCE, value="", placeholder="form.source_hint", more_help="form.token_help")
                 self.form.place("model.hub", "half")
                 self.form.place("model.folder", "half")
+                self.form.place(BASE, "half")
+                self.form.place("model.template", "half")
+                self.form.place("model.difference", "half")
             self.get = labels.button("form.get_model", elem_id=f"{self.ids}get-model", elem_classes=["slim"])
         self.awaited = gr.State("")  # the fetch run whose model this session wants in its picker
 
@@ -73,11 +78,16 @@ class ModelShelf:
         )
         self.stop.click(lambda lang: self._act(lang, stop=True), page.lang, told, **QUIET)
         self.resume.click(lambda lang: self._act(lang, stop=False), page.lang, told, **QUIET)
-        page.on_catalog(self.news, [self.awaited], told)
+        page.on_catalog(self.news, [self.awaited], [*told, form.component(BASE)])
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
-        """Updates of (note, awaited, starter, stop, resume, picker) after a change of the workspace."""
+        """Updates of (note, awaited, starter, stop, resume, picker, base) after a change of the workspace."""
+        models = [("", ""), *((model.name, model.name) for model in catalog.models)]
+        return [*self._followed(catalog, lang, awaited), gr.update(choices=models)]
+
+    def _followed(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
+        """The same without `base`."""
         kept = not catalog.models
         note, forgotten, stop, resume, picker = self.side.follow(catalog, lang, awaited, kept=kept)
         run = self.side.newest(catalog, kept=kept)
@@ -89,7 +99,9 @@ class ModelShelf:
 
     @staticmethod
     def _brought(catalog: Catalog, run: RunDir) -> str:
-        """The name of the model that a download has brought in."""
+        """The name of the model that a download has brought in; of an adapter, its run's id."""
+        if run.manifest_file.exists():
+            return run.id
         try:
             config = FetchConfig.model_validate(run.config())
             name = understand(config.model.source, config.model.folder).name
@@ -110,7 +122,7 @@ class ModelShelf:
         try:
             config, source = self._understand(values)
             present = read_card(self.page.workspace, source.name)
-            if present is not None:
+            if present is not None and present.source == source.text:
                 done = views.say(t("form.model_present", lang, name=present.name), tone="good")
                 skips = [gr.skip()] * 4
                 return [done, *skips, gr.update(value=present.name), *self.form.mark([], lang)]
@@ -127,19 +139,20 @@ class ModelShelf:
         config = self.form.resolve(values, self.page.workspace)
         assert isinstance(config, FetchConfig)
         source = understand(config.model.source, config.model.folder)
+        adapter = source.kind == "folder" and holds_adapter(source.path)
         if source.kind == "gguf" and source.path.suffix.lower() != ".gguf":
             raise ModelError("model.unknown_source", source=config.model.source)
-        if source.kind == "folder" and (weight_files(source.path) or not bin_files(source.path)):
-            check_folder(source.path)
+        if source.kind == "folder" and not adapter:
+            _check(source.path)
         present = read_card(self.page.workspace, source.name)
-        if present is not None and present.source != source.text:
+        if present is not None and present.source != source.text and not adapter:
             taken = {"name": source.name, "source": present.source}
             raise ConfigError([Problem("model.name_taken", taken, key="model.folder")])
         config.model.source = source.text  # a path that means the same wherever the run starts
         return config, source
 
     def _after(self, run_id: str | None, lang: str) -> list[Any]:
-        updates = self.news(self.page.catalog.read(fresh=True), lang, "")
+        updates = self._followed(self.page.catalog.read(fresh=True), lang, "")
         updates[1] = run_id or gr.skip()
         return updates
 
@@ -150,3 +163,14 @@ class ModelShelf:
             return self._after(self.side.act(stop=stop, kept=kept), lang)
         except GalenError as error:
             return [views.say(*error_text(error, lang)), *[gr.skip()] * FOLLOWED]
+
+
+def _check(folder: Path) -> None:
+    """Say at once what can be seen of a folder that is no whole model. Raises ModelError as `check_folder`; what only a
+    conversion can tell is told by the run."""
+    if weight_files(folder) or not bin_files(folder):
+        try:
+            check_folder(folder)
+        except ModelError as error:
+            if error.code != "model.no_tokenizer_files":
+                raise

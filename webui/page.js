@@ -8,14 +8,25 @@
   for (const event of window.gradio_config?.dependencies ?? [])
     if (event.show_progress_on?.length === 0) Object.defineProperty(event.show_progress_on, 'concat', {value: () => []});
 
+  // While the page is set up its tabs come and go, and the address is what they are set by: it is left alone until then,
+  // and is told afterwards what it does not say.
+  let tabThen = '', runThen = {};
   galen.address = (parts) => {
+    if (!galen.ready) { tabThen = parts.tab ?? tabThen; return; }
     const url = new URL(location.href);
     for (const [key, value] of Object.entries(parts)) value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
     history.replaceState(null, '', url);
   };
 
   // A stage's selector names its run in the address only while its tab is in front.
+  galen.begin = () => {
+    galen.ready = true;
+    const said = new URL(location.href).searchParams, tab = said.get('tab') || tabThen || 'sft';
+    if (!said.get('tab') && tabThen) galen.address({tab});
+    if (!said.get('run') && runThen[tab]) galen.address({run: runThen[tab]});
+  };
   galen.shown = (stage, run) => {
+    if (!galen.ready) { runThen[stage] = run; return; }
     if ((new URL(location.href).searchParams.get('tab') || 'sft') === stage) galen.address({run});
   };
 

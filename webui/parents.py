@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import GalenError, Problem
-from core.models.parents import Offer, check_start, offers
+from core.models.parents import BRINGS_IN, Offer, check_start, offers
 from core.workspace import Workspace
 from webui.catalog import Catalog, Choice
 from webui.figures import clock, size
@@ -68,7 +68,8 @@ def choices(found: Sequence[Offer], catalog: Catalog, lang: str) -> list[Choice]
         if offer.kind == "model":
             label = t("form.model_choice", lang, name=offer.name, size=sizes.get(offer.value, ""))
         else:
-            stage, when = stage_name(offer.stage, lang), times.get(offer.value, "")
+            made = "adapter" if offer.stage == BRINGS_IN else offer.stage
+            stage, when = stage_name(made, lang), times.get(offer.value, "")
             label = t("form.run_choice", lang, name=offer.name, stage=stage, when=when)
         if offer.reason is not None:
             it = t("form.this_model" if offer.kind == "model" else "form.this_run", lang)  # its name stands before

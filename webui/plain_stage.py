@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -19,6 +19,13 @@ from webui.run_panel import Render, RunPanel
 from webui.text import t
 
 Choices = Callable[[Page, Catalog, str], dict[str, list[Choice]]]
+
+
+class Card(Protocol):
+    """A part of the tab that stands beneath its form, and is wired with it."""
+
+    def build(self) -> None: ...
+    def wire(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,10 @@ class PlainTab:
 class PlainStage:
     """Holds the tab's components; `build` inside the tab, `wire` after every tab is built."""
 
-    def __init__(self, page: Page, tab: PlainTab) -> None:
+    def __init__(self, page: Page, tab: PlainTab, *cards: Card) -> None:
         self.page = page
         self.tab = tab
+        self.cards = cards
         self.stage = tab.stage
         self.form = Form(tab.stage, page.labels)
         self.panel = RunPanel(page, self.form, tab.views, tab.render, nothing=tab.nothing)
@@ -55,6 +63,8 @@ class PlainStage:
             with gr.Column(elem_classes=["setup"]):
                 self._first()
                 self._settings()
+                for card in self.cards:
+                    card.build()
             with gr.Column(elem_classes=["work"]):
                 self.panel.build()
         self.kept = gr.JSON({}, visible=False)
@@ -86,6 +96,8 @@ class PlainStage:
     def wire(self) -> None:
         page, form = self.page, self.form
         self.panel.wire(self.preset)
+        for card in self.cards:
+            card.wire()
         keep: dict[str, Any] = {"fn": None, "inputs": form.components, "outputs": None, "js": form.keep_js()}
         gr.on([component.change for component in form.components], **keep)
         self.pickers = list(self.tab.choices(page, Catalog(), page.labels.lang))

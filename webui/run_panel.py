@@ -189,7 +189,8 @@ class RunPanel:
         }  # fmt: skip
         check: dict[str, Any] = {
             "fn": self.check, "inputs": [lang, preset, self.marked, *form.components],
-            "outputs": [self.command, self.marked, *form.components], "trigger_mode": "always_last", **QUIET,
+            "outputs": [self.note, self.command, self.marked, *form.components], "trigger_mode": "always_last",
+            **QUIET,
         }  # fmt: skip
         self.timer.tick(**watch)
         self.select.change(**watch)
@@ -278,7 +279,9 @@ class RunPanel:
             problems = [problem for problem in error.problems if problem.code not in WAITS]
         words = self.form.command(values, preset, self.page.workspace)
         keys = self.form.marked(problems)
-        return [views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
+        mended = marked and not keys  # what Start complained of is mended: it is not said any longer
+        note = "" if mended else gr.skip()
+        return [note, views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
 
     def _illegal_start(self, config: StageConfig) -> list[Problem]:
         """What Start would say of the models and runs that are chosen."""
@@ -335,7 +338,7 @@ class RunPanel:
         try:
             action(run)
         except GalenError as error:
-            return views.say(*error_text(error, lang))
+            return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang)
         return ""
 
     def drop_rows(self, run_id: str | None, lang: str) -> tuple[str, Any]:

@@ -26,6 +26,7 @@ from webui.confine import confine
 from webui.figures import esc
 from webui.messages import error_text, problem_text
 from webui.page import QUIET, Page
+from webui.text_fields import label
 
 Brought = Callable[[Catalog, RunDir], str]
 FOLLOWED = 5  # updates of `SideRun.follow`
@@ -172,13 +173,18 @@ class SideCard:
         except GalenError as error:
             problems, config = [*error.problems] or [Problem(error.code, error.params)], None
         if config is None or problems:
-            said = " ".join(problem_text(problem, lang) for problem in problems)
+            said = " ".join(self._said(problem, lang) for problem in problems)
             return [views.say(said), *[gr.skip()] * (self.followed + 1)]
         try:
             run = store.submit(self.page.workspace, self.side.stage, config)
         except GalenError as error:
             return [views.say(*error_text(error, lang)), *[gr.skip()] * (self.followed + 1)]
         return ["", *self._after(run.id, lang, values)]
+
+    def _said(self, problem: Problem, lang: str) -> str:
+        """The problem with the name of its field: there is one place for all of them."""
+        where = f"{label(self.side.stage, problem.key, lang)}: " if problem.key else ""
+        return where + problem_text(problem, lang)
 
     def _config(self, values: Sequence[Any]) -> tuple[StageConfig | None, list[Problem]]:
         wanted = {key: value for key, value in self.values(values).items() if value not in (None, "")}

@@ -12,8 +12,10 @@ from webui.text_bring import BRING
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_ppo import PPO
+from webui.text_push import PUSH_TEXT
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
+from webui.text_shelf import SHELF_TEXT
 from webui.text_stages import STAGES_TEXT
 
 LANGUAGES = {"zh": "中文", "en": "English"}
@@ -101,8 +103,6 @@ TEXT: dict[str, tuple[str, str]] = {
         "工作区里还没有模型。入门模型（1.35 亿参数，Apache-2.0）下载约 {size}，任何 CPU 都能训练。",
     ),
     "form.get_starter": ("Get the starter model", "获取入门模型"),
-    "form.other_model": ("Another model", "其他模型"),
-    "form.source_hint": ("owner/name, folder, or file.gguf", "owner/name、文件夹或 .gguf 文件"),
     "form.token_help": (
         "Private and gated models: the page takes the token from its environment at the start, HF_TOKEN for "
         "Hugging Face, MODELSCOPE_API_TOKEN for ModelScope.",
@@ -157,6 +157,7 @@ TEXT: dict[str, tuple[str, str]] = {
     "run.took": ("took {time}", "用时 {time}"),
     "run.since": ("running for {time}", "已运行 {time}"),
     "run.waiting_for": ("Waits for {holders}", "等待 {holders}"),
+    "run.stopping_writing": ("Stopping once this is written", "写完后停止"),
     "run.stopping_in": (
         "Stopping at the next step border; killed in {time} if it does not answer.",
         "将在下一步边界停止；若无响应，{time} 后强制终止。",
@@ -284,6 +285,8 @@ TEXT: dict[str, tuple[str, str]] = {
     **STAGES_TEXT,
     **JUDGE,
     **PPO,
+    **PUSH_TEXT,
+    **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,
 }

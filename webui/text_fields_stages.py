@@ -1,4 +1,4 @@
-"""Labels and Chinese help of the settings that pretrain, reward, merge, evaluate, score and vocabulary brought.
+"""Labels and Chinese help of the settings that pretrain, reward, merge, push, evaluate, score and vocabulary have.
 
 `STAGE_FIELDS` has the form of `text_fields.FIELDS`, which takes it in; so have the sections' and choices' tables. A key
 that means something else in one stage is there a second time as `stage:key`.
@@ -101,6 +101,17 @@ STAGE_FIELDS: dict[str, tuple[str, str, str]] = {
         "合并后的模型在工作区里的名称。留空：留在运行里，由运行列出。",
     ),
     "model.shard_size": ("Shard size", "分片大小", "单个权重文件的最大尺寸。"),
+    # -- push
+    "push:model.base": ("Run", "运行", "发送这个运行的适配器或模型。只有已完成的运行才有。"),
+    "model.card": ("Model card", "模型卡", "模型卡，Markdown 格式。留空：由运行、基座和数据的记录生成。"),
+    "to.repo": ("Repository", "仓库", "仓库名，写作 owner/name；不存在时新建。"),
+    "to.private": (
+        "Private",
+        "私有",
+        "只有你和你允许的人能看到。已经公开的仓库这时会被拒绝。",
+    ),
+    "to.revision": ("Branch", "分支", "分支；不存在时从 main 处新建。"),
+    "to.message": ("Message", "提交说明", "提交说明。留空：运行的名称。"),
     # -- evaluate
     "models.runs": ("Models", "模型", "运行和模型，每行一个，各占表中一行：一个基座，以及由它得到的模型。"),
     "models.dtype": ("Number format", "数值格式", _WEIGHTS),
@@ -143,6 +154,7 @@ STAGE_SECTIONS: dict[str, tuple[str, str]] = {
     "words": ("New words", "新词"),
     "models": ("Models", "模型"),
     "generation": ("Answers", "回答"),
+    "to": ("Where to", "去向"),
 }
 
 STAGE_CHOICES: dict[tuple[str, str], tuple[str, str]] = {

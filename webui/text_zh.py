@@ -6,8 +6,10 @@ A test compares codes and placeholders of the two tables, so that neither can fa
 from __future__ import annotations
 
 from webui.text_zh_data import DATA_ZH
+from webui.text_zh_imported import IMPORTED_ZH
 from webui.text_zh_models import MODELS_ZH
 from webui.text_zh_ppo import PPO_ZH
+from webui.text_zh_push import PUSH_ZH
 from webui.text_zh_steps import STEPS_ZH
 from webui.text_zh_training import TRAINING_ZH
 
@@ -56,6 +58,10 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
         "请在模板中加入 generation 标记，或将 model.template 设为其中之一：{known}。",
     ),
     "model.template_refuses": ("{model} 的对话模板不接受任何一行数据：{detail}。", "请修改数据，或指定其他模板。"),
+    "model.learns_last_only": (
+        "{model} 对最后一个回答之前的内容做双向注意，因此只有最后一个回答可以学习。",
+        "请设 data.train_on=assistant。",
+    ),
     "model.no_stop_token": ("{model} 的分词器没有结束回答的词元。", "请在 tokenizer_config.json 中设置 eos_token。"),
     "model.slow_tokenizer": (
         "{model} 的分词器（{found}）不属于 tokenizers 库。",
@@ -141,7 +147,11 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     ),
     "run.bad_reference": ("“{reference}”不是运行权重的写法。", "写成 RUN、RUN:best、RUN:last 或 RUN:step-40。"),
     "run.not_found": ("工作区里没有运行“{run}”。", "用 `python -m core jobs list` 查看现有运行。"),
+    "run.no_better": (
+        "运行在第 {step} 步结束：最近 {patience} 次评估都没有超过之前的最好结果。",
+        "这不是错误；evaluation.patience 决定等待多少次。",
+    ),
     # -- serve: chat and the local server
 }
 
-MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)

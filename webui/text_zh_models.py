@@ -51,6 +51,8 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "model.bad_config": ("无法读取 {path}：{detail}。", AGAIN),
     "model.no_weights": ("{path} 有 config.json，但没有权重文件。", "请重新获取该模型，或检查文件夹。"),
     "model.torn_weights": ("{path} 不完整：{detail}。", "下载或复制中断了，请重新获取该文件。"),
+    "model.already_quantised": ("权重已量化为 {bits} 位，舍去的精度无法恢复。", "请获取同一模型的完整权重。"),
+    "model.ice_text": ("{path} 不是此处所支持的 ChatGLM-6B 分词器：{detail}。", "请获取该模型的最新文件。"),
     "model.bin_only": (
         "{path} 的权重是 PyTorch 的 .bin 格式，可能夹带代码。",
         "`python -m core model get {path}` 会安全读取并改写为 safetensors。",
@@ -64,11 +66,11 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "model.not_causal": ("{path} 是 {architecture}，不能生成文本。", "请选择因果语言模型（…ForCausalLM）。"),
     "model.unknown_architecture": (
         "{path} 的类型是“{kind}”，已安装的 Transformers 不认识。",
-        "请选择其他模型，或升级 Transformers。",
+        "最相近的可用类型是“{nearest}”：请选择该类型的模型，或升级 Transformers。",
     ),
     "model.needs_code": (
-        "{path} 必须运行自带的 Python 代码才能使用。",
-        "若信任作者，请设 model.trust_remote_code=true。",
+        "{path} 的类型是“{kind}”，必须运行自带的 Python 代码才能使用。",
+        "请选择最相近的类型“{nearest}”的模型；若信任作者，也可登记该文件夹并设 model.trust_remote_code=true。",
     ),
     "model.missing_weights": (
         "{path} 缺少配置所要求的 {count} 个权重，例如 {example}。",

@@ -57,6 +57,19 @@ PPO_ZH: dict[str, tuple[str, str]] = {
     "ppo.long_prompt": ("此提示有 {tokens} 个词元，上限为 {max_length}。", "请调高 data.max_length，或缩短它。"),
     "ppo.no_prompts": ("{ref} 中没有一条提示可以使用。", "请选择其他数据，或调高 data.max_length。"),
     # 运行的结束
+    "judge.nothing_marked": (
+        "裁判 {source} 对 {count} 个回答都没有打出分数：它的回复不是评分范围内的数字。",
+        "请手动试一下，换一个能遵循指令的模型，或修改 rewards.judge_prompt。",
+    ),
+    "ppo.reward_unread": (
+        "使用自己分词器的奖励模型无法读取对第 {line} 行提示的回答：连同回答，对话超过了该模型上下文的 {length} 个词元，"
+        "或其对话模板不接受它。",
+        "请调低 data.max_length 或 rollout.max_new_tokens，或选择别的奖励模型。",
+    ),
+    "reward.unknown": (
+        "没有奖励模型“{run}”：没有这样的运行、工作区模型或文件夹。",
+        "请选择已完成的奖励运行，或训练一个：`python -m core reward`。已删除的不能再用。",
+    ),
     "ppo.kl_exceeded": (
         "运行在第 {step} 步结束：回答与起始模型的 KL 散度已达 {kl} nat，而 ppo.max_kl 为 {limit}。",
         "请调高 ppo.kl_coefficient 或设置 ppo.kl_target，调低 optim.learning_rate，或放宽 ppo.max_kl。",

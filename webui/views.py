@@ -103,13 +103,18 @@ def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
     """Phase, bar, ETA, and the reason of the end. `deadline`: when a stop becomes a kill (epoch seconds)."""
     at = shot.progress
     fresh = at is not None and shot.status is not None and at.updated_at >= (shot.status.started_at or 0)
+    if at is not None and not shot.state.live and at.trained is not None and at.train_total:
+        # Whatever it was writing at the end: so many steps were made.
+        at = at.model_copy(update={"step": at.trained, "total": at.train_total, "unit": "step"})
     share = _share(shot, at)
     phase = _phase(shot, at if fresh else None, lang)
     left = ""
     if at is not None and (fresh or not shot.state.live):
         left = _position(at, lang)
     right = ""
-    if shot.state is State.STOPPING and deadline is not None:
+    if shot.state is State.STOPPING and at is not None and at.writing:
+        right = t("run.stopping_writing", lang)
+    elif shot.state is State.STOPPING and deadline is not None:
         right = t("run.stopping_in", lang, time=duration(deadline - time.time(), lang))
     elif shot.state.live and fresh and at is not None and at.eta_seconds is not None:
         right = t("run.eta", lang, time=duration(at.eta_seconds, lang))
@@ -125,7 +130,7 @@ def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
 
 
 def _share(shot: Snapshot, at: Progress | None) -> float | None:
-    if shot.state is State.SUCCEEDED:
+    if shot.state is State.SUCCEEDED and (_early(shot) is None or at is None or not at.total):
         return 1.0
     if at is None or not at.total or (shot.state in (State.QUEUED, State.STARTING) and at.step == 0):
         return None if shot.state.live else 0.0
@@ -165,12 +170,12 @@ def _subline(shot: Snapshot, at: Progress | None, lang: str) -> str:
 
 
 def notice(shot: Snapshot, lang: str) -> str:
-    """Why a run did not finish, and what to do; "" for the others."""
-    why = explain(shot.run, shot.state)
+    """Why a run did not finish, or ended early, and what to do; "" for the others."""
+    why = _early(shot) or explain(shot.run, shot.state)
     if why is None:
         return ""
     said, remedy = result_text(why, lang)
-    tone = "calm" if shot.state is State.STOPPED else "bad"
+    tone = "calm" if shot.state in (State.STOPPED, State.SUCCEEDED) else "bad"
     problems = kept_problems(why.problems)
     rows = [problem for problem in problems if problem.line is not None]
     listed = problem_rows(rows, max(len(rows), _whole(why.params.get("count"))), lang) if rows else ""
@@ -178,14 +183,24 @@ def notice(shot: Snapshot, lang: str) -> str:
     return f'<div class="notice {tone}"><b>{esc(said)}</b> {esc(remedy)}{listed}</div>'
 
 
+def _early(shot: Snapshot) -> Result | None:
+    """What a run that succeeded says of its end before the last step."""
+    return shot.result if shot.state is State.SUCCEEDED and shot.result is not None and shot.result.code else None
+
+
 def _whole(value: Any) -> int:
     return value if isinstance(value, int) else 0
+
+
+USELESS = ("data.none_usable", "reward.no_pairs", "ppo.no_prompts")  # nothing would be left to learn from
 
 
 def can_drop_rows(shot: Snapshot) -> bool:
     """Whether the run failed for rows that it could go without."""
     result, data = shot.result, shot.config.get("data")
     if shot.state is not State.FAILED or result is None or not isinstance(data, dict):
+        return False
+    if result.code in USELESS:
         return False
     return data.get("bad_rows") == "stop" and any(problem.get("line") is not None for problem in result.problems)
 

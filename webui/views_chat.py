@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.serving.client import Answer
+from core.serving.options import ARTICLE_QUESTIONS
 from webui.figures import count, esc
 from webui.text import t
 from webui.views import empty
@@ -70,3 +71,13 @@ def provenance(reply: Mapping[str, Any], lang: str) -> str:
 
 def _hash(name: str, sha256: str) -> str:
     return f'<code title="{esc(f"{name} {sha256}")}">{esc(sha256[:HASH])}</code>'
+
+
+def suggestions(lang: str) -> str:
+    """What the MedicalGPT article asks its model, and the values with which it asks, one click away."""
+    asked = [(question, question) for question in ARTICLE_QUESTIONS]
+    buttons = "".join(
+        f'<button type="button" class="chip" data-try="{esc(value)}">{esc(shown)}</button>'
+        for value, shown in [*asked, ("article", t("chat.article", lang))]
+    )
+    return f'<div class="tries"><span class="quiet">{esc(t("chat.try", lang))}</span>{buttons}</div>'

@@ -216,7 +216,9 @@ def progress_line(run: RunDir, now: RunSummary) -> str:
             parts.append(f"{name} {figure:.4g}")
     if now.eta is not None:
         parts.append(f"{duration(now.eta)} left")
-    deadline = store.stop_deadline(run)
-    if deadline is not None:
+    deadline, at = store.stop_deadline(run), run.progress()
+    if deadline is not None and at is not None and at.writing:
+        parts.append("stopping once this is written")
+    elif deadline is not None:
         parts.append(f"stopping, killed in {duration(max(0.0, deadline - time.time()))} at the latest")
     return "  ".join(parts)

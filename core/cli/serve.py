@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from core.configs.files import read_settings
-from core.models.library import STARTER
+from core.models.families import check_type
+from core.models.library import STARTER, resolve_base
 from core.models.lineage import lora_weights
 from core.serving.options import ServeOptions, Weights
 from core.workspace import Workspace
@@ -41,11 +42,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def base_of(workspace: Workspace, options: Weights) -> str:
-    """The base that the options name: their own, else that of the first run, else the starter."""
-    if options.base_model:
-        return options.base_model
+    """The base that the options name: their own, else that of the first run, else the starter.
+
+    Raises ModelError `model.type_differs`, or as `lora_weights`.
+    """
     runs = [name for name in options.lora_model if name != "base"]
-    if runs:
+    base = options.base_model or STARTER
+    if runs and not options.base_model:
         weights = lora_weights(workspace, runs[0])
-        return str(weights.base or weights.model)
-    return STARTER
+        base = str(weights.base or weights.model)
+    if options.model_type:
+        check_type(resolve_base(workspace, base), options.model_type)
+    return base

@@ -1,4 +1,4 @@
-"""Sections of the stages that make no training: vocabulary, merge, evaluate, score."""
+"""Sections of the stages that make no training: vocabulary, merge, push, evaluate, score."""
 
 from __future__ import annotations
 
@@ -48,6 +48,26 @@ class Merged(Section):
     trust_remote_code: bool = setting(
         False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
     )
+
+
+class Sent(Section):
+    base: str = setting(..., "The run whose adapter or model is sent. Only finished runs have one.", min_length=1)
+    card: str = setting(
+        "", "The model card, in Markdown. Empty: written from the files of the run, its base and its data."
+    )
+
+
+class Repository(Section):
+    """Where on Hugging Face a run's result goes."""
+
+    repo: str = setting(..., "The repository, owner/name. One that does not exist yet is made.", min_length=1)
+    private: bool = setting(
+        True, "Only you, and whom you let in, may see it. A repository that is public already is refused then."
+    )
+    revision: str = setting(
+        "main", "The branch. One that does not exist yet begins where main is.", min_length=1, advanced=True
+    )
+    message: str = setting("", "What the commit says. Empty: the name of the run.", max_length=200, advanced=True)
 
 
 class Compared(Section):

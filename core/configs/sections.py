@@ -85,12 +85,16 @@ class Run(Section):
     )
 
 
+MODEL_TYPE = "llama, bloom, chatglm, …: what the model is, if that is to be checked. Empty: what the folder says."
+
+
 class Model(Section):
     base: str = setting(
         ...,
         "A finished run, a model of the workspace, a local folder, a GGUF file, or a hub id such as Qwen/Qwen3-0.6B.",
         min_length=1,
     )
+    model_type: str = setting("", MODEL_TYPE, advanced=True)
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
         "auto", "Number format of the frozen weights. auto: bf16 where the device computes in it, else fp32."
     )

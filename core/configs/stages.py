@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prom
 from core.configs.sections import Section, setting
 
 PLUGINS = "GALEN_PLUGINS"
+HUB_NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII)  # an owner's, or a repository's
 
 
 def one_device() -> Any:
@@ -231,6 +233,23 @@ class MergeConfig(StageConfig):
     _one = one_device()
 
 
+class PushConfig(StageConfig):
+    """Sending a finished run's adapter or model to Hugging Face, with a model card."""
+
+    model: models.Sent
+    to: models.Repository
+    run: sections.Run = sections.Run()
+
+    @model_validator(mode="after")
+    def _named(self) -> PushConfig:
+        """As the hub names things: two parts, no `--` or `..`, and no end that git has taken."""
+        parts = self.to.repo.split("/")
+        odd = "--" in self.to.repo or ".." in self.to.repo or self.to.repo.endswith(".git")
+        if len(parts) != 2 or odd or not all(HUB_NAME.fullmatch(part) for part in parts):
+            raise conflict("push.bad_repo", "to.repo", repo=self.to.repo)
+        return self
+
+
 class EvaluateConfig(StageConfig):
     """Comparing models: loss and perplexity, pair accuracy, answers to prompts."""
 
@@ -255,14 +274,29 @@ class ScoreConfig(StageConfig):
 
 
 class FetchSource(Section):
-    source: str = setting("starter", "starter, a hub id, a folder, or a GGUF file.", min_length=1)
+    source: str = setting(
+        "starter", "starter, a hub id, a folder with a model or a LoRA adapter, or a GGUF file.", min_length=1
+    )
     hub: Literal["huggingface", "modelscope"] = setting("huggingface", "Which hub a hub id belongs to.")
     revision: str = setting("main", "Branch, tag or commit on the hub.", advanced=True)
     folder: str = setting("", "Name of the model in the workspace. Empty: made from the source.", max_length=80)
+    base: str | None = setting(
+        None,
+        "Of an adapter, or of weights published as a difference: the model that they belong to. Empty: the one that "
+        "the adapter names.",
+    )
+    difference: Literal["auto", "yes", "no"] = setting(
+        "auto",
+        "Weights that have to be added to a base, as Ziya-LLaMA-13B-v1 was published. auto: told by the name.",
+        advanced=True,
+    )
+    template: str | None = setting(
+        None, "The named chat template that an adapter was trained with. Empty: the tokenizer's own.", advanced=True
+    )
 
 
 class FetchConfig(StageConfig):
-    """Bringing a base model into the workspace: a run like any other, so it can be followed, stopped and resumed."""
+    """Bringing a model or an adapter in: a run like any other, so it can be followed, stopped and resumed."""
 
     model: FetchSource = FetchSource()
 
@@ -310,6 +344,7 @@ STAGES: dict[str, Stage] = {
         Stage("ppo", PPOConfig, "core.recipes.ppo"),
         Stage("dpo", DPOConfig, "core.recipes.dpo"),
         Stage("merge", MergeConfig, "core.recipes.merge"),
+        Stage("push", PushConfig, "core.recipes.push", uses_devices=False),
         Stage("evaluate", EvaluateConfig, "core.recipes.evaluate"),
         Stage("score", ScoreConfig, "core.recipes.score"),
         Stage("vocabulary", VocabularyConfig, "core.recipes.vocabulary", uses_devices=False),

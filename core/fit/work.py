@@ -34,7 +34,7 @@ LOOKED_AT = 1024  # rows of so many steps that are put into packs, to find the l
 LONGER = 0.6  # of the tokens of a pair's answers belong to the longer one
 MOST_ROWS = 256  # of one step that are put together: more fill every pack anyway
 # Attention that the fast path does not compute, by model type (it finds out by itself, at the start of the run).
-OWN_ATTENTION = ("bloom", "gemma2", "gpt_oss", "chatglm")
+OWN_ATTENTION = ("bloom", "baichuan_alibi", "gemma2", "gpt_oss", "chatglm", "chatglm_6b")
 
 
 @dataclass(frozen=True)

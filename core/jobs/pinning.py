@@ -18,6 +18,8 @@ from core.configs.models import Words
 from core.configs.sections import weighted
 from core.configs.stages import (
     EvaluateConfig,
+    FetchConfig,
+    FetchSource,
     ImportConfig,
     PPOConfig,
     PretrainConfig,
@@ -32,8 +34,10 @@ from core.data.store.library import resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
 from core.models.context import answer_problems, context_problems
+from core.models.families import check_type
 from core.models.library import bottom_of, find_base
 from core.models.parents import check_start, resolve_parent
+from core.models.sources import base_of, holds_adapter, understand, whole_model
 from core.workspace import Workspace
 
 NAME_LENGTH = 80
@@ -69,11 +73,18 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     pins = Pins()
     model, data = getattr(config, "model", None), getattr(config, "data", None)
     base = getattr(model, "base", None)
-    if isinstance(base, str):
+    if isinstance(config, FetchConfig):
+        _pin_adapter(workspace, config.model, pins)
+    elif isinstance(base, str):
         go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
         pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))
+        asked = getattr(model, "model_type", "")
+        if "model.base" in pins.values and asked:
+            named = resolve_parent(workspace, base, hashed=False).folder
+            pins.pin("model.model_type", partial(_checked_type, named, asked))
         if "model.base" in pins.values and isinstance(config, TrainingConfig | PPOConfig):
-            pins.problems += _beyond_context(resolve_parent(workspace, base, hashed=False).folder, config)
+            folder = resolve_parent(workspace, base, hashed=False).folder
+            pins.problems += _beyond_context(folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):
@@ -103,9 +114,26 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     for key, bring_in in files.items():
         pins.pin(key, bring_in)
     pins.check()
-    if not config.run.name:
+    if not config.run.name and "run.name" not in pins.values:
         pins.values["run.name"] = _default_name(workspace, stage.name, pins.values, config)
     return _with(config, pins.values)
+
+
+def _pin_adapter(workspace: Workspace, model: FetchSource, pins: Pins) -> None:
+    """The base that an adapter, or a difference, belongs to, and the name that an adapter's run is known by."""
+    source = understand(model.source, model.folder)
+    if source.kind == "folder" and holds_adapter(source.path):
+        pins.pin("model.base", partial(base_of, workspace, source.path, model.base))
+        pins.values["run.name"] = source.name
+    elif model.base:
+        pins.pin("model.base", partial(whole_model, workspace, model.base))
+    if model.folder and source.kind == "hub":
+        pins.values["run.name"] = source.name
+
+
+def _checked_type(folder: Path, asked: str) -> str:
+    check_type(folder, asked)
+    return asked
 
 
 def _beyond_context(folder: Path, config: TrainingConfig | PPOConfig) -> list[Problem]:

@@ -28,7 +28,7 @@ from core.jobs.locks import take_run
 from core.jobs.pinning import pin
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
-from core.models.library import children
+from core.models.library import check_not_pointed_at, children
 from core.rundir import RunDir, State, state_of, write_text
 from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
@@ -130,7 +130,9 @@ def resumable(run: RunDir, state: State | None = None) -> bool:
 
 
 def delete(workspace: Workspace, run: RunDir) -> None:
-    """Remove a run that is over, with all its files. Raises RunError `run.live`, or `run.needed` by a live one."""
+    """Remove a run that is over, with all its files. Raises RunError `run.live`, or `run.needed` by a live one;
+    ModelError `model.pointed_at`."""
+    check_not_pointed_at(workspace, run.path)
     needed_by = children(workspace, run.id)
     if needed_by:
         raise RunError("run.needed", run=run.id, runs=", ".join(needed_by))

@@ -50,7 +50,7 @@ def main(run: RunDir, rank: int, world_size: int) -> int:
         _flush(report)
         return _ended(run, rank, error)
     if rank == 0:
-        _write(run, failures.make("succeeded"))
+        _write(run, failures.make("succeeded", *(report.ended_early or ())))
     return 0
 
 

@@ -22,7 +22,7 @@ from core.models.weights import DTYPES, read_header, weight_files
 
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 WIDTH = ("hidden_size", "n_embd", "d_model")
-INNER = ("intermediate_size", "ffn_hidden_size", "n_inner", "moe_intermediate_size")
+INNER = ("intermediate_size", "ffn_hidden_size", "n_inner", "inner_hidden_size", "moe_intermediate_size")
 HEADS = ("num_attention_heads", "n_head", "n_heads")
 KV_HEADS = ("num_key_value_heads", "multi_query_group_num", "num_kv_heads")
 CHOSEN_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk")

@@ -85,7 +85,7 @@ def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
     """alpha / rank, or alpha / √rank, with PEFT's own exceptions by layer (`alpha_pattern`)."""
     patterns = config.get("alpha_pattern") or {}
     alpha = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), None)
-    alpha = float(config.get("lora_alpha", 1) if alpha is None else alpha)
+    alpha = float(config.get("lora_alpha", 8) if alpha is None else alpha)  # 8: PEFT's own
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)
 
 

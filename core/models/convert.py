@@ -1,9 +1,15 @@
-"""GGUF files and PyTorch `.bin` weights, rewritten as a plain safetensors folder. Imports torch.
+"""Whatever a model comes as, rewritten as a plain safetensors folder of a native class. Imports torch.
 
-    python -m core.models.convert gguf FILE FOLDER        python -m core.models.convert bin FOLDER FOLDER
+    python -m core.models.convert gguf FILE FOLDER              a GGUF file, unpacked
+    python -m core.models.convert native FOLDER FOLDER          `.bin` weights, published layouts, old tokenizers
+    python -m core.models.convert difference FOLDER FOLDER BASE weights published as a difference to BASE
+    python -m core.models.convert adapter FOLDER FOLDER BASE    a LoRA that another program trained on BASE
+    python -m core.models.convert publish FOLDER FOLDER BASE    an adapter of BASE for what that was converted from
+    python -m core.models.convert check FOLDER                  can Transformers make a model of it?
 
-`core.recipes.fetch` runs it so, as a child that can be killed at any moment: the target is a temporary folder. The
-last line of stdout is JSON: `{}` or `{"error": {"code", "params"}}`.
+`core.recipes.fetch` runs it so, as a child that can be killed at any moment: the target is a temporary folder. Lines
+of stdout are JSON: `{"progress": [files done, files in all]}`, and at last `{"facts": …}` or `{"error": {"code",
+"params"}}`.
 
 Weights unpacked from GGUF are stored in bf16: blocks of four or five bits carry less than its eight significant bits,
 the file is half as long, and it is mapped into memory instead of converted at every load.
@@ -11,23 +17,42 @@ the file is half as long, and it is mapped into memory instead of converted at e
 
 from __future__ import annotations
 
+import errno
 import json
-import pickle
 import re
 import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from core.data.encode.named import template_text
+from core.data.encode.tokenizer import load_tokenizer
 from core.errors import GalenError, ModelError
+from core.models.anatomy import anatomy
+from core.models.backbone import save_merged
+from core.models.checking import check_model
+from core.models.conversions import find_layout, native_tensors
+from core.models.differences import add_difference
 from core.models.families import context_length, read_config
-from core.models.weights import BIN_INDEX, INDEX, SINGLE, bin_files
-from core.rundir import read_json, write_text
+from core.models.foreign import convert_adapter, publish_adapter
+from core.models.loading import TORCH_DTYPES
+from core.models.old_tokenizers import convert_tokenizer
+from core.models.parents import Parent
+from core.models.rewriting import rewrite
+from core.models.weights import PUBLISHED, inspect
+from core.records import RootBase
+from core.rundir import read_json, write_json
 
+# How a disk, a quota or the largest file that a file system takes is told, by Python and by safetensors.
+FULL = re.compile(rf"(^|os error )({errno.ENOSPC}|{errno.EFBIG}|{errno.EDQUOT})\b")
 # Tokens that may pad, best first: padding with the end-of-turn token breaks every mask made from `ids != pad`.
 PAD_CANDIDATES = ("<|endoftext|>", "<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<unk>")
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|eot|>", "<turn|>")
@@ -92,76 +117,111 @@ def _name_special_tokens(model: PreTrainedModel, tokenizer: Any) -> None:
     )
 
 
-# -- .bin -------------------------------------------------------------------------------------------------------------
-def rewrite_bin(source: Path, target: Path) -> None:
-    """Rewrite the `.bin` weights of folder `source` as safetensors in folder `target`. No code in them is run.
+# -- whole folders ----------------------------------------------------------------------------------------------------
+def make_native(source: Path, target: Path) -> None:
+    """Write the weights of folder `source`, safetensors or `.bin`, as safetensors into `target`, in native form.
 
-    Raises ModelError `model.bin_refused` (naming what the file asked for) or `model.bin_unreadable`.
+    `target` holds the other files already. A published layout (`conversions`) is converted, with config.json and
+    tokenizer; otherwise only the tokenizer is, where it is a SentencePiece file. Raises ModelError as `rewrite`,
+    `native_tensors`, `convert_tokenizer` and `check_model`.
     """
-    files = bin_files(source)
-    tied = bool(read_config(source).get("tie_word_embeddings", False))
-    names = [_new_name(path.name, len(files)) for path in files]
-    where: dict[str, str] = {}
-    total = 0
-    for path, name in zip(files, names, strict=True):
-        tensors = _plain(_read_bin(path), tied)
-        temporary = target / f".{name}.tmp"
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        temporary.replace(target / name)
-        where.update(dict.fromkeys(tensors, name))
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    if read_json(source / BIN_INDEX) is not None and len(files) > 1:
-        write_text(target / INDEX, json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1))
+    published = read_config(source)
+    layout = find_layout(published)
+    if layout is None:
+        rewrite(source, target, on_file=_tell)
+        convert_tokenizer(source, target)
+        check_model(target)
+        return
+    native = layout.config(published)  # it may refuse, before anything is written
+    rewrite(source, target, partial(native_tensors, layout, published), _tell)
+    write_json(target / PUBLISHED, published)
+    write_json(target / "config.json", native)
+    convert_tokenizer(source, target, layout)
+    _name_template(target, layout.template(source))
+    check_model(target)
 
 
-def _new_name(name: str, count: int) -> str:
-    return SINGLE if count == 1 else name.replace("pytorch_model", "model").replace(".bin", ".safetensors")
+def _name_template(folder: Path, name: str) -> None:
+    """Give the tokenizer in `folder` the named chat template, unless it has one."""
+    tokenizer = load_tokenizer(folder)
+    if not tokenizer.chat_template:
+        (folder / "chat_template.jinja").write_text(template_text(name, tokenizer), encoding="utf-8")
 
 
-def _read_bin(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # written before PyTorch 1.6, which cannot be mapped
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", str(error))
-        if asked:
-            raise ModelError("model.bin_refused", path=str(path), object=asked[1]) from error
-        raise ModelError("model.bin_unreadable", path=str(path), detail="it is damaged") from error
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:
-        raise ModelError("model.bin_unreadable", path=str(path), detail="it is damaged or of another kind") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ModelError("model.bin_unreadable", path=str(path), detail="it holds more than named tensors")
-    return content
+def add_up(source: Path, target: Path, base: Path) -> None:
+    """`source`, a difference, and `base` as a whole model in `target`.
+
+    Raises ModelError as `add_difference` and `check_model`.
+    """
+    convert_tokenizer(source, target)
+    add_difference(source, base, target, _tell)
+    check_model(target)
 
 
-def _plain(tensors: dict[str, torch.Tensor], tied: bool) -> dict[str, torch.Tensor]:
-    """Contiguous tensors of their own: safetensors stores no sharing. A tied head is left out, as Transformers does."""
-    seen: set[int] = set()
-    result = {}
-    for name, tensor in tensors.items():
-        shared = tensor.untyped_storage().data_ptr() in seen
-        seen.add(tensor.untyped_storage().data_ptr())
-        if shared and tied and name.endswith("lm_head.weight"):
-            continue
-        result[name] = tensor.clone().contiguous() if shared else tensor.contiguous()
-    return result
+def take_adapter(source: Path, target: Path, base: Path) -> dict[str, Any]:
+    """The adapter in `source` as `target`/adapter, with its tokenizer; one with embeddings of its own is merged into
+    `target`/model.
+
+    Returns as `convert_adapter`, and "place": the folder that counts. Raises ModelError `adapter.tokens` where the
+    tokenizer that came with it has more tokens than the base has rows.
+    """
+    facts = convert_adapter(source, target / "adapter", base)
+    tokenizer = _tokenizer_of(source, base)
+    if facts["whole"]:
+        facts_of_base = inspect(base)
+        parent = Parent(RootBase(source=base.name, path=str(base)))
+        dtype = TORCH_DTYPES.get(facts_of_base.dtype, torch.float32)
+        save_merged(parent, target / "adapter", target / "model", dtype)
+    place = target / ("model" if facts["whole"] else "adapter")
+    tokenizer.save_pretrained(str(place))
+    return {**facts, "place": place.name}
+
+
+def _tokenizer_of(source: Path, base: Path) -> Any:
+    """What came with an adapter, made readable where it is an old one; the base's where nothing did."""
+    published = read_json(base / PUBLISHED)
+    layout = find_layout(published) if isinstance(published, dict) else None
+    with tempfile.TemporaryDirectory() as place:
+        if (source / "tokenizer.json").is_file():
+            found = load_tokenizer(source)
+        elif convert_tokenizer(source, Path(place), layout):
+            found = load_tokenizer(Path(place))
+        else:
+            return load_tokenizer(base)
+    rows = anatomy(base).vocabulary
+    if len(found) > rows:
+        raise ModelError("adapter.tokens", path=str(source), base=base.name, tokens=len(found), rows=rows)
+    return found
+
+
+def _tell(done: int, total: int) -> None:
+    print(json.dumps({"progress": [done, total]}), flush=True)
 
 
 def main(argv: list[str]) -> int:
-    kind, source, target = argv[0], Path(argv[1]), Path(argv[2])
+    kind, *paths = argv[0], *map(Path, argv[1:])
+    works: dict[str, Callable[..., dict[str, Any] | None]] = {
+        "gguf": unpack_gguf, "native": make_native, "difference": add_up, "adapter": take_adapter, "check": check_model,
+        "publish": publish_adapter,
+    }  # fmt: skip
     transformers_logging.disable_progress_bar()
     try:
-        (unpack_gguf if kind == "gguf" else rewrite_bin)(source, target)
+        facts = works[kind](*paths)
     except GalenError as error:
-        print(json.dumps({"error": {"code": error.code, "params": error.params}}), flush=True)
+        print(json.dumps({"error": {"code": error.code, "params": error.params}}, default=str), flush=True)
         return error.exit_status
-    print("{}", flush=True)
+    except (OSError, SafetensorError) as error:
+        if not FULL.search(f"{getattr(error, 'errno', '')} {error}"):
+            raise
+        told = {"code": "disk.filled", "params": {"folder": str(paths[1])}}
+        print(json.dumps({"error": told}), flush=True)
+        return 2
+    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+        traceback.print_exc()  # whatever a folder of unknown origin holds where something else was expected
+        detail = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        print(json.dumps({"error": {"code": "model.malformed", "params": {"path": str(paths[0]), "detail": detail}}}))
+        return 2
+    print(json.dumps({"facts": facts or {}}), flush=True)
     return 0
 
 

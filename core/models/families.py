@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 from core.errors import ModelError
+from core.models.weights import PUBLISHED
+from core.rundir import read_json
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 GATED = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
@@ -49,9 +51,11 @@ FAMILIES = (
     Family("Llama", ("llama",), GATED, "medicalgpt", ("</s>", "<|eot_id|>", "<|end_of_text|>", "<|im_end|>")),
     Family("Bloom", ("bloom",), GPT, "bloomz", ("</s>",)),
     Family("ChatGLM", ("chatglm",), GPT, "chatglm3", ("</s>", "<eop>", "<|user|>", "<|observation|>")),
+    Family("ChatGLM-6B", ("chatglm_6b",), GPT, "chatglm-6b", ("<eop>",)),
     Family("GLM", ("glm", "glm4"), FUSED_GATE, "chatglm3", ("<|endoftext|>", "<|user|>", "<|observation|>")),
     Family("Baichuan", ("baichuan",), ("W_pack", "o_proj", "gate_proj", "up_proj", "down_proj"), "baichuan2",
            ("</s>", "<reserved_106>")),
+    Family("Baichuan-13B", ("baichuan_alibi",), GATED, "baichuan2", ("</s>", "<reserved_102>", "<reserved_106>")),
     Family("Qwen", ("qwen2", "qwen3"), GATED, "chatml", ("<|im_end|>", "<|endoftext|>")),
     Family("Qwen MoE", ("qwen2_moe", "qwen3_moe"), ATTENTION, "chatml", ("<|im_end|>", "<|endoftext|>")),
     Family("Mistral", ("mistral", "ministral"), GATED, "llama2", ("</s>",)),
@@ -83,6 +87,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def check_type(folder: Path, asked: str) -> None:
+    """Raise ModelError `model.type_differs` unless the model in `folder` is of the type `asked`, as its config.json or
+    that of the checkpoint that it was converted from says. Empty: whatever it is."""
+    if not asked:
+        return
+    published = read_json(folder / PUBLISHED)
+    configs = [read_config(folder), *([published] if isinstance(published, dict) else [])]
+    kinds = [str(each.get("model_type", "")) for config in configs for each in (config, text_config(config))]
+    if asked.lower() not in kinds:
+        raise ModelError("model.type_differs", path=str(folder), asked=asked, kind=kinds[-1])
+
+
 def text_config(config: dict[str, Any]) -> dict[str, Any]:
     """The part that describes the language model: models with eyes or ears keep it one level down."""
     inner = config.get("text_config")
@@ -91,13 +107,19 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def architecture(config: dict[str, Any]) -> str:
     """The class name, such as `LlamaForCausalLM`; the model type where no class is named."""
-    names = config.get("architectures") or []
-    return str(names[0]) if names else str(config.get("model_type", ""))
+    names = _named(config)
+    return names[0] if names else str(config.get("model_type", ""))
+
+
+def _named(config: dict[str, Any]) -> list[str]:
+    """The classes that a config names."""
+    names = config.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def writes_text(config: dict[str, Any]) -> bool:
     """False only where the config names a class that clearly does not generate text (classifiers, encoders)."""
-    names = [str(name) for name in config.get("architectures") or []]
+    names = _named(config)
     return not names or any(
         name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) or "Chat" in name for name in names
     )

@@ -4,7 +4,7 @@
 
 `core.recipes.fetch` runs it as a child and watches the folder grow; what it prints is described in `core.hubs`, which
 does the downloading. A model needs its safetensors (else its `.bin` weights), config, tokenizer and licence; no code,
-no ONNX, no other framework's copies. Torch-free.
+no ONNX, no other framework's copies. An adapter's repository holds its factors instead. Torch-free.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 from core.errors import InputError, ModelError
 from core.hubs import TOKENS, HubFile, Plan, answer, download_all, hugging_face_files
+from core.models.weights import ADAPTER, ADAPTER_BIN, VALUE_HEADS
 
 SUFFIXES = (".json", ".model", ".txt", ".jinja", ".tiktoken")
+ADAPTER_FILES = (ADAPTER, ADAPTER_BIN, *VALUE_HEADS)
 PAPERS = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "USE_POLICY.md")
 
 
@@ -34,12 +36,15 @@ def choose_files(repo: str, files: Sequence[HubFile], wanted: str | None) -> lis
         return found
     top = [file for file in files if "/" not in file.name]
     small = [file for file in top if file.name.endswith(SUFFIXES) or file.name in PAPERS]
-    weights = [file for file in top if file.name.endswith(".safetensors")]
+    weights = [file for file in top if file.name.endswith(".safetensors") and file.name not in ADAPTER_FILES]
     sharded = [file for file in weights if file.name.startswith("model-")]
     if any(file.name == "model.safetensors" for file in weights):
         weights = [file for file in weights if file.name == "model.safetensors"]
     elif sharded:
         weights = sharded
+    adapter = [file for file in top if file.name in ADAPTER_FILES]
+    if adapter and not weights:
+        return [*small, *adapter]
     if not weights:
         weights = [file for file in top if file.name.startswith("pytorch_model") and file.name.endswith(".bin")]
         small = [file for file in small if not file.name.endswith(".safetensors.index.json")]

@@ -23,7 +23,7 @@ from core.models import families
 from core.models.runs import find_run, weights_folder
 from core.models.weights import ADAPTER_CONFIG, check_folder, inspect
 from core.records import Record, WeightFile
-from core.rundir import RunRef, read_record, state_of, write_record
+from core.rundir import RunDir, RunRef, read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 CARD = "galen.json"
@@ -34,7 +34,11 @@ Kind = Literal["starter", "hub", "gguf", "folder"]
 
 
 class ModelCard(Record):
-    """`galen.json`. `points_to` is the folder of a model that was registered where it lies; sizes are bytes."""
+    """`galen.json`. `points_to` is the folder of a model that was registered where it lies; sizes are bytes.
+
+    converted: the published layout that it had (`core.models.conversions`). added_to: the base, where the weights were
+    published as a difference.
+    """
 
     name: str
     kind: Kind
@@ -51,6 +55,8 @@ class ModelCard(Record):
     origin: str | None = None
     source_sha256: str | None = None
     points_to: str | None = None
+    converted: str | None = None
+    added_to: str | None = None
     created: float
 
     def folder(self, workspace: Workspace) -> Path:
@@ -92,6 +98,8 @@ def describe(
     origin: str | None = None,
     source_sha256: str | None = None,
     points_to: str | None = None,
+    converted: str | None = None,
+    added_to: str | None = None,
 ) -> ModelCard:
     """A card for the model in `folder`, read from its config and weight files. Raises as `check_folder`."""
     check_folder(folder)
@@ -112,6 +120,8 @@ def describe(
         origin=origin,
         source_sha256=source_sha256,
         points_to=points_to,
+        converted=converted,
+        added_to=added_to,
         created=time.time(),
     )
 
@@ -190,7 +200,10 @@ def bottom_of(workspace: Workspace, text: str) -> str:
     seen: set[str] = set()
     while (ref := find_base(workspace, text)) is not None and ref.run not in seen:
         seen.add(ref.run)
-        text = str((workspace.run(ref.run).config().get("model") or {}).get("base", ""))
+        run = workspace.run(ref.run)
+        manifest = run.manifest() if run.stage == "fetch" else None
+        base = manifest.root_base.source if manifest is not None else (run.config().get("model") or {}).get("base")
+        text = str(base or "")
     return text
 
 
@@ -244,12 +257,18 @@ def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> l
     found = []
     for run in workspace.runs():
         config = run.config()
-        named = {bottom_of(workspace, str((config.get("model") or {}).get("base")))}
+        named = {bottom_of(workspace, str((config.get("model") or {}).get("base")))} | _base_of_adapter(run)
         if live_only:  # a comparison that is over needs its models no more, and a policy no reward model
             named.update(bottom_of(workspace, text) for text in _beside(config))
         if named & {name, folder} and (not live_only or state_of(run).live):
             found.append(run.id)
     return found
+
+
+def _base_of_adapter(run: RunDir) -> set[str]:
+    """Of an adapter that was brought in from a hub: the base that it turned out to name."""
+    manifest = run.manifest() if run.stage == "fetch" else None
+    return set() if manifest is None else {manifest.root_base.source, manifest.root_base.path}
 
 
 def children(workspace: Workspace, run: str) -> list[str]:
@@ -269,12 +288,21 @@ def _beside(config: Mapping[str, Any]) -> list[str]:
     return [*compared, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
 
 
+def check_not_pointed_at(workspace: Workspace, folder: Path) -> None:
+    """Raise ModelError `model.pointed_at` where models were registered whose files lie in `folder`."""
+    inside = [card.name for card in list_models(workspace)
+              if card.points_to and Path(card.points_to).is_relative_to(folder.resolve())]  # fmt: skip
+    if inside:
+        raise ModelError("model.pointed_at", models=", ".join(inside), path=str(folder))
+
+
 def delete_model(workspace: Workspace, name: str) -> None:
     """Remove a model of the workspace; a folder that a card only points to stays untouched.
 
     Raises ModelError `model.not_in_workspace`, or `model.in_use` while a run that needs it is queued or working.
     """
     find_model(workspace, name)
+    check_not_pointed_at(workspace, workspace.models_dir / name)
     live = dependents(workspace, name, live_only=True)
     if live:
         raise ModelError("model.in_use", name=name, runs=", ".join(live))

@@ -6,16 +6,28 @@ refused, where Transformers would fill the gaps with random numbers and carry on
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from core.errors import GalenError, ModelError
 from core.hardware import devices
-from core.models import families
+from core.models import architectures, families
+from core.models.conversions import find_layout
+
+architectures.register()
+
+# Model types whose authors' code was never taken into Transformers, and the nearest kin that was.
+SUCCESSORS = {
+    "qwen": "qwen2", "internlm": "llama", "internlm2": "llama", "yi": "llama", "aquila": "llama", "baichuan": "llama",
+    "chatglm": "glm", "xverse": "llama", "skywork": "llama", "orion": "llama", "moss": "codegen",
+    "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "deepseek": "deepseek_v2",
+}  # fmt: skip
 
 TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -68,21 +80,30 @@ def load_model(
     except GalenError:
         raise
     except Exception as error:
-        raise _explained(error, folder, config) from error
+        raise explained(error, folder, config) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError("model.missing_weights", path=str(folder), count=len(missing), example=missing[0])
     return model.to("cpu" if device.startswith("cpu") else device).eval()
 
 
-def _explained(error: Exception, folder: Path, config: dict[str, Any]) -> GalenError:
+def explained(error: Exception, folder: Path, config: dict[str, Any]) -> GalenError:
     """What Transformers raised, as one of ours; running out of memory stays what it is."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         raise error
     text = str(error)
+    kind = str(config.get("model_type", "?"))
+    if find_layout(config) is not None:
+        return ModelError("model.published", path=str(folder), kind=kind)
     if "trust_remote_code" in text:
-        return ModelError("model.needs_code", path=str(folder))
-    if "does not recognize this architecture" in text or "Unrecognized configuration class" in text:
-        return ModelError("model.unknown_architecture", path=str(folder), kind=config.get("model_type", "?"))
+        return ModelError("model.needs_code", path=str(folder), kind=kind, nearest=nearest(kind))
+    if "does not recognize this architecture" in text or "Unrecognized" in text:
+        return ModelError("model.unknown_architecture", path=str(folder), kind=kind, nearest=nearest(kind))
     detail = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     return ModelError("model.load_failed", path=str(folder), detail=detail)
+
+
+def nearest(kind: str) -> str:
+    """The model type that Transformers knows and that comes nearest to `kind`."""
+    close = difflib.get_close_matches(kind, list(CONFIG_MAPPING_NAMES), 1, 0.5)
+    return SUCCESSORS.get(kind) or (close[0] if close else "llama")

@@ -20,7 +20,7 @@ from core.models.library import ModelCard, find_base, list_models, resolve_base
 from core.models.runs import weights_folder
 from core.models.weights import ADAPTER_CONFIG, SCORE, check_folder, has_tokenizer, read_header, weight_files
 from core.records import ChainLink, Manifest, RootBase, WeightFile
-from core.rundir import RunDir, read_json, state_of
+from core.rundir import RunDir, State, read_json, state_of
 from core.workspace import Workspace
 
 
@@ -135,7 +135,7 @@ def _of_adapter(
 def scaling_of(adapter: Path) -> float:
     """What a LoRA adapter's product is multiplied by: alpha / rank."""
     config = read_json(adapter / ADAPTER_CONFIG) or {}
-    return float(config.get("lora_alpha") or 1) / float(config.get("r") or 1)
+    return float(config.get("lora_alpha") or 8) / float(config.get("r") or 8)  # PEFT's own
 
 
 def beneath(workspace: Workspace, run: RunDir, *, hashed: bool = True) -> Parent:
@@ -194,7 +194,8 @@ def _moved(workspace: Workspace, expected: list[WeightFile]) -> Path | None:
 
 
 # -- what a stage may start from --------------------------------------------------------------------------------------
-UNCHAINED = ("fetch", "import", "prepare", "perplexity", "evaluate", "score")  # their runs make no weights
+UNCHAINED = ("fetch", "import", "prepare", "perplexity", "evaluate", "score", "push")  # their runs make no weights
+BRINGS_IN = "fetch"  # but for an adapter that was brought in
 JUDGED_BY = ("score", "evaluate", "merge")  # the stages that take a reward model
 
 
@@ -218,8 +219,8 @@ def offers(workspace: Workspace, stage: str) -> list[Offer]:
     """
     found = []
     for run in workspace.runs():
-        if run.stage not in UNCHAINED:
-            manifest = run.manifest()
+        manifest = run.manifest() if run.stage not in UNCHAINED or run.stage == BRINGS_IN else None
+        if run.stage not in UNCHAINED or manifest is not None:
             reason = _objection(workspace, stage, run, manifest)
             name = (manifest.name if manifest is not None else (run.config().get("run") or {}).get("name")) or run.id
             found.append(Offer(run.id, name, "run", reason is None, reason, run.stage))
@@ -233,15 +234,24 @@ def check_start(workspace: Workspace, stage: str, text: str, *, go_on: bool = Fa
     """The lasting name of what `text` means as the start of `stage`: a run's id, a model's name, or a path.
 
     Raises ModelError with the reason of `offers`, or as `resolve_parent`, which it asks without hashing anything; for
-    `score`, `reward.no_head` and `reward.not_one_score`.
+    `score`, `reward.unknown`, `reward.no_head` and `reward.not_one_score`.
     """
     ref = find_base(workspace, text)
+    if stage == "push" and (ref is None or ref.which != "output"):
+        raise ModelError("push.no_run", run=text)
     if ref is not None and ref.which == "output":
         run = workspace.run(ref.run)
         reason = _objection(workspace, stage, run, run.manifest())
         if reason is not None:
             raise ModelError(reason.code, **reason.params)
-    parent = resolve_parent(workspace, text, go_on=go_on, hashed=False, scoring=stage in JUDGED_BY)
+        if stage == "push":  # what lies beneath an adapter is not sent, and may be gone
+            return ref.run
+    try:
+        parent = resolve_parent(workspace, text, go_on=go_on, hashed=False, scoring=stage in JUDGED_BY)
+    except ModelError as error:
+        if stage == "score" and error.code == "model.unknown":
+            raise ModelError("reward.unknown", run=text) from error
+        raise
     if stage == "score" and parent.head is None:
         raise ModelError("parent.scores_nothing", run=text)
     if parent.head is not None and stage not in (*JUDGED_BY, "reward"):  # a checkpoint: what it delivered is above
@@ -266,6 +276,8 @@ def _check_head(folder: Path) -> None:
 
 def _objection(workspace: Workspace, stage: str, run: RunDir, manifest: Manifest | None) -> Problem | None:
     """Why `stage` cannot start from what this run delivered; None where it can."""
+    if stage == "push":
+        return _objection_to_sending(run, manifest)
     if manifest is None:
         state = state_of(run)
         code = "parent.unfinished" if state.live else "parent.undelivered"
@@ -285,8 +297,21 @@ def _objection(workspace: Workspace, stage: str, run: RunDir, manifest: Manifest
     return None
 
 
+def _objection_to_sending(run: RunDir, manifest: Manifest | None) -> Problem | None:
+    """Adapters, whole models and reward models may be sent, whatever has become of their base."""
+    state = state_of(run)
+    if state is not State.SUCCEEDED:
+        return Problem("push.unfinished", _about(run, state=str(state)))
+    relative = None if manifest is None else manifest.adapter_root or manifest.model_folder
+    if relative is None:
+        return Problem("push.nothing", _about(run, stage=run.stage))
+    return None if (run.output / relative).is_dir() else Problem("parent.no_weights", _about(run))
+
+
 def _objection_to_model(stage: str, card: ModelCard) -> Problem | None:
     params: dict[str, Any] = {"run": card.name}
+    if stage == "push":
+        return Problem("push.no_run", params)
     if stage == "merge":
         return Problem("parent.nothing_to_merge", params)
     writes = families.writes_text({"architectures": [card.architecture]} if card.architecture else {})

@@ -21,6 +21,10 @@ from core.rundir import read_json
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN_SINGLE, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+ADAPTER_BIN = "adapter_model.bin"
+VALUE_HEADS = ("value_head.safetensors", "value_head.bin")  # LLaMA-Factory's reward models keep TRL's head there
+PUBLISHED = "published_config.json"  # of a converted model: what the checkpoint came with
+SCORE_HEAD = {"type": "linear", "pooling": "last_end_of_turn"}  # what manifests say of a score head
 SCORE = "score.weight"  # the head of a model that scores; of an adapter it lies beside the factors, and is no link
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
@@ -41,10 +45,9 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises ModelError `model.torn_weights` where the index names a file that is missing.
     """
-    for single in (SINGLE, ADAPTER):
-        if (folder / single).is_file():
-            return [folder / single]
-    return _sharded(folder, INDEX)
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    return _sharded(folder, INDEX) or ([folder / ADAPTER] if (folder / ADAPTER).is_file() else [])
 
 
 def bin_files(folder: Path) -> list[Path]:
@@ -57,7 +60,10 @@ def _sharded(folder: Path, index: str) -> list[Path]:
     if not isinstance(content, dict):
         return []
     # Names come from a file of unknown origin: only names inside the folder count.
-    names = sorted({Path(str(name)).name for name in content.get("weight_map", {}).values()})
+    where = content.get("weight_map")
+    if not isinstance(where, dict):
+        raise ModelError("model.torn_weights", path=str(folder), detail=f"{index} does not say which file holds what")
+    names = sorted({Path(str(name)).name for name in where.values()})
     for name in names:
         if not (folder / name).is_file():
             raise ModelError("model.torn_weights", path=str(folder), detail=f"{name} is missing")
@@ -77,10 +83,11 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
             raise ModelError("model.torn_weights", path=str(path), detail="its table of contents is cut off")
         try:
             header = orjson.loads(file.read(length))
-        except orjson.JSONDecodeError as error:
+            header.pop("__metadata__", None)
+            end = 8 + length + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+            all(map(math.prod, (entry["shape"] for entry in header.values())))
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise ModelError("model.torn_weights", path=str(path), detail="its table of contents is damaged") from error
-    header.pop("__metadata__", None)
-    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if size < end:
         raise ModelError("model.torn_weights", path=str(path), detail=f"it has {size} bytes of {end}")
     return dict(header)

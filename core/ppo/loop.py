@@ -79,7 +79,7 @@ class Loop:
         self.evaluated: dict[int, dict[str, float]] = {}
         self.saved = 0  # the step of the last checkpoint; on the disk other ranks may look before rank 0 has renamed it
         self.kl = 0.0  # of the last rollout
-        self.ended: str | None = None
+        self.ended: tuple[str, dict[str, Any]] | None = None
         self.seconds: dict[str, float] = {}
         self.step_seconds: float | None = None
         self.scribe = Scribe(context.run, scene.tokenizer, writes=context.rank == 0)
@@ -222,29 +222,29 @@ class Loop:
         if self.ended is None and self.step:
             self.ended = self._agreed(self._reason_to_end())
             if self.ended is not None:
-                print(self.ended)
+                self.report.end_early(self.ended[0], **self.ended[1])
                 if self._due() and self.step not in self.evaluated:
                     self._evaluate()
                 self._save()
         return self.ended is not None
 
-    def _reason_to_end(self) -> str | None:
+    def _reason_to_end(self) -> tuple[str, dict[str, Any]] | None:
+        """A code of `core.messages` and its parameters."""
         policy = self.config.ppo
         if policy.max_kl is not None and self.kl > policy.max_kl:
-            said = {"step": self.step, "kl": f"{self.kl:.1f}", "limit": policy.max_kl}
-            return sentence("ppo.kl_exceeded", said)[0]
+            return "ppo.kl_exceeded", {"step": self.step, "kl": f"{self.kl:.1f}", "limit": policy.max_kl}
         if self.scene.sources.spent:
-            return sentence("ppo.judge_spent", {"step": self.step, "limit": self.config.rewards.judge_limit})[0]
+            return "ppo.judge_spent", {"step": self.step, "limit": self.config.rewards.judge_limit}
         if policy.stop_on_alarm:
             rows, _ = read_jsonl(self.context.run.metrics_file)
             raised = [alarm for alarm in alarms(rows) if alarm.ended is None]
             if raised:
                 said = sentence(raised[-1].code, raised[-1].params)[0]
-                return sentence("ppo.alarm_stop", {"step": self.step, "alarm": said})[0]
+                return "ppo.alarm_stop", {"step": self.step, "alarm": said}
         patience = self.config.evaluation.patience
         merits = [self._merit(figures) for _, figures in sorted(self.evaluated.items())]
         if patience is not None and len(merits) > patience and min(merits[-patience:]) >= min(merits[:-patience]):
-            return f"no better held-out reward in the last {patience} evaluations"
+            return "run.no_better", {"step": self.step, "patience": patience}
         return None
 
     def _merit(self, figures: dict[str, float]) -> float:

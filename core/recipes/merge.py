@@ -33,13 +33,13 @@ from core.models.hashes import backbone_id, weight_hashes
 from core.models.library import find_base, name_taken, register
 from core.models.loading import TORCH_DTYPES, load_model
 from core.models.parents import Parent, resolve_parent
-from core.models.weights import inspect
+from core.models.weights import SCORE_HEAD, inspect
 from core.records import Manifest
 from core.records_merge import Verification, verification_file
 from core.report import RunContext
 from core.rundir import write_record
 from core.training.delivery import PACKAGES, WHOLE, device_name
-from core.training.heads import DESCRIPTION, read_head, save_classifier
+from core.training.heads import read_head, save_classifier
 from core.training.judges import load_classifier
 from core.training.verifying import Probes, computing_dtype, verify
 
@@ -153,7 +153,7 @@ def _manifest(
         model_folder=WHOLE,
         method="merge",
         dtype=str(dtype).removeprefix("torch."),
-        head=None if parent.head is None else dict(DESCRIPTION),
+        head=None if parent.head is None else dict(SCORE_HEAD),
         tokenizer={} if merged is None else merged.tokenizer,
         template={} if merged is None else merged.template,
         packages={name: importlib.metadata.version(name) for name in PACKAGES},

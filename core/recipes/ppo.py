@@ -21,14 +21,17 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
+from core.alarms import alarms
 from core.configs.ppo import LONG_ANSWER
 from core.configs.stages import PPOConfig
 from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
 from core.errors import DataError, ModelError
+from core.messages import sentence
 from core.models import families
 from core.models.backbone import load_backbone
 from core.models.context import answer_problems
+from core.models.library import find_base
 from core.models.loading import resolve_dtype
 from core.models.parents import Parent, resolve_parent
 from core.ppo.casting import RewardLine, cast, reward_lines
@@ -38,8 +41,10 @@ from core.ppo.loop import Loop, Scene
 from core.ppo.prompts import Prompts, demonstrations, demonstrator, read_prompts
 from core.ppo.rewards import Source, Sources, labels_of, of_adapter, of_judge, of_model, of_rule
 from core.ppo.roles import Roles
+from core.records_reward import PairReport
 from core.report import RunContext
 from core.rules import read_rule
+from core.rundir import read_jsonl, read_record
 from core.training.batching import Pack
 from core.training.delivery import deliver
 from core.training.judges import Judge, judge_of
@@ -102,6 +107,8 @@ def main(context: RunContext) -> None:
         demonstrator(encoder, longest),
     )  # fmt: skip
     Loop(context, config, scene).run()
+    if context.rank == 0:
+        tell_alarms(context)
 
     # 6
     if context.rank == 0:
@@ -165,6 +172,7 @@ def gather(
             else of_model(_load_apart(context, config, line, dtype), granted, check_stop)
         )
         print(f"reward model {line.text}: {'an adapter on the backbone' if shared else 'loaded apart'}")
+        print("".join(f"  its run calls it unfit: {said}\n" for said in objections(context, line)), end="")
         found.append(Source(next(labels), line.weight, scorer))
     found += [Source(next(labels), rule.weight, of_rule(rule)) for rule in rules]
     if config.rewards.judge_url:
@@ -174,6 +182,22 @@ def gather(
         judge.check()
         found.append(Source(next(labels), config.rewards.judge_weight, of_judge(judge), judge=judge))
     return found
+
+
+def tell_alarms(context: RunContext) -> None:
+    """What the page shows beside the curves, for whoever reads the log."""
+    rows, _ = read_jsonl(context.run.metrics_file)
+    for alarm in alarms(rows):
+        since = f"since step {alarm.step}" if alarm.ended is None else f"steps {alarm.step} to {alarm.ended}"
+        print(f"alarm, {since}: {' '.join(sentence(alarm.code, alarm.params))}")
+
+
+def objections(context: RunContext, line: RewardLine) -> list[str]:
+    """Why the gate of a reward run says that PPO should not learn from it; [] where it does not, or there is none."""
+    ref = find_base(context.workspace, line.text)
+    report = read_record(context.workspace.run(ref.run).pairs_file, PairReport) if ref is not None else None
+    reasons = [] if report is None or report.gate.fit else report.gate.reasons
+    return [sentence(reason.code, reason.params)[0] for reason in reasons]
 
 
 def _load_apart(context: RunContext, config: PPOConfig, line: RewardLine, dtype: torch.dtype) -> Judge:

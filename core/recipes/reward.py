@@ -31,12 +31,12 @@ from core.models.backbone import load_backbone
 from core.models.context import check_context
 from core.models.loading import load_model, resolve_dtype
 from core.models.parents import resolve_parent
-from core.models.weights import ADAPTER_CONFIG
+from core.models.weights import ADAPTER_CONFIG, SCORE_HEAD
 from core.records_reward import PairReport
 from core.report import RunContext
 from core.rundir import PAIRS, Checkpoint, read_record, write_record
 from core.training.delivery import chosen_checkpoint, deliver
-from core.training.heads import DESCRIPTION, check_classifier, load_head, save_classifier, save_head
+from core.training.heads import check_classifier, load_head, save_classifier, save_head
 from core.training.judging import PairJudge, gate
 from core.training.pairs import read_pairs
 from core.training.preparing import join_ranks
@@ -111,7 +111,7 @@ def main(context: RunContext) -> None:
         report.phase("delivering")
         chosen = chosen_checkpoint(config, context.run.complete_checkpoints())
         print("\n".join(verdict(context, chosen)))
-        head: dict[str, Any] = dict(DESCRIPTION)
+        head: dict[str, Any] = dict(SCORE_HEAD)
         finish = partial(add_head, head, reward, chosen, tokenizer, dtype, config.model.trust_remote_code)
         deliver(
             context, config, trainable, dtype, parent, encoder, tokenizer, data.facts,

@@ -1,7 +1,8 @@
 """The decode loop: one thread that gives every answer in turn its next token. Imports torch.
 
     1. take the answer whose turn it is; drop it if nobody wants it any more
-    2. read the next piece of its prompt (`PREFILL` tokens), or compute its next token with its own cache
+    2. read the next piece of its prompt (`PREFILL` tokens; all of it, where the model reads none in pieces), or compute
+       its next token with its own cache
     3. choose a token with its own generator; hand out the text that is certain
     4. put it at the end of the queue, unless it has ended
 
@@ -49,6 +50,9 @@ class Answer:
         self._limit = min(sampling.max_tokens, room)
         self._tokens: list[int] = []
         self._read = 0
+        # ChatGLM-6B's prompt attends to what follows, too: read in pieces it would be another one.
+        whole = getattr(served.model, "reads_prompts_whole", False)
+        self._prefill = max(PREFILL, len(self.prompt)) if whole else PREFILL
         self._cache: Any = None
         self._generator = torch.Generator().manual_seed(sampling.seed)
         self._text, self._words = Detokeniser(served.decode), StopWords(sampling.stop)
@@ -65,7 +69,7 @@ class Answer:
         if self._cancelled.is_set():
             return self._end("cancelled")
         if self._read < len(self.prompt):
-            piece = self.prompt[self._read : self._read + PREFILL]
+            piece = self.prompt[self._read : self._read + self._prefill]
             self._read += len(piece)
             logits = self._forward(piece)
             if self._read < len(self.prompt):

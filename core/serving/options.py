@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
-from core.configs.sections import Section, setting
+from core.configs.sections import MODEL_TYPE, Section, setting
 
 
 class Weights(Section):
     """Which model answers, and where."""
 
     base_model: str = setting("", "The base: a model of the workspace, a folder, or empty for the base of lora_model.")
+    model_type: str = setting("", MODEL_TYPE, advanced=True)
     lora_model: list[str] = setting(
         [], "Runs (RUN, RUN:best, RUN:last, RUN:step-40, or a run's name) or adapter folders."
     )
@@ -39,10 +40,25 @@ class Sampling(Section):
     seed: int = setting(42, "The same seed and the same weights give the same answer.", ge=0, le=2**31 - 1)
 
 
-class ChatOptions(Weights, Sampling):
-    """`python -m core chat`."""
+# What the MedicalGPT article prints for its ziya-llama-13b-medical-lora, and what it asks there.
+ARTICLE: dict[str, Any] = {"max_new_tokens": 120, "temperature": 1.0, "top_p": 0.85, "repetition_penalty": 1.0}
+ARTICLE_QUESTIONS = ("一岁宝宝发烧能吃啥药", "who are you?")
+SAMPLINGS: dict[str, dict[str, Any]] = {"galen": Sampling().model_dump(), "article": Sampling(**ARTICLE).model_dump()}
 
+
+class ChatOptions(Weights, Sampling):
+    """`python -m core chat`. `preset` holds the values of `SAMPLINGS`; what is named beside it wins."""
+
+    preset: Literal["galen", "article"] = setting(
+        "galen", "Sampling values to begin with. article: those that the MedicalGPT article prints."
+    )
     system: str = setting("", "System message at the head of the conversation.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_with(cls, data: Any) -> Any:
+        named = data.get("preset") if isinstance(data, dict) else None
+        return {**SAMPLINGS[named], **data} if named in SAMPLINGS else data
 
 
 class ServeOptions(Weights):

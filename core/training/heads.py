@@ -32,7 +32,6 @@ from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE, weight_files
 
 HEAD = "score.safetensors"
 IN_ADAPTER = f"{PREFIX}{SCORE}"
-DESCRIPTION = {"type": "linear", "pooling": "last_end_of_turn"}
 
 
 def new_head(width: int) -> nn.Linear:

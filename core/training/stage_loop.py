@@ -156,6 +156,7 @@ class StageLoop(Trainer):
             self._write(figures)
             if self.out_of_patience():
                 self.control.should_save = self.control.should_training_stop = True
+                self.report.end_early("run.no_better", step=step, patience=self.config.evaluation.patience)
         self._evaluated[step] = figures
         if self.context.rank == 0 and self.answer is not None:
             self._answer_prompts(step, self.answer)
@@ -163,7 +164,7 @@ class StageLoop(Trainer):
         return figures
 
     def _answer_prompts(self, step: int, answer: Callable[[str], str]) -> None:
-        prompts = getattr(self.config.evaluation, "prompts", [])
+        prompts = self._unanswered(step)
         self.report.phase("answering", total=len(prompts), unit="row", epoch=self.state.epoch)
         for done, prompt in enumerate(prompts, 1):
             said = answer(prompt)
@@ -221,6 +222,8 @@ class StageLoop(Trainer):
         try:
             if last is not None and self._lacks_evaluation(last):
                 self._evaluate_late(last)
+            elif last is not None and self._is_evaluation(last.step):
+                self._answer_late(last)
             if self.stopped:
                 return
             if last is None or (last.step < self.total_steps and not self.out_of_patience()):
@@ -236,6 +239,20 @@ class StageLoop(Trainer):
 
     def _lacks_evaluation(self, checkpoint: Checkpoint) -> bool:
         return self.evaluator is not None and checkpoint.eval_loss is None and self._is_evaluation(checkpoint.step)
+
+    def _answer_late(self, checkpoint: Checkpoint) -> None:
+        """A stop came while the fixed prompts were answered: the others' answers, by the weights of then."""
+        if self.context.rank == 0 and self.answer is not None and self._unanswered(checkpoint.step):
+            self.load_weights(checkpoint.path)
+            self.state.epoch = checkpoint.step / self.steps_in_epoch
+            self._answer_prompts(checkpoint.step, self.answer)
+        self.accelerator.wait_for_everyone()
+
+    def _unanswered(self, step: int) -> list[str]:
+        """The fixed prompts that have no answer of this step yet."""
+        rows, _ = read_jsonl(self.context.run.samples_file)
+        answered = {row.get("prompt") for row in rows if row.get("step") == step}
+        return [prompt for prompt in getattr(self.config.evaluation, "prompts", []) if prompt not in answered]
 
     def _evaluate_late(self, checkpoint: Checkpoint) -> None:
         """A stop came between this checkpoint and its evaluation: make up for it, on the weights it holds."""

@@ -20,6 +20,7 @@ from core.jobs.store import RunSummary
 from core.models.library import bottom_of
 from core.rundir import State, best_checkpoint
 from core.serving.client import ServerHandle, stream_chat
+from core.serving.options import ARTICLE_QUESTIONS, SAMPLINGS
 from core.serving.session import ensure_server, running_servers, stop_server
 from webui import views, views_chat
 from webui.answers import SAMPLING, follow, messages, read_sampling
@@ -27,9 +28,11 @@ from webui.catalog import Catalog, can_chat
 from webui.confine import check_base, check_run
 from webui.figures import duration, esc
 from webui.messages import error_text, join
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.text import t
 
+TRY = """element.addEventListener('click', (e) => {
+  const button = e.target.closest('[data-try]'); if (button) trigger('pick', {try: button.dataset.try}); });"""
 SIDES = ("base", "run")
 STICK = """const box = element.closest('.chat-pane'); let stick = true;
 box?.addEventListener('scroll', () => { stick = box.scrollHeight - box.scrollTop - box.clientHeight < 60; });
@@ -84,6 +87,9 @@ class ChatPage:
                     )  # fmt: skip
                     self.send = labels.button("chat.send", variant="primary", elem_id="chat-send")
                     self.stop = labels.button("chat.stop", elem_id="chat-stop", interactive=False)
+                self.tries = labels.html(
+                    views_chat.suggestions, elem_id="chat-tries", js_on_load=TRY, elem_classes=["bare"]
+                )
                 with labels.accordion("chat.sampling", open=False, elem_classes=["section"]):
                     self._sampling()
         self.talk = gr.State(None)
@@ -136,6 +142,7 @@ class ChatPage:
             "js": "(turns) => galen.keep('chat', turns)",
         }
         asked.then(**keep)
+        self.tries.pick(suggested, None, [self.question, *self.sampling], **EACH)
         self.stop.click(self.halt, self.talk, None, **QUIET)
         self.free.click(self.release, lang, [self.status, self.free], **QUIET)
         cleared = self.clear.click(self.forget, [self.talk, self.run, lang], [*self.panes, self.kept], **QUIET)
@@ -149,11 +156,7 @@ class ChatPage:
     def news(self, catalog: Catalog, lang: str, base: str | None, run: str | None, which: str | None) -> list[Any]:
         """Choices: models, the runs that have weights to talk to, and which weights the chosen one has by now."""
         models = [(model.name, model.name) for model in catalog.models]
-        runs = [
-            (catalog.choice(found, lang), found.id)
-            for found in catalog.runs
-            if found.stage != "fetch" and self._has_weights(found)
-        ]
+        runs = [(catalog.choice(found, lang), found.id) for found in catalog.runs if self._has_weights(found)]
         first = {"value": runs[0][1]} if runs and not run else {}
         alone = {"value": models[0][1]} if models and not base else {}
         devices = [(t("run.device_auto", lang), "auto"), *[(name, name) for name in self.page.device_ids()]]
@@ -328,3 +331,12 @@ class ChatPage:
         except GalenError as error:
             return [views.say(*error_text(error, lang)), gr.skip()]
         return [f'<div class="chat-state">{esc(t("chat.asleep", lang))}</div>', gr.update(visible=False)]
+
+
+def suggested(event: gr.EventData) -> list[Any]:
+    """Updates of (question, the sampling fields) for the suggestion that was clicked."""
+    wanted = str((event._data or {}).get("try", ""))
+    if wanted in ARTICLE_QUESTIONS:
+        return [wanted, *[gr.skip()] * len(SAMPLING)]
+    values = SAMPLINGS.get(wanted)
+    return [gr.skip(), *(f"{values[name]:g}" if values else gr.skip() for name in SAMPLING)]

@@ -1,4 +1,7 @@
-"""The Merge tab: a run's adapters into their base, and the proof that the result still says what they said."""
+"""The Merge tab: a run's adapters into their base, and the proof that the result still says what they said.
+
+Beneath the form stands what sends a finished thing to a hub (`webui.send_card`), merged or not.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from webui.catalog import Catalog, Choice
 from webui.page import Page
 from webui.parents import choices
 from webui.plain_stage import PlainStage, PlainTab
+from webui.send_card import SendCard
 from webui.views_judge import verification
 
 MERGEABLE = ("ppo", "dpo", "sft", "reward", "pretrain")  # in this order in the picker
@@ -29,4 +33,4 @@ MERGE = PlainTab(
 
 
 def merge_page(page: Page) -> PlainStage:
-    return PlainStage(page, MERGE)
+    return PlainStage(page, MERGE, SendCard(page))

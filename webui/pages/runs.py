@@ -14,6 +14,7 @@ from core.rundir import RunDir, State
 from core.system import folder_size
 from webui import views, views_lists
 from webui.catalog import Catalog
+from webui.disk_card import DiskCard
 from webui.figures import size
 from webui.messages import error_text
 from webui.page import EACH, QUIET, Page
@@ -28,6 +29,7 @@ PICK = """element.addEventListener('click', (e) => {
 class RunsPage:
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.disk = DiskCard(page)
 
     def build(self) -> None:
         labels = self.page.labels
@@ -46,6 +48,7 @@ class RunsPage:
                         choices=lambda lang: [(t(f"runs.{name}", lang), name) for name in FILTERS],
                     )  # fmt: skip
                 self.table = gr.HTML("", js_on_load=PICK, elem_id="runs-table", elem_classes=["bare"])
+                self.disk.build()
             with gr.Column(elem_classes=["card", "detail"]):
                 self.note = gr.HTML("", elem_classes=["bare"])
                 self.detail = gr.HTML("", elem_id="runs-detail", elem_classes=["bare"])
@@ -63,6 +66,7 @@ class RunsPage:
         self.chosen = gr.Textbox(visible=False)
 
     def wire(self) -> None:
+        self.disk.wire()
         page, lang = self.page, self.page.lang
         view = [self.table, self.detail, self.more, self.actions, self.stop, self.resume, self.delete]
         inputs = [self.search, self.filter, self.chosen]

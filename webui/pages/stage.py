@@ -32,7 +32,8 @@ from webui.text import t
 
 TRAIN = "data.train"
 # A preset that leaves them open keeps them.
-OWN_WORDS = ("model.base", "data.train", "data.mix", "data.validation", "data.general", "run.name")
+OWN_WORDS = ("model.base", "data.train", "data.mix", "data.validation", "data.general", "run.name", "rewards.models")
+OWN_CHOICE = ("rewards.rules",)  # these a preset fills in where nothing is chosen, and leaves alone otherwise
 
 
 class Card(Protocol):
@@ -169,7 +170,8 @@ class StagePage:
         keep: dict[str, Any] = {"fn": None, "inputs": form.components, "outputs": None, "js": form.keep_js()}
         gr.on([component.change for component in form.components], **keep)
         filled = [self.preset_note, *form.components]
-        loaded = self.preset.input(self.load_preset, [self.preset, page.lang], filled, show_progress="hidden")
+        chosen = [form.component(key) for key in OWN_CHOICE if key in form.keys]
+        loaded = self.preset.input(self.load_preset, [self.preset, page.lang, *chosen], filled, show_progress="hidden")
         loaded.then(**keep)
         self.preset_save.click(
             self.save_preset,
@@ -222,8 +224,11 @@ class StagePage:
         return [(t("form.preset_none", lang), ""), *named]
 
     # -- acting -------------------------------------------------------------------------------------------------------
-    def load_preset(self, name: str | None, lang: str) -> list[Any]:
-        """The preset's values into the form; model, data and name stay unless the preset sets them."""
+    def load_preset(self, name: str | None, lang: str, *chosen: str | None) -> list[Any]:
+        """The preset's values into the form; model, data, rewards and name stay unless the preset sets them.
+
+        `chosen`: what the form has for `OWN_CHOICE`, which stays where there is something.
+        """
         try:
             values = flat(find_preset(self.stage, name, self.page.workspace).read()) if name else {}
         except GalenError as error:
@@ -232,7 +237,9 @@ class StagePage:
         starter = next((m.name for m in self.page.catalog.read().models if m.kind == "starter"), None)
         if values.get("model.base") == "starter" and starter:
             values["model.base"] = starter
-        return ["", *self.form.fill(values, keep=OWN_WORDS)]
+        own = [key for key, value in zip(OWN_CHOICE, chosen, strict=False) if value]
+        values = {key: value for key, value in values.items() if key not in own}
+        return ["", *self.form.fill(values, keep=[*OWN_WORDS, *own])]
 
     def save_preset(self, name: str, lang: str, *values: Any) -> list[Any]:
         read = {key: value for key, value in self.form.read(values).items() if key != "run.name"}

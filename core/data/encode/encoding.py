@@ -70,6 +70,8 @@ class Encoder:
     ) -> None:
         self._backend = backend = backend_of(tokenizer)
         self.template = ChatTemplate(tokenizer, template)
+        if self.template.last_only and train_on == "all":
+            raise ModelError("model.learns_last_only", model=self.template.model)
         self.max_length = max_length
         self.train_on = train_on
         self.eos_id: int | None = tokenizer.eos_token_id
@@ -153,11 +155,15 @@ class Encoder:
         for (window, _), tokens in zip(rendered, self._tokenise([text for _, text in rendered]), strict=True):
             window.tokens = tokens
 
+    def learnt(self, answers: Sequence[Span]) -> Sequence[Span]:
+        """Which answers of a row the template leaves to be learnt: all of them, or the last."""
+        return answers[-1:] if self.template.last_only else answers
+
     def _finish(self, window: Window) -> tuple[tuple[Any, Any], bool]:
         tokens = window.encoded
         ids = np.array(tokens.ids[: self.max_length], dtype=np.int32)
         labels = ids.copy() if self.train_on == "all" else np.full_like(ids, IGNORED)
-        for start, end in tokens.spans:
+        for start, end in self.learnt(tokens.spans):
             labels[start:end] = ids[start:end]
         return (ids, labels), window.shortened or len(tokens.ids) > len(ids)
 

@@ -3,7 +3,9 @@
 The templates are files of Jinja under `jinja/`, with generation marks. They know two variables beside the usual ones:
 `start` is what the tokenizer at hand puts before a text by itself (`<s>`, `[gMASK]<sop>`, mostly nothing), `end` the
 token that ends an answer. Both are written into the text that `template_text` gives, so that it is whole in itself and
-can be saved with a trained model. A comment `{#- stops: … -#}` names further tokens that end an answer.
+can be saved with a trained model. A comment `{#- stops: … -#}` names further tokens that end an answer, and one that
+says `{#- learnt: the last answer -#}` keeps the earlier ones from being learnt: such a model reads all that stands
+before its answer in both directions, so that each of its tokens would be told the next one.
 
 Where the authors of a format published one turn only, further turns follow as LLaMA-Factory and MedicalGPT write them.
 """
@@ -39,6 +41,9 @@ NAMED: dict[str, Named] = {
     "baichuan": Named("baichuan", "Baichuan-13B-Chat, _build_chat_input"),
     "baichuan2": Named("baichuan2", "Baichuan2, build_chat_input in generation_utils.py"),
     "chatglm": Named("chatglm", "ChatGLM-6B, chat in modeling_chatglm.py"),
+    "chatglm-6b": Named(
+        "chatglm-6b", "ChatGLM-6B, with the [gMASK]<sop> of its tokenizer before the answer", end="<eop>"
+    ),
     "chatglm2": Named("chatglm2", "ChatGLM2-6B, build_prompt in tokenization_chatglm.py"),
     "chatglm3": Named("chatglm3", "ChatGLM3-6B, chat_template in tokenizer_config.json"),
     "bloomz": Named("plain", "BLOOMZ: the question, and nothing else"),

@@ -43,6 +43,7 @@ from core.errors import ModelError
 OWN = re.compile("think|thought|reason|tool", re.IGNORECASE)  # tokens that an answer may well hold
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 STOPS = re.compile(r"\{#-?\s*stops:(.*?)-?#\}")  # further tokens that end an answer, in a comment of the template
+LAST_ONLY = re.compile(r"\{#-?\s*learnt: the last answer\s*-?#\}")  # the others are context (`named`)
 KNOWN = ", ".join(NAMED)
 
 
@@ -68,7 +69,8 @@ class Rendered:
 class ChatTemplate:
     """The chat template of a tokenizer, or a named one. Raises ModelError where answers cannot be found in it.
 
-    `method` says how they are found: "generation marks" or "sentinels".
+    `method` says how they are found: "generation marks" or "sentinels". `last_only`: of a conversation only the last
+    answer is there to be learnt; the others are found all the same.
     """
 
     def __init__(self, tokenizer: Any, name: str | None = None) -> None:
@@ -76,6 +78,7 @@ class ChatTemplate:
         self.variables: dict[str, Any] = dict(tokenizer.special_tokens_map)
         self.source, self.name = self._choose(tokenizer, name)
         self.sha256 = hashlib.sha256(self.source.encode()).hexdigest()
+        self.last_only = LAST_ONLY.search(self.source) is not None
         self.method = "generation marks" if GENERATION.search(self.source) else "sentinels"
         self._learn_tokens(tokenizer)
         self._learn_prompt()
@@ -141,7 +144,8 @@ class ChatTemplate:
         return Rendered(
             text,
             tuple(span for span, _ in closed),
-            tuple(answer.exact for answer in answers),
+            # what is no answer any more but context is encoded with it, as in a prompt
+            tuple(answer.exact and (answer is answers[-1] or not self.last_only) for answer in answers),
             pairs(found),
             bool(closed) and closed[-1][1],
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.encode.encoded import Refusal
+from core.data.encode.encoding import Encoder
 from core.data.encode.window import Window
 from core.data.kinds import Kind, Row
 from core.data.look.tokens import SHOWN_FOR, RowReader, asked, choice_text
@@ -165,21 +166,21 @@ def _counts(kind: Kind, rows: list[Row], stage: str, reader: RowReader) -> Itera
     dialogues = [list(_dialogues(kind, row)) for row in rows]
     whole = reader.encoder.windows([dialogue for each in dialogues for dialogue in each], None)
     left = reader.encoder.narrowed(whole, limit)
-    counted = (_one(before, after, stage, limit) for before, after in zip(whole, left, strict=True))
+    counted = (_one(reader.encoder, before, after, stage, limit) for before, after in zip(whole, left, strict=True))
     for each in dialogues:
         results = [next(counted) for _ in each]
         known = [result for result in results if result is not None]
         yield max(known) if len(known) == len(results) else None
 
 
-def _one(before: Window | Refusal, after: Window | Refusal, stage: str, limit: int | None) -> Counted:
+def _one(encoder: Encoder, before: Window | Refusal, after: Window | Refusal, stage: str, limit: int | None) -> Counted:
     if isinstance(before, Refusal) or isinstance(after, Refusal):
         return None
     size = len(before.encoded.ids)
     if stage == "pretrain":
         return size, size, max(0, size - 1)
     kept = len(after.encoded.ids[:limit])
-    spans = after.encoded.spans[-1:] if stage == "dpo" else after.encoded.spans
+    spans = after.encoded.spans[-1:] if stage == "dpo" else encoder.learnt(after.encoded.spans)
     labels = sum(max(0, min(end, kept) - max(start, 1)) for start, end in spans)
     return size, kept, labels
 

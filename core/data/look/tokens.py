@@ -118,7 +118,7 @@ class RowReader:
                 return Reading(name, refused=window.reason)
         assert isinstance(full, Window)
         assert isinstance(kept, Window)
-        ids, spans = kept.encoded.ids[: self.max_length], kept.encoded.spans
+        ids, spans = kept.encoded.ids[: self.max_length], self.encoder.learnt(kept.encoded.spans)
         if learns == "all":
             spans = [(0, len(ids))]
         elif learns == "answer":

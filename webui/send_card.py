@@ -1,0 +1,83 @@
+"""Sending what a run has made to a hub, beneath the Merge tab's form: which run, where to, and the card to be read.
+
+The card is written when a run is chosen and belongs to whoever reads it then: what stands in the field is what is sent.
+Sending is a `push` run like any other (`webui.side_run`): it goes on without the page, and can be stopped and resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from core.errors import GalenError
+from core.models.card import model_card
+from core.models.parents import check_start
+from core.rundir import RunDir
+from webui import views
+from webui.catalog import Catalog
+from webui.figures import esc
+from webui.forms import Form
+from webui.messages import error_text
+from webui.page import EACH, QUIET, Page
+from webui.parents import choices
+from webui.side_run import SideCard, SideRun
+from webui.text import t
+from webui.views_push import sent
+
+STAGE, RUN, CARD = "push", "model.base", "model.card"
+SENT = ("merge", "ppo", "dpo", "sft", "reward", "pretrain", "vocabulary")  # in this order in the picker
+
+
+class SendCard:
+    """Build it inside a tab's left column; `wire` after every tab is built."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.form = Form(STAGE, page.labels)
+        side = SideRun(page, STAGE, lambda catalog, run: "")
+        self.side = SideCard(side, STAGE, "push.start", self.form.read, self.shows, sent)
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def build(self) -> None:
+        labels = self.page.labels
+        with gr.Column(elem_classes=["card"], elem_id="push"):
+            labels.html(lambda lang: views.title(t("push.title", lang)), elem_classes=["bare"])
+            labels.html(lambda lang: f'<p class="hint">{esc(t("push.intro", lang))}</p>', elem_classes=["bare"])
+            with gr.Column(elem_classes=["fields"]):
+                self.form.place(RUN)
+                self.form.place("to.repo", "half", placeholder="push.repo_hint")
+                self.form.place("to.private", "half")
+                self.form.place(CARD, placeholder="push.card_hint")
+            self.again = labels.button("push.again", elem_id="push-again", elem_classes=["slim"])
+            self.side.build()
+
+    def wire(self) -> None:
+        run, card = self.form.component(RUN), self.form.component(CARD)
+        self.side.wire(self.form.components, [run])
+        write: dict[str, Any] = {"fn": self.written, "inputs": [run, self.page.lang], "outputs": [card, self.side.note]}
+        run.change(**write, **EACH)
+        self.again.click(**write, **QUIET)
+        self.page.on_catalog(self.news, [], [run])
+
+    # -- showing ------------------------------------------------------------------------------------------------------
+    def news(self, catalog: Catalog, lang: str) -> list[Any]:
+        """The runs that have something to send, then those that have nothing, with the reason."""
+        offers = self.page.parents.offers(catalog, STAGE, SENT)
+        return [gr.update(choices=choices([offer for offer in offers if offer.kind == "run"], catalog, lang))]
+
+    def written(self, run: str | None, lang: str) -> list[Any]:
+        """The card of the chosen run, or why it has none."""
+        if not run:
+            return ["", ""]
+        try:
+            workspace = self.page.workspace
+            return [model_card(workspace, workspace.run(check_start(workspace, STAGE, run))), ""]
+        except GalenError as error:
+            return ["", views.say(*error_text(error, lang))]
+
+    @staticmethod
+    def shows(run: RunDir, wanted: Mapping[str, Any]) -> bool:
+        """Whether a finished push has sent the chosen run."""
+        return bool(wanted.get(RUN)) and (run.config().get("model") or {}).get("base") == wanted[RUN]

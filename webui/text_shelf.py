@@ -1,0 +1,28 @@
+"""Strings of what is brought in from elsewhere and what it takes on the disk, and of the chat's suggestions."""
+
+from __future__ import annotations
+
+SHELF_TEXT: dict[str, tuple[str, str]] = {
+    "form.other_model": ("Another model, or an adapter", "其他模型或适配器"),
+    "form.source_hint": ("owner/name, folder, or file.gguf", "owner/name、文件夹或 .gguf 文件"),
+    "stage.adapter": ("brought-in adapter", "导入的适配器"),
+    "disk.title": ("Models and disk", "模型与磁盘"),
+    "disk.none": ("Nothing is stored yet.", "还没有存储任何内容。"),
+    "disk.total": ("{size} in all", "共 {size}"),
+    "disk.name": ("Name", "名称"),
+    "disk.size": ("Size", "大小"),
+    "disk.is_model": ("model", "模型"),
+    "disk.is_adapter": ("adapter", "适配器"),
+    "disk.is_download": ("unfinished download", "未完成的下载"),
+    "disk.is_cache": ("cache", "缓存"),
+    "disk.needed": ("{n} run(s) start from it", "{n} 个运行以它为起点"),
+    "disk.points": ("its files stay in {path}", "文件保留在 {path}"),
+    "disk.remade": ("made again when it is needed", "需要时会重新生成"),
+    "disk.goes_on": ("a second attempt goes on from it", "再次获取时会从此处继续"),
+    "disk.remove": ("Delete", "删除"),
+    "disk.sure": ("Delete it", "确认删除"),
+    "disk.keep": ("Keep", "保留"),
+    "disk.removed": ("“{name}” was deleted; {size} are free again.", "“{name}”已删除，释放 {size}。"),
+    "chat.try": ("Try", "试试"),
+    "chat.article": ("the article's sampling values", "文章中的采样参数"),
+}
