@@ -15,6 +15,7 @@ from tests.browser_tools import browser, opened, ready
 __all__ = ["browser", "opened", "ready"]  # fixtures
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models, and two files of tests at a time
 
 CHATML = (
     "{% for message in messages %}"
