@@ -96,6 +96,7 @@ class LookPart:
                     self._token_options()
                 self.body = gr.HTML("", js_on_load=PICK, elem_id="look-body", elem_classes=["bare"])
         self.state = gr.State(LookState())
+        self.told = gr.State(())  # the token options that the row was last drawn with
         self.timer = gr.Timer(TICK_SECONDS, active=False)
 
     def _picker(self, ident: str, values: list[str]) -> gr.Dropdown:
@@ -153,7 +154,11 @@ class LookPart:
             pane.pick(self.clicked, base, shown, **EACH)
         self.bar.pick(self.acted, base, shown, **QUIET)
         again: list[Any] = [self.model.input, self.stage.input, *(number.submit for number in self.numbers)]
-        gr.on([*again, *(number.blur for number in self.numbers)], self.refresh, base, shown, **QUIET)
+        gr.on(again, self.refresh, base, [*shown, self.told], **QUIET)
+        # Leaving a field whose value is shown already draws nothing: that would undo what the click that left it shows.
+        gr.on(
+            [number.blur for number in self.numbers], self.left_number, [self.told, *base], [*shown, self.told], **QUIET
+        )
         self.timer.tick(self.tick, base, [*shown, chosen], **QUIET)
         page.on_catalog(self.news, [self.model], [self.model])
 
@@ -212,7 +217,12 @@ class LookPart:
 
     def refresh(self, request: gr.Request, state: LookState, lang: str, *options: Any) -> list[Any]:
         """Shows the row anew. The state stays what a click in the meantime has made it."""
-        return [gr.skip(), *self._render(state, lang, options, request, table=False)[1:]]
+        return [gr.skip(), *self._render(state, lang, options, request, table=False)[1:], options]
+
+    def left_number(
+        self, request: gr.Request, told: Any, state: LookState, lang: str, *options: Any
+    ) -> list[Any] | Any:
+        return gr.skip() if told == options else self.refresh(request, state, lang, *options)
 
     def clicked(
         self, request: gr.Request, event: gr.EventData, state: LookState, lang: str, *options: Any
