@@ -87,10 +87,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "The chat template of {model} takes none of the rows: {detail}.",
         "Change the rows, or set model.template to another template.",
     ),
-    "model.learns_last_only": (
-        "{model} reads everything before its answer in both directions, so that only the last answer can be learnt.",
-        "Set data.train_on=assistant.",
-    ),
     "model.no_stop_token": (
         "The tokenizer of {model} has no token that ends an answer.",
         "Give it an eos_token in tokenizer_config.json.",
@@ -105,7 +101,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.unknown": (
         "There is no model '{model}': no such name in the workspace, no such folder or file. There are {known}.",
-        "Did you mean '{nearest}'? Bring a model in with `python -m core model get SOURCE`.",
+        "Did you mean '{nearest}'? Bring a model in with `python -m core model import SOURCE`.",
     ),
     "model.no_starter": (
         "The starter model is not in the workspace yet.",
@@ -113,11 +109,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.not_fetched": (
         "{model} is not in the workspace yet.",
-        "Get it with `python -m core model get {model}`.",
+        "Get it with `python -m core model import {model}`.",
     ),
     "model.gguf_not_fetched": (
         "{model} is a GGUF file, which has to be unpacked into the workspace first.",
-        "Do it with `python -m core model get {model}`.",
+        "Do it with `python -m core model import {model}`.",
     ),
     "model.not_a_model": (
         "{path} is not a model folder: it has no config.json.",
@@ -140,17 +136,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{path} is incomplete: {detail}.",
         "Its download or copy was cut off. Get the file again.",
     ),
-    "model.already_quantised": (
-        "The weights are quantised to {bits} bits, and nothing brings back what that rounded off.",
-        "Bring in the same model with its full weights.",
-    ),
-    "model.ice_text": (
-        "{path} is not the tokenizer of ChatGLM-6B as it is read here: {detail}.",
-        "Get the model's current files.",
-    ),
     "model.bin_only": (
         "{path} holds its weights in PyTorch's .bin form, which may carry code.",
-        "`python -m core model get {path}` reads them safely and rewrites them as safetensors.",
+        "`python -m core model import {path}` reads them safely and rewrites them as safetensors.",
     ),
     "model.bin_refused": (
         "{path} was not opened: it asks to run {object}, and weights should only hold numbers.",
@@ -164,15 +152,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "model.not_causal": (
         "{path} is a {architecture}, which does not write text.",
         "Choose a causal language model (…ForCausalLM).",
-    ),
-    "model.unknown_architecture": (
-        "{path} is of the kind '{kind}', which the installed Transformers does not know.",
-        "Its nearest kin that works is '{nearest}': choose a model of that kind, or update Transformers.",
-    ),
-    "model.needs_code": (
-        "{path} is of the kind '{kind}', which works only by running Python code that came with it.",
-        "Choose a model of the kind '{nearest}', its nearest kin; or, if you trust its authors, register its folder "
-        "and set model.trust_remote_code=true.",
     ),
     "model.missing_weights": (
         "{path} lacks {count} of the weights its config names, for example {example}.",
@@ -233,11 +212,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "model.adapter_mismatch": ("{adapter} does not fit {base}: {detail}.", "Choose an adapter of this base."),
     "model.base_missing": (
         "The base that {run} was trained on is gone: {path}.",
-        "Get it again with `python -m core model get {source}`.",
+        "Get it again with `python -m core model import {source}`.",
     ),
     "model.base_changed": (
         "{path} is no longer the model that {run} was trained on: the SHA-256 of {file} differs.",
-        "Get the original again with `python -m core model get {source}`.",
+        "Get the original again with `python -m core model import {source}`.",
     ),
     "model.run_no_weights": (
         "{run} has no weights to use: {detail}.",
@@ -389,10 +368,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "serve.gpu_busy": (
         "{device} is in use by {holder}. Use the CPU instead?",
         "Choose the CPU as device, wait for it to end, or stop it.",
-    ),
-    "run.no_better": (
-        "The run ended at step {step}: none of the last {patience} evaluations was better than the best before.",
-        "Nothing is wrong; evaluation.patience sets how many it waits for.",
     ),
     "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
     **DATA,

@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 IMPORTED: dict[str, tuple[str, str]] = {
+    "model.already_quantised": (
+        "The weights are quantised to {bits} bits, and nothing brings back what that rounded off.",
+        "Bring in the same model with its full weights.",
+    ),
+    "model.ice_text": (
+        "{path} is not the tokenizer of ChatGLM-6B as it is read here: {detail}.",
+        "Get the model's current files.",
+    ),
+    "model.needs_code": (
+        "{path} is of the kind '{kind}', which works only by running Python code that came with it.",
+        "Choose a model of the kind '{nearest}', its nearest kin; or, if you trust its authors, register its folder "
+        "and set model.trust_remote_code=true.",
+    ),
+    "model.unknown_architecture": (
+        "{path} is of the kind '{kind}', which the installed Transformers does not know.",
+        "Its nearest kin that works is '{nearest}': choose a model of that kind, or update Transformers.",
+    ),
     "model.wrong_shape": (
         "The weight {tensor} of {path} has the shape {found}, its config.json needs {expected}.",
         "The folder is incomplete or mixed from two models; get it again.",

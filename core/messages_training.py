@@ -33,7 +33,7 @@ TRAINING: dict[str, tuple[str, str]] = {
     "parent.nothing_to_merge": ("{run} is a whole model: there is no adapter to merge.", "Choose a run with adapters."),
     "parent.base_gone": (
         "The base of {run} is gone: {path}.",
-        "Get it again with `python -m core model get {source}`.",
+        "Get it again with `python -m core model import {source}`.",
     ),
     "parent.nothing_to_continue": (
         "{base} has no adapter that could be trained on.",
@@ -317,5 +317,13 @@ TRAINING: dict[str, tuple[str, str]] = {
     "evaluate.only_scores": (
         "A reward model scores answers; it predicts no text and writes none.",
         "Compare it on preference pairs.",
+    ),
+    "model.learns_last_only": (
+        "{model} reads everything before its answer in both directions, so that only the last answer can be learnt.",
+        "Set data.train_on=assistant.",
+    ),
+    "run.no_better": (
+        "The run ended at step {step}: none of the last {patience} evaluations was better than the best before.",
+        "Nothing is wrong; evaluation.patience sets how many it waits for.",
     ),
 }

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote
 
-from core.models.lineage import backbone_id, weight_hashes
+from core.models.hashes import backbone_id, weight_hashes
 from core.records import Manifest, RootBase
 from core.rundir import RunDir, write_record, write_text
 from core.workspace import Workspace
@@ -143,10 +144,22 @@ def local_hub(folder: Path, kind: str = "model") -> Iterator[Hub]:
     """A hub that serves the files below `folder` as the model, or the dataset, own/tiny."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     hub = Hub({path.relative_to(folder).as_posix(): path.read_bytes() for path in files}, kind)
-    thread = threading.Thread(target=hub.server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with served(hub):
         yield hub
+
+
+class Served(Protocol):
+    """A hub of the tests. closing: set at the end, for answers that wait."""
+
+    server: ThreadingHTTPServer
+    closing: threading.Event
+
+
+@contextmanager
+def served(hub: Served) -> Iterator[None]:
+    threading.Thread(target=hub.server.serve_forever, daemon=True).start()
+    try:
+        yield
     finally:
         hub.closing.set()
         hub.server.shutdown()

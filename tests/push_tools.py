@@ -22,7 +22,7 @@ from core.report import Report, RunContext
 from core.rundir import RunDir, write_record, write_text
 from core.workspace import Workspace
 from tests.conftest import write_jsonl
-from tests.models_tools import make_run
+from tests.models_tools import make_run, served
 
 COMMIT = "c" * 40
 TOKEN = "hf_secret"
@@ -155,13 +155,8 @@ class Inbox:
 @contextmanager
 def inbox() -> Iterator[Inbox]:
     hub = Inbox()
-    threading.Thread(target=hub.server.serve_forever, daemon=True).start()
-    try:
+    with served(hub):
         yield hub
-    finally:
-        hub.closing.set()
-        hub.server.shutdown()
-        hub.server.server_close()
 
 
 def fetched(workspace: Workspace, folder: Path) -> None:

@@ -25,7 +25,7 @@ from core.jobs import store
 from core.jobs.pinning import pin
 from core.models import disk_use, library
 from core.models.card import model_card
-from core.models.chain import PREFIX
+from core.models.chain import PREFIX, read_adapter
 from core.models.families import check_type
 from core.models.library import find_model
 from core.models.lineage import run_weights
@@ -123,6 +123,22 @@ def test_an_imported_adapter_is_merged(workspace: Workspace, base: Path, adapter
     model = AutoModelForCausalLM.from_pretrained(merged.output / "model").eval()
     with torch.no_grad():
         torch.testing.assert_close(model(IDS).logits, logits(base, adapter), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [({}, 16 / 4), ({"use_rslora": True}, 16 / 2), ({"lora_alpha": None}, 8 / 4)]
+)
+def test_the_scaling_that_is_shown_is_the_one_that_counts(
+    workspace: Workspace, base: Path, adapter: Path, written: dict[str, Any], expected: float
+) -> None:
+    change(adapter, **written)
+    if written.get("lora_alpha", 0) is None:
+        config = json.loads((adapter / ADAPTER_CONFIG).read_text())
+        del config["lora_alpha"]
+        (adapter / ADAPTER_CONFIG).write_text(json.dumps(config))
+    run = bring(workspace, adapter)
+    assert [link.scaling for link in resolve_parent(workspace, run.id).chain] == [expected]
+    assert {factors.scaling for factors in read_adapter(run.output / "adapter").values()} == {expected}
 
 
 def test_the_tokenizer_that_came_with_it_counts(workspace: Workspace, base: Path, adapter: Path) -> None:

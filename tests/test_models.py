@@ -65,8 +65,8 @@ def test_resolves_names_sources_and_folders(workspace: Workspace, named: library
     [
         ("starter", "model.no_starter", "model starter"),
         ("tinny", "model.unknown", "Did you mean 'tiny'?"),
-        ("zzz", "model.unknown", "model get"),
-        ("Qwen/Qwen3-0.6B", "model.not_fetched", "model get Qwen/Qwen3-0.6B"),
+        ("zzz", "model.unknown", "model import"),
+        ("Qwen/Qwen3-0.6B", "model.not_fetched", "model import Qwen/Qwen3-0.6B"),
         ("/no/such/folder", "model.unknown", "/no/such/folder"),
     ],
 )

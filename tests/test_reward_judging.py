@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.configs import sections
 from core.configs.files import resolve
+from core.configs.pairs import Preference
 from core.errors import ConfigError
 from core.messages import MESSAGES
 from core.records_reward import PairReport
@@ -128,4 +128,4 @@ def test_noise_on_the_embeddings_is_refused() -> None:
     assert [(problem.code, problem.key) for problem in caught.value.problems] == [
         ("reward.no_noise", "optim.neftune_alpha")
     ]
-    assert sections.Preference().centring == 0.01
+    assert Preference().centring == 0.01

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import GalenError, Problem
-from core.models.parents import BRINGS_IN, Offer, check_start, offers
+from core.models.parents import Offer, check_start, offers
+from core.models.runs import BRINGS_IN
 from core.workspace import Workspace
 from webui.catalog import Catalog, Choice
 from webui.figures import clock, size

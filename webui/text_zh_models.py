@@ -31,13 +31,13 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     # -- folders and files
     "model.unknown": (
         "没有模型“{model}”：工作区里没有这个名称，也没有这样的文件夹或文件。工作区里有 {known}。",
-        "是不是想写“{nearest}”？ 用 `python -m core model get SOURCE` 获取模型。",
+        "是不是想写“{nearest}”？ 用 `python -m core model import SOURCE` 获取模型。",
     ),
     "model.no_starter": ("工作区里还没有入门模型。", "用 `python -m core model starter` 或页面上的按钮获取。"),
-    "model.not_fetched": ("{model} 还不在工作区里。", "用 `python -m core model get {model}` 获取。"),
+    "model.not_fetched": ("{model} 还不在工作区里。", "用 `python -m core model import {model}` 获取。"),
     "model.gguf_not_fetched": (
         "{model} 是 GGUF 文件，需要先展开到工作区。",
-        "请运行 `python -m core model get {model}`。",
+        "请运行 `python -m core model import {model}`。",
     ),
     "model.not_a_model": ("{path} 不是模型文件夹：里面没有 config.json。", "请指定含有 config.json 的文件夹。"),
     "model.is_adapter": (
@@ -55,7 +55,7 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "model.ice_text": ("{path} 不是此处所支持的 ChatGLM-6B 分词器：{detail}。", "请获取该模型的最新文件。"),
     "model.bin_only": (
         "{path} 的权重是 PyTorch 的 .bin 格式，可能夹带代码。",
-        "`python -m core model get {path}` 会安全读取并改写为 safetensors。",
+        "`python -m core model import {path}` 会安全读取并改写为 safetensors。",
     ),
     "model.bin_refused": (
         "没有打开 {path}：它要求运行 {object}，而权重只应包含数字。",
@@ -121,11 +121,11 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "model.adapter_mismatch": ("{adapter} 与 {base} 不匹配：{detail}。", "请选择这个基座的适配器。"),
     "model.base_missing": (
         "训练 {run} 所用的基座已不存在：{path}。",
-        "用 `python -m core model get {source}` 重新获取。",
+        "用 `python -m core model import {source}` 重新获取。",
     ),
     "model.base_changed": (
         "{path} 已不是训练 {run} 时的模型：{file} 的 SHA-256 不同。",
-        "用 `python -m core model get {source}` 重新获取原模型。",
+        "用 `python -m core model import {source}` 重新获取原模型。",
     ),
     "model.run_no_weights": ("{run} 没有可用的权重：{detail}。", "请选择已完成的运行，或有检查点的运行。"),
     "model.no_checkpoint": ("{run} 没有检查点“{which}”；现有 {known}。", "请从中选择。"),

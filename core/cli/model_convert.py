@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -74,5 +75,11 @@ def _published(workspace: Workspace, text: str, building: Path) -> None:
 
 
 def _child(kind: str, *paths: Path) -> None:
-    ended = run_child(python_command("core.models.convert", kind, *map(str, paths)), check_stop=lambda: None)
-    ended.raise_error(ModelError)
+    command = python_command("core.models.convert", kind, *map(str, paths))
+    run_child(command, check_stop=lambda: None, on_line=_tell).raise_error(ModelError)
+
+
+def _tell(line: dict[str, Any]) -> None:
+    if "progress" in line:
+        done, total = line["progress"]
+        print(f"{done} of {total} files of weights", file=sys.stderr, flush=True)

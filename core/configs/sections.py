@@ -112,15 +112,15 @@ class Model(Section):
     )
 
 
-def _train() -> Any:
+def train() -> Any:
     return setting(..., "A dataset of the workspace (name or name@version) or a file.", min_length=1)
 
 
-def _validation() -> Any:
+def validation() -> Any:
     return setting(None, "A second dataset or file, for evaluation only.")
 
 
-def _validation_split(default: float) -> Any:
+def validation_split(default: float) -> Any:
     return setting(
         default, "Share of the training rows held out for evaluation, when no validation data is named.", ge=0, le=0.5
     )
@@ -137,15 +137,15 @@ def bad_rows() -> Any:
 class Data(Section):
     """Conversations, for SFT."""
 
-    train: str = _train()
+    train: str = train()
     mix: list[str] = setting(
         [],
         "Further datasets, one a line, each with how often an epoch takes its rows: general: 0.5 is half of them, 2 is "
         "each twice. Where rows are held out, every dataset gets an evaluation loss of its own.",
         advanced=True,
     )
-    validation: str | None = _validation()
-    validation_split: float = _validation_split(0.0)
+    validation: str | None = validation()
+    validation_split: float = validation_split(0.0)
     max_length: int = setting(
         512, "Tokens a row may have. Longer ones lose whole oldest turns, then their end.", ge=8, le=1_048_576
     )
@@ -185,8 +185,8 @@ class Documents(Section):
     train: str = setting(
         ..., "A dataset of documents or of conversations (taken as plain text), or a file.", min_length=1
     )
-    validation: str | None = _validation()
-    validation_split: float = _validation_split(0.05)
+    validation: str | None = validation()
+    validation_split: float = validation_split(0.05)
     general: str | None = setting(
         None, "General text mixed in, so that the model does not forget what it knew: a dataset or a file."
     )
@@ -202,55 +202,6 @@ class Documents(Section):
     end_mark: bool = setting(True, "End every document with the tokenizer's end-of-text token.", advanced=True)
     max_rows: int | None = max_rows()
     bad_rows: Literal["stop", "drop"] = bad_rows()
-
-
-class Pairs(Section):
-    """Preference pairs, for reward models and DPO."""
-
-    train: str = _train()
-    validation: str | None = _validation()
-    validation_split: float = _validation_split(0.1)
-    max_length: int = setting(
-        512, "Tokens of a question with its answer. Longer ones lose whole oldest turns.", ge=8, le=1_048_576
-    )
-    max_rows: int | None = max_rows()
-    bad_rows: Literal["stop", "drop"] = bad_rows()
-
-
-class Preference(Section):
-    """The loss of a reward model: −log σ(r_chosen − r_rejected − margin) + centring · (r_chosen + r_rejected)²."""
-
-    margin: float = setting(
-        0.0, "How far the chosen answer's score should be above the rejected one's, at least.", ge=0, le=100
-    )
-    centring: float = setting(
-        0.01, "Pulls the two scores of a pair towards a sum of 0, so that scores have a fixed origin; 0 is off.",
-        ge=0, le=10,
-    )  # fmt: skip
-    head_learning_rate: float | None = setting(
-        None, "Learning rate of the score head. Empty: that of everything else.", gt=0, le=1, advanced=True
-    )
-
-
-class Direct(Section):
-    """The loss of DPO: −log σ(β · (Δ_chosen − Δ_rejected)), Δ = log π − log π_ref of a whole answer."""
-
-    beta: float = setting(
-        0.1,
-        "How strongly the model is held to what it was. Smaller: the pairs move it further.",
-        gt=0,
-        le=10,
-    )
-    loss: Literal["sigmoid", "robust", "ipo", "hinge"] = setting(
-        "sigmoid",
-        "sigmoid: DPO as published. robust: some preferences are mistaken, as many as optim.label_smoothing says. "
-        "ipo: does not push pairs apart for ever. hinge: stops at a margin.",
-        advanced=True,
-    )
-    sft_weight: float = setting(
-        0.0, "How much of the SFT loss on the chosen answers is added; it keeps them likely. 0 is off.", ge=0, le=100,
-        advanced=True,
-    )  # fmt: skip
 
 
 def adapter_rank() -> Any:
@@ -342,22 +293,6 @@ class Optim(Section):
     )  # fmt: skip
 
 
-class PairOptim(Optim):
-    """Of what learns from pairs."""
-
-    label_smoothing: float = setting(
-        0.0, "Share of the preferences that are taken for mistaken.", ge=0, lt=0.5, advanced=True
-    )
-
-
-class DirectOptim(PairOptim):
-    """Of DPO."""
-
-    learning_rate: float = setting(
-        5e-5, "Peak learning rate. 5e-6 to 1e-4 suit LoRA, 5e-7 full fine-tuning: DPO wants less than SFT.", gt=0, le=1
-    )
-
-
 class Schedule(Section):
     epochs: float = setting(3, "Passes over the training rows.", gt=0, le=1000)
     max_steps: int | None = setting(None, "Stop after this many optimizer steps, whatever the epochs.", ge=1)
@@ -393,20 +328,6 @@ class Evaluation(Section):
     @classmethod
     def _lines(cls, value: Any) -> Any:
         return lines_of(value)
-
-
-class Judging(Section):
-    """Evaluation of a reward model."""
-
-    steps: int | None = setting(None, "Evaluate every so many steps. Empty: at the end of every epoch.", ge=1)
-    batch_size: int = setting(4, "Pairs evaluated at once.", ge=1, le=4096, advanced=True)
-    patience: int | None = setting(
-        None, "Stop early after this many evaluations without a better result. Empty: never.", ge=1
-    )
-    keep_best: bool = setting(True, "Deliver the checkpoint with the best evaluation, not the last one.")
-    best_by: Literal["loss", "accuracy"] = setting(
-        "loss", "What is best: the lowest evaluation loss, or the highest pair accuracy.", advanced=True
-    )
 
 
 class Saving(Section):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import data, models, sections
+from core.configs import data, models, pairs, sections
 from core.configs.models import Answers, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section, setting
@@ -122,15 +122,15 @@ class RewardConfig(StageConfig):
     """A reward model from preference pairs: it scores answers, so that PPO can learn from the scores."""
 
     model: sections.Model
-    data: sections.Pairs
+    data: pairs.Pairs
     run: sections.Run = sections.Run()
     tuning: sections.Tuning = sections.Tuning()
     lora: sections.Lora = sections.Lora()
     quantization: sections.Quantization = sections.Quantization()
-    preference: sections.Preference = sections.Preference()
+    preference: pairs.Preference = pairs.Preference()
     schedule: sections.Schedule = sections.Schedule(epochs=1)
-    optim: sections.PairOptim = sections.PairOptim()
-    evaluation: sections.Judging = sections.Judging()
+    optim: pairs.PairOptim = pairs.PairOptim()
+    evaluation: pairs.Judging = pairs.Judging()
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
@@ -139,7 +139,7 @@ class RewardConfig(StageConfig):
 
     @field_validator("optim")
     @classmethod
-    def _no_noise(cls, value: sections.PairOptim) -> sections.PairOptim:
+    def _no_noise(cls, value: pairs.PairOptim) -> pairs.PairOptim:
         """NEFTune helps models that write; none of its authors' reasons holds for a score."""
         if value.neftune_alpha:
             raise conflict("reward.no_noise", "optim.neftune_alpha")
@@ -153,14 +153,14 @@ class DPOConfig(StageConfig):
     """Direct preference optimisation: a model that writes learns from pairs, without a reward model."""
 
     model: sections.Model
-    data: sections.Pairs
+    data: pairs.Pairs
     run: sections.Run = sections.Run()
     tuning: sections.Tuning = sections.Tuning()
     lora: sections.Lora = sections.Lora()
     quantization: sections.Quantization = sections.Quantization()
-    dpo: sections.Direct = sections.Direct()
+    dpo: pairs.Direct = pairs.Direct()
     schedule: sections.Schedule = sections.Schedule(epochs=1)
-    optim: sections.DirectOptim = sections.DirectOptim()
+    optim: pairs.DirectOptim = pairs.DirectOptim()
     evaluation: sections.Evaluation = sections.Evaluation()
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()

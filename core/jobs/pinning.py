@@ -79,12 +79,12 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
         go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
         pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))
         asked = getattr(model, "model_type", "")
-        if "model.base" in pins.values and asked:
-            named = resolve_parent(workspace, base, hashed=False).folder
-            pins.pin("model.model_type", partial(_checked_type, named, asked))
-        if "model.base" in pins.values and isinstance(config, TrainingConfig | PPOConfig):
+        if "model.base" in pins.values and (asked or isinstance(config, TrainingConfig | PPOConfig)):
             folder = resolve_parent(workspace, base, hashed=False).folder
-            pins.problems += _beyond_context(folder, config)
+            if asked:
+                pins.pin("model.model_type", partial(_checked_type, folder, asked))
+            if isinstance(config, TrainingConfig | PPOConfig):
+                pins.problems += _beyond_context(folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):

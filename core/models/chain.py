@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from core.errors import ModelError
-from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE
+from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE, lora_scaling
 from core.rundir import read_json, write_json
 
 PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -82,11 +82,10 @@ def _check_plain(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
-    """alpha / rank, or alpha / √rank, with PEFT's own exceptions by layer (`alpha_pattern`)."""
+    """That of a layer of its own `rank`, with PEFT's own exceptions by name (`alpha_pattern`)."""
     patterns = config.get("alpha_pattern") or {}
     alpha = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), None)
-    alpha = float(config.get("lora_alpha", 8) if alpha is None else alpha)  # 8: PEFT's own
-    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    return lora_scaling(config, rank, alpha)
 
 
 # -- one adapter for the whole chain ----------------------------------------------------------------------------------

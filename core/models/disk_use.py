@@ -18,6 +18,7 @@ from typing import Literal
 
 from core.errors import ModelError
 from core.models.library import delete_model, dependents, list_models
+from core.models.runs import brought_in
 from core.rundir import state_of
 from core.system import folder_size
 from core.workspace import Workspace
@@ -53,7 +54,7 @@ def _models(workspace: Workspace) -> Iterator[Item]:
 
 def _adapters(workspace: Workspace) -> Iterator[Item]:
     for run in workspace.runs():
-        manifest = run.manifest() if run.stage == "fetch" else None
+        manifest = brought_in(run)
         if manifest is not None:
             yield Item("adapter", manifest.name, folder_size(run.path), run=run.id)
 

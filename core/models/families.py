@@ -68,6 +68,7 @@ FAMILIES = (
     Family("SmolLM3", ("smollm3",), GATED, "chatml", ("<|im_end|>",)),
     Family("OLMo", ("olmo2", "olmo3"), GATED, "chatml", ("<|endoftext|>",)),
 )  # fmt: skip
+OWN_CLASSES = ("chatglm_6b", "baichuan_alibi")  # those of `core.models.architectures`: no other program loads them
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")

@@ -27,11 +27,10 @@ from core.models.checking import skeleton
 from core.models.conversions import find_layout, native_factors, published_factors
 from core.models.conversions.layout import Pair
 from core.models.rewriting import plain, read_tensors
-from core.models.weights import ADAPTER, ADAPTER_BIN, ADAPTER_CONFIG, PUBLISHED, SCORE, VALUE_HEADS
+from core.models.weights import ADAPTER, ADAPTER_BIN, ADAPTER_CONFIG, LORA_ALPHA, PUBLISHED, SCORE, VALUE_HEADS
 from core.rundir import read_json, write_json
 
 VALUE_HEAD = "v_head.summary.weight"
-ALPHA = 8  # PEFT's own, where a config names none
 LARGEST = 65_536  # of a rank or a scaling
 HARMLESS_STARTS = ("gaussian", "orthogonal", "eva")  # of LoRA's factors; the others change the base as well
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<letter>[AB])(\.[\w-]+)?\.weight")
@@ -132,7 +131,7 @@ def _check_types(folder: Path, config: Mapping[str, Any]) -> None:
         if not isinstance(pattern, dict) or not all(isinstance(name, str) for name in pattern):
             raise ModelError("adapter.torn", path=str(folder), detail=f"{key} is {str(pattern)[:60]}")
     ranks = {"r": config.get("r"), **patterns["rank_pattern"]}
-    alphas = {"lora_alpha": config.get("lora_alpha", ALPHA), **patterns["alpha_pattern"]}
+    alphas = {"lora_alpha": config.get("lora_alpha", LORA_ALPHA), **patterns["alpha_pattern"]}
     for key, value in [*ranks.items(), *alphas.items()]:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value <= LARGEST or (key in ranks and int(value) != value):
@@ -256,7 +255,7 @@ def _config(config: Mapping[str, Any], found: Adapter, model: nn.Module, base: P
         "target_modules": sorted(leaves if meant == set(found.factors) else found.factors),
         "modules_to_save": [*HEAD_MODULES] if reward else None,
         "r": config["r"],
-        "lora_alpha": config.get("lora_alpha", ALPHA),
+        "lora_alpha": config.get("lora_alpha", LORA_ALPHA),
         "rank_pattern": config.get("rank_pattern") or {},
         "alpha_pattern": config.get("alpha_pattern") or {},
         "use_rslora": bool(config.get("use_rslora")),

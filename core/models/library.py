@@ -20,7 +20,7 @@ from core.configs.sections import weighted
 from core.disk import link_or_copy
 from core.errors import ModelError
 from core.models import families
-from core.models.runs import find_run, weights_folder
+from core.models.runs import brought_in, find_run, weights_folder
 from core.models.weights import ADAPTER_CONFIG, check_folder, inspect
 from core.records import Record, WeightFile
 from core.rundir import RunDir, RunRef, read_record, state_of, write_record
@@ -201,7 +201,7 @@ def bottom_of(workspace: Workspace, text: str) -> str:
     while (ref := find_base(workspace, text)) is not None and ref.run not in seen:
         seen.add(ref.run)
         run = workspace.run(ref.run)
-        manifest = run.manifest() if run.stage == "fetch" else None
+        manifest = brought_in(run)
         base = manifest.root_base.source if manifest is not None else (run.config().get("model") or {}).get("base")
         text = str(base or "")
     return text
@@ -267,7 +267,7 @@ def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> l
 
 def _base_of_adapter(run: RunDir) -> set[str]:
     """Of an adapter that was brought in from a hub: the base that it turned out to name."""
-    manifest = run.manifest() if run.stage == "fetch" else None
+    manifest = brought_in(run)
     return set() if manifest is None else {manifest.root_base.source, manifest.root_base.path}
 
 

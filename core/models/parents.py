@@ -17,8 +17,16 @@ from core.errors import GalenError, ModelError, Problem
 from core.models import families
 from core.models.hashes import backbone_id, combined_sha256, weight_hashes
 from core.models.library import ModelCard, find_base, list_models, resolve_base
-from core.models.runs import weights_folder
-from core.models.weights import ADAPTER_CONFIG, SCORE, check_folder, has_tokenizer, read_header, weight_files
+from core.models.runs import BRINGS_IN, brought_in, weights_folder
+from core.models.weights import (
+    ADAPTER_CONFIG,
+    SCORE,
+    check_folder,
+    has_tokenizer,
+    lora_scaling,
+    read_header,
+    weight_files,
+)
 from core.records import ChainLink, Manifest, RootBase, WeightFile
 from core.rundir import RunDir, State, read_json, state_of
 from core.workspace import Workspace
@@ -127,15 +135,9 @@ def _of_adapter(
     if go_on:
         return replace(found, start=own)
     sha256 = combined_sha256(weight_hashes(own, workspace)) if hashed else ""
-    link = ChainLink(run=run.id, adapter_sha256=sha256, scaling=scaling_of(own))
+    link = ChainLink(run=run.id, adapter_sha256=sha256, scaling=lora_scaling(read_json(own / ADAPTER_CONFIG) or {}))
     merged = (*found.adapters, own) if manifest is None else (folder,)
     return replace(found, chain=(*found.chain, link), adapters=merged)
-
-
-def scaling_of(adapter: Path) -> float:
-    """What a LoRA adapter's product is multiplied by: alpha / rank."""
-    config = read_json(adapter / ADAPTER_CONFIG) or {}
-    return float(config.get("lora_alpha") or 8) / float(config.get("r") or 8)  # PEFT's own
 
 
 def beneath(workspace: Workspace, run: RunDir, *, hashed: bool = True) -> Parent:
@@ -194,8 +196,8 @@ def _moved(workspace: Workspace, expected: list[WeightFile]) -> Path | None:
 
 
 # -- what a stage may start from --------------------------------------------------------------------------------------
-UNCHAINED = ("fetch", "import", "prepare", "perplexity", "evaluate", "score", "push")  # their runs make no weights
-BRINGS_IN = "fetch"  # but for an adapter that was brought in
+# Their runs make no weights, but for an adapter that was brought in.
+UNCHAINED = (BRINGS_IN, "import", "prepare", "perplexity", "evaluate", "score", "push")
 JUDGED_BY = ("score", "evaluate", "merge")  # the stages that take a reward model
 
 
@@ -219,7 +221,7 @@ def offers(workspace: Workspace, stage: str) -> list[Offer]:
     """
     found = []
     for run in workspace.runs():
-        manifest = run.manifest() if run.stage not in UNCHAINED or run.stage == BRINGS_IN else None
+        manifest = brought_in(run) if run.stage in UNCHAINED else run.manifest()
         if run.stage not in UNCHAINED or manifest is not None:
             reason = _objection(workspace, stage, run, manifest)
             name = (manifest.name if manifest is not None else (run.config().get("run") or {}).get("name")) or run.id

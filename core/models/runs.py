@@ -1,7 +1,7 @@
 """Which folder a reference to a run means: `RUN`, `RUN:best`, `RUN:last`, `RUN:step-40`. Torch-free.
 
 RUN is a run's id, or the name that its user gave it (the newest so called). What lies in the folder, and whether it
-may be used, is said by `library` (whole models as a base) and `lineage` (adapters on theirs).
+may be used, is said by `library` (whole models as a base) and `parents` (adapters on theirs).
 """
 
 from __future__ import annotations
@@ -9,8 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import ModelError
+from core.records import Manifest
 from core.rundir import RunDir, RunRef, best_checkpoint
 from core.workspace import Workspace
+
+BRINGS_IN = "fetch"  # the stage that brings in models, and adapters, which become its runs' output
+
+
+def brought_in(run: RunDir) -> Manifest | None:
+    """What is said of the adapter that this run has brought in; None for every other run."""
+    return run.manifest() if run.stage == BRINGS_IN else None
 
 
 def find_run(workspace: Workspace, text: str) -> RunRef | None:

@@ -17,8 +17,8 @@ from core.models.weights import ADAPTER_CONFIG, BIN_INDEX, BIN_SINGLE, INDEX, SI
 from core.rundir import read_json
 from core.workspace import Workspace, check_name
 
-# Names under which weights were published as a difference to LLaMA's.
 BINS = (BIN_SINGLE, BIN_INDEX)
+# Names under which weights were published as a difference to LLaMA's.
 DIFFERENCE = re.compile(r"Ziya-LLaMA-13B-(v1|v1\.1|Pretrain-v1)$|(^|[-_])(delta|diff)([-_]|$)", re.IGNORECASE)
 
 

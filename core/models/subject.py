@@ -15,16 +15,14 @@ from pathlib import Path
 
 from core.data.store.library import DatasetCard, open_dataset
 from core.errors import GalenError
+from core.models import families
 from core.models.origin import Origin, maker_of, origin_of
-from core.models.parents import BRINGS_IN
-from core.models.runs import weights_folder
+from core.models.runs import BRINGS_IN, brought_in, weights_folder
 from core.models.usage import Shape
 from core.models.weights import has_tokenizer
 from core.records import DataUsed, Manifest
 from core.rundir import RunDir, read_json
 from core.workspace import Workspace
-
-OWN_CLASSES = ("baichuan_alibi", "chatglm_6b")
 
 
 @dataclass(frozen=True)
@@ -84,14 +82,14 @@ class Subject:
     @cached_property
     def brought(self) -> list[Manifest]:
         """The adapters among them that some other program has trained."""
-        found = [manifest_of(self.workspace, run) for run in self.trained if RunDir(Path(run)).stage == BRINGS_IN]
+        found = [brought_in(RunDir(self.workspace.runs_dir / run)) for run in self.trained]
         return [manifest for manifest in found if manifest is not None]
 
     @property
     def own_class(self) -> bool:
         """Whether no Transformers loads it by itself: its class is this project's (`core.models.architectures`)."""
         folder = self.folder if not self.is_adapter else Path(self.manifest.root_base.path)
-        return (read_json(folder / "config.json") or {}).get("model_type") in OWN_CLASSES
+        return (read_json(folder / "config.json") or {}).get("model_type") in families.OWN_CLASSES
 
     @property
     def shape(self) -> Shape:

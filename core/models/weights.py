@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN_SINGLE, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 ADAPTER_BIN = "adapter_model.bin"
+LORA_ALPHA, LORA_RANK = 8, 8  # PEFT's own, where an adapter's config names none
 VALUE_HEADS = ("value_head.safetensors", "value_head.bin")  # LLaMA-Factory's reward models keep TRL's head there
 PUBLISHED = "published_config.json"  # of a converted model: what the checkpoint came with
 SCORE_HEAD = {"type": "linear", "pooling": "last_end_of_turn"}  # what manifests say of a score head
@@ -121,6 +123,16 @@ def check_folder(folder: Path) -> None:
         read_header(path)
     if not has_tokenizer(folder):
         raise ModelError("model.no_tokenizer_files", path=str(folder))
+
+
+def lora_scaling(config: Mapping[str, Any], rank: float | None = None, alpha: float | None = None) -> float:
+    """What a LoRA's product is multiplied by: alpha / rank, or alpha / √rank where it is rank-stabilised.
+
+    config: adapter_config.json. rank, alpha: those of one layer, where it has its own.
+    """
+    rank = float(config.get("r") or LORA_RANK) if rank is None else rank
+    alpha = float(config.get("lora_alpha") or LORA_ALPHA) if alpha is None else alpha
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -18,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from core.configs import sections
+from core.configs.pairs import Judging
+from core.configs.sections import Evaluation
 from core.report import Report
 from core.training.batching import Rows
 
@@ -48,7 +49,7 @@ class Objective(Protocol):
     # a logged step (`total` adds a tensor over ranks); `own_rates() -> [(parameter, learning rate)]`.
 
 
-def merit(figures: Mapping[str, Any], evaluation: sections.Evaluation | sections.Judging) -> float | None:
+def merit(figures: Mapping[str, Any], evaluation: Evaluation | Judging) -> float | None:
     """What decides which evaluation is the best one, the lower the better; None where these figures are of none, or
     are no numbers."""
     loss, accuracy = figures.get("eval_loss"), figures.get("eval_accuracy")

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.configs import sections
+from core.configs.pairs import Preference
 from core.records_reward import PairReport
 from core.rundir import PAIRS, write_record
 from core.training.scoring import RewardModel
@@ -42,7 +42,7 @@ class PairLoss(nn.Module):
     `report`: what an evaluation found of these very weights; it is saved with them, and gone after the next step.
     """
 
-    def __init__(self, reward: RewardModel, preference: sections.Preference, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, reward: RewardModel, preference: Preference, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.reward = reward
         self.preference, self.label_smoothing = preference, label_smoothing

@@ -85,12 +85,9 @@ def _alibi(config: Config) -> dict[str, Any]:
     }
 
 
-def _layout(
-    name: str, becomes: str, accepts: Callable[[Config], bool], native: Callable[[Config], dict[str, Any]]
-) -> Layout:
+def _layout(name: str, accepts: Callable[[Config], bool], native: Callable[[Config], dict[str, Any]]) -> Layout:
     return Layout(
         name=name,
-        becomes=becomes,
         accepts=accepts,
         config=native,
         outer=OUTER,
@@ -103,5 +100,5 @@ def _layout(
     )
 
 
-ROTARY = _layout("Baichuan-7B", "Llama", _is_rotary, _llama)
-ALIBI = _layout("Baichuan-13B", "Baichuan with ALiBi", _is_alibi, _alibi)
+ROTARY = _layout("Baichuan-7B", _is_rotary, _llama)
+ALIBI = _layout("Baichuan-13B", _is_alibi, _alibi)

@@ -82,7 +82,6 @@ def _special(folder: Path) -> tuple[str, ...]:
 
 LAYOUT = Layout(
     name="ChatGLM2-6B or ChatGLM3-6B",
-    becomes="Glm",
     accepts=_accepts,
     config=_glm,
     outer={

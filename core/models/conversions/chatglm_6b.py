@@ -51,7 +51,6 @@ def _native(config: Config) -> dict[str, Any]:
 
 LAYOUT = Layout(
     name="ChatGLM-6B",
-    becomes="ChatGLM with prefix attention",
     accepts=_accepts,
     config=_native,
     outer={name: name for name in OUTER},

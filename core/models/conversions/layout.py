@@ -25,7 +25,7 @@ def _unsplit(config: Config, module: str) -> tuple[int, ...]:
 class Layout:
     """What a published checkpoint calls its modules, and what the native class calls them.
 
-    name: of the checkpoint, as its authors write it. becomes: the native class. outer: modules outside of the layers.
+    name: of the checkpoint, as its authors write it. outer: modules outside of the layers.
     layers: what the name of a layer's module begins with, up to its number, there and here. inner: modules of a layer;
     one that has several native names holds them one beneath the other. rows(config, module): how many rows each of
     those has. dropped: ends of names that are no weights. normalised(config): the head's rows have length 1.
@@ -35,7 +35,6 @@ class Layout:
     """
 
     name: str
-    becomes: str
     accepts: Callable[[Config], bool]
     config: Callable[[Config], dict[str, Any]]
     outer: Mapping[str, str]
