@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from core.cli.output import fail
 from core.errors import GalenError, InputError
 
-COMMANDS = ("stage", "fit", "jobs", "data", "model", "chat", "serve")  # modules of core.cli, in the order of the help
+COMMANDS = ("stage", "fit", "jobs", "rate", "data", "model", "chat", "serve")  # modules of core.cli, as in the help
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -63,6 +63,10 @@ ANNOTATE: dict[str, tuple[str, str]] = {
         "{run} has no rows that wait for a person.",
         "Start a run with annotator.kind=person, or wait until it has put them there.",
     ),
+    "annotate.no_terminal": (
+        "Rows are judged with single keys, which takes a terminal.",
+        "Judge those of {run} on the page (Data, Annotate), or call this from a terminal.",
+    ),
     "annotate.bad_judgement": ("This is no judgement on a row of the run: {said}.", "Load the page anew."),
     # -- why a row came to nothing
     "annotate.failed": ("It got no reply: {detail}", ""),

@@ -58,6 +58,10 @@ ANNOTATE_ZH: dict[str, tuple[str, str]] = {
         "{run} 没有等待人工标注的行。",
         "请用 annotator.kind=person 启动一个运行，或等它把行准备好。",
     ),
+    "annotate.no_terminal": (
+        "标注靠单个按键进行，需要在终端里。",
+        "请在页面（数据 → 标注）上标注 {run}，或在终端里运行这个命令。",
+    ),
     "annotate.bad_judgement": ("这不是对该运行某一行的评判：{said}。", "请重新载入页面。"),
     # -- why a row came to nothing
     "annotate.failed": ("没有得到回复：{detail}", ""),

@@ -33,6 +33,7 @@ from core.configs.annotate import DIFFICULTIES, MARKS, TaskKind
 from core.errors import InputError
 from core.rundir import RunDir, append_jsonl, read_jsonl, write_text
 
+WAITING = ("annotate.waiting", "annotate.made_and_waiting")  # codes with which a run ends until somebody has judged
 KEYS = 5  # a person marks from 1 to this, with one key
 LONGEST_TEXT = 100_000  # characters of an answer that somebody writes
 
@@ -94,6 +95,12 @@ def put_before_people(run: RunDir, works: Iterable[Work]) -> int:
     lines = (orjson.dumps(card.model_dump(exclude_defaults=True)).decode("utf-8") + "\n" for card in cards)
     write_text(work_file(run), "".join(lines))
     return len(cards)
+
+
+def waits_for_person(run: RunDir) -> bool:
+    """Whether the run has ended for now, with rows that somebody may judge."""
+    result = run.result()
+    return result is not None and result.outcome == "stopped" and result.code in WAITING
 
 
 class Ratings:

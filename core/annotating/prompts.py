@@ -22,7 +22,7 @@ EXAMPLE = {"zh": "问题：{question}\n回答：{answer}", "en": "Question: {que
 def form_of(task: Task, of: Of, language: Language) -> str:
     """What the task asks in this language: the config's own text, else the one that ships."""
     own = task.prompt_zh if language == "zh" else task.prompt_en
-    return own or shipped(task.kind, of, language)
+    return own or shipped(task.asks, of, language)
 
 
 def shipped(kind: str, of: Of, language: Language) -> str:

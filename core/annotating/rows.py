@@ -10,6 +10,7 @@ The second pass reads what the first has asked, so the result is the same in wha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from core.annotating.asking import Asking
 from core.annotating.replies import Reply
 from core.annotating.tasks import RowTask, Work
-from core.annotating.verdicts import Verdict, read
+from core.annotating.verdicts import Verdict
 from core.data.recipe.rows import Store, StoredRows
 from core.data.steps.base import Drop, Item
 from core.data.store.dataset import Dataset
@@ -84,32 +85,45 @@ def ask_all(
         done += len(part) - len(asked)
         lost += len(part) - len(asked)
         for count in sorted({len(work.answers) for work in asked}):
-            prompts = {str(work.number): task.prompt(work) for work in asked if len(work.answers) == count}
-            understood = partial(_understood, task, count)
-            for name, reply in asking.ask(prompts, understood):
-                if reply.failed:
-                    failures[int(name)] = reply
-                lost += bool(reply.failed) or not understood(reply.text)
-                done += 1
+            same = [work for work in asked if len(work.answers) == count]
+            for useful in _ask_about(task, same, asking, failures):
+                done += useful is not None
+                lost += useful is False
                 tell(done, lost)
     tell(done, lost)
     return failures
 
 
-def _understood(task: RowTask, answers: int, text: str | None) -> bool:
-    return read(task.task.kind, text, answers) is not None
+def _ask_about(
+    task: RowTask, works: Sequence[Work], asking: Asking, failures: dict[int, Reply]
+) -> Iterator[bool | None]:
+    """After each reply whether its row came to something, or None while other prompts about the row are open. The works
+    have equally many answers."""
+    understood = partial(task.understood, len(works[0].answers))
+    prompts = {f"{work.number}.{at}": text for work in works for at, text in enumerate(task.prompts(work))}
+    left = Counter(name.partition(".")[0] for name in prompts)
+    useless: set[str] = set()
+    for name, reply in asking.ask(prompts, understood):
+        number = name.partition(".")[0]
+        if reply.failed:
+            failures[int(number)] = reply
+        if reply.failed or not understood(reply.text):
+            useless.add(number)
+        left[number] -= 1
+        yield None if left[number] else number not in useless
 
 
 def said_by_model(task: RowTask, asking: Asking, failures: Mapping[int, Reply]) -> Verdicts:
     """The verdicts of an annotator that was asked by `ask_all`."""
 
     def verdict(work: Work) -> Verdict | Drop:
-        reply = asking.known(task.prompt(work))
-        if reply is None:
+        replies = [asking.known(prompt) for prompt in task.prompts(work)]
+        whole = [reply for reply in replies if reply is not None]
+        if len(whole) < len(replies):
             failed = failures.get(work.number)
             return Drop("annotate.failed", {"detail": failed.failed if failed is not None else "–"})
-        found = read(task.task.kind, reply.text, len(work.answers))
-        return nonsense(reply) if found is None else found
+        found = task.read(work, whole)
+        return nonsense(found) if isinstance(found, Reply) else found
 
     return verdict
 

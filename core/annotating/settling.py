@@ -14,6 +14,12 @@ from core.errors import ConfigError, InputError, Problem
 from core.workspace import Workspace, check_name
 
 NAME_LENGTH = 80
+ENDS = {
+    "rank": "ranked",
+    "instruct": "new",
+    "pairs": "pairs",
+    "conversations": "improved",
+}  # of a name that nobody gave
 
 
 def takes(config: AnnotateConfig) -> tuple[Kind, ...]:
@@ -28,18 +34,19 @@ def settled(workspace: Workspace, config: AnnotateConfig, ref: str) -> dict[str,
     problems = []
     if task.kind == "rank" and not config.answers.base and dataset.card.kind not in HAVE_ANSWERS:
         problems.append(Problem("annotate.no_answers", {"ref": dataset.ref}, key="answers.base"))
-    name = config.data.output or f"{dataset.name}-{task.kind}"[:NAME_LENGTH]
+    made = task.makes if task.kind == "improve" else task.kind
+    name = config.data.output or f"{dataset.name}-{ENDS.get(made, made)}"[:NAME_LENGTH]
     try:
         check_name(name)
     except InputError as error:
         problems.append(Problem(error.code, error.params, key="data.output"))
-    needed = {"documents": "{document}", "rows": "{answer}" if task.kind == "score" else "{examples}"}[of]
+    needed = {"documents": "{document}", "rows": "{answer}" if task.asks == "score" else "{examples}"}[of]
     values: dict[str, Any] = {"data.output": name}
     for language, own in (("en", task.prompt_en), ("zh", task.prompt_zh)):
         key = f"task.prompt_{language}"
-        if own and task.kind in ("score", "instruct") and needed not in own:
+        if own and task.asks in ("score", "instruct") and needed not in own:
             problems.append(Problem("annotate.prompt_lacks", {"names": needed, "task": task.kind}, key=key))
-        values[key] = own or shipped(task.kind, of, "zh" if language == "zh" else "en")
+        values[key] = own or shipped(task.asks, of, "zh" if language == "zh" else "en")
     if problems:
         raise ConfigError(problems)
     return values

@@ -2,7 +2,8 @@
 
     task = RowTask(config.task, dataset.card.kind, seed=42)
     work = task.work(number, item)            what there is to be judged of one row
-    prompt = task.prompt(work)                for a model; a person sees the same texts
+    prompts = task.prompts(work)              for a model, one or several; a person sees the same texts
+    verdict = task.read(work, replies)        what its replies say
     task.outcome(work, verdict)               the new row, or why there is none
 
 difficulty and score fill a column of the row; rank makes a ranked row, improve a pair or a conversation. Answers are
@@ -18,7 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.annotating.prompts import fill, form_of, numbered, spoken_in, transcript
-from core.annotating.verdicts import Verdict
+from core.annotating.replies import Reply
+from core.annotating.verdicts import Verdict, read
 from core.configs.annotate import MARKS, Task, TaskKind
 from core.configs.annotate_prompts import Of
 from core.data.dialogue import Message
@@ -94,16 +96,29 @@ class RowTask:
         order = np.random.default_rng((self.seed, number, SHUFFLED)).permutation(len(texts)).tolist()
         return Work(number, item, question, answers=tuple(texts[place] for place in order), origin=tuple(order))
 
-    def prompt(self, work: Work) -> str:
-        """What a model is asked."""
+    def prompts(self, work: Work) -> list[str]:
+        """What a model is asked: one prompt, or one for each answer that is marked by itself."""
         language = spoken_in(work.question, work.document)
-        values = {
-            "question": work.question,
-            "answer": work.answer,
-            "answers": numbered(work.answers, language),
-            "document": work.document,
-        }
-        return fill(form_of(self.task, self.of, language), values)
+        form = form_of(self.task, self.of, language)
+        texts = {"question": work.question, "answer": work.answer, "document": work.document}
+        if self.task.kind != "rank" or self.task.asks == "rank":
+            return [fill(form, {**texts, "answers": numbered(work.answers, language)})]
+        return [fill(form, {**texts, "answer": answer}) for answer in work.answers]
+
+    def understood(self, answers: int, text: str | None) -> bool:
+        """Whether one reply about so many answers can be used."""
+        return read(self.task.asks, text, answers) is not None
+
+    def read(self, work: Work, replies: Sequence[Reply]) -> Verdict | Reply:
+        """What the replies to `prompts(work)` say; the first that says nothing, where there is one."""
+        found = [read(self.task.asks, reply.text, len(work.answers)) for reply in replies]
+        for reply, verdict in zip(replies, found, strict=True):
+            if verdict is None:
+                return reply
+        if self.task.kind != "rank" or self.task.asks == "rank":
+            assert found[0] is not None
+            return found[0]
+        return Verdict(marks=tuple(one.number for one in found if one is not None and one.number is not None))
 
     def outcome(self, work: Work, verdict: Verdict) -> Item | Drop:
         """The row with what was said of it, or why there is none."""
@@ -117,11 +132,12 @@ class RowTask:
         return self._ranked(work, verdict) if self.task.kind == "rank" else self._improved(work, verdict)
 
     def _ranked(self, work: Work, verdict: Verdict) -> Item | Drop:
-        """Every answer with the number of answers that it was put before; equal ones with 0. A better answer that a
-        person wrote comes before them all."""
+        """Every answer with its mark, or the number of answers that it was put before; equal ones with 0. A better
+        answer that a person wrote comes before them all."""
         if verdict.mark == "bad":
             return Drop("annotate.all_bad", {"answers": len(work.answers)})
         scores = dict.fromkeys(range(len(work.answers)), 0.0)
+        scores |= {shown: mark / MARKS[1] for shown, mark in enumerate(verdict.marks or ())}
         for place, shown in enumerate(verdict.order or ()):
             scores[shown] = float(len(work.answers) - 1 - place)
         own = sorted(scores, key=lambda shown: work.origin[shown])

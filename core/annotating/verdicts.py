@@ -31,11 +31,12 @@ ASKING_NAMES, ANSWERING_NAMES = ("question", "instruction", "问题"), ("answer"
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of these. order: places of the answers as they were shown, from 0, the best first. pairs: new questions with
-    their answers. mark: what only people say."""
+    """One of these. order: places of the answers as they were shown, from 0, the best first. marks: of each of them.
+    pairs: new questions with their answers. mark: what only people say."""
 
     number: float | None = None
     order: tuple[int, ...] | None = None
+    marks: tuple[float, ...] | None = None
     text: str | None = None
     pairs: tuple[tuple[str, str], ...] | None = None
     mark: Mark = ""

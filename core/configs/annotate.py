@@ -28,6 +28,11 @@ class Task(Section):
         "steps filter by, from 0 to 1. rank: several answers in order, for preference pairs. improve: a better answer. "
         "instruct: new questions with answers, from examples or documents.",
     )
+    ranks: Literal["order", "marks"] = setting(
+        "order",
+        "How a model compares answers. order: all in one prompt, which takes an able model. marks: each by itself, as "
+        "in the task score; equal marks make no pair.",
+    )
     makes: Literal["pairs", "conversations"] = setting(
         "pairs",
         "What better answers become: pairs with the old answer rejected, or conversations with the new one in its "
@@ -39,6 +44,11 @@ class Task(Section):
         "filled in, as far as the task has them. Empty: the text that ships for the task.",
     )
     prompt_zh: str = setting("", "The same for rows in Chinese.")
+
+    @property
+    def asks(self) -> TaskKind:
+        """The task whose prompt a model gets: answers that are marked one by one are asked about as in `score`."""
+        return "score" if self.kind == "rank" and self.ranks == "marks" else self.kind
 
 
 class Annotated(Section):
@@ -132,7 +142,7 @@ class Fault:
 def fault(task: Task, who: Annotator) -> Fault | None:
     """The first thing that keeps this annotator from this task; None where there is none."""
     for key, prompt in (("task.prompt_en", task.prompt_en), ("task.prompt_zh", task.prompt_zh)):
-        if prompt and (names := lacking(task.kind, prompt)):
+        if prompt and (names := lacking(task.asks, prompt)):
             return Fault("annotate.prompt_lacks", key, {"names": names, "task": task.kind})
     if who.kind == "person" and task.kind == "instruct":
         return Fault("annotate.person_writes_none", "annotator.kind")

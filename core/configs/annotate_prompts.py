@@ -58,7 +58,8 @@ PROMPTS: dict[tuple[str, Of], dict[Language, str]] = {
         "Write {count} questions that this text answers, each with its answer taken from the text. Begin each question "
         "with “Question:” and each answer with “Answer:”.",
         "zh": "文本：{document}\n\n"
-        "请写出 {count} 个能由这段文本回答的问题，并给出取自文本的回答。每个问题以“问题：”开头，每个回答以“回答：”开头。",
+        "请写出 {count} 个能由这段文本回答的问题，并给出取自文本的回答。"
+        "每个问题以“问题：”开头，每个回答以“回答：”开头。",
     },
 }
 

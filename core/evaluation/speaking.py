@@ -6,8 +6,8 @@
 
 It is loaded when the first prompt comes, so a resumed run that knows every reply already loads nothing. What it says
 depends on (seed, prompt), and in its last digits on the batch. Batches are cut in the order of the prompts and given
-whole, so that after a kill the same batches are left, and all say what they would have said. Asked once more after nonsense it
-would say the same again, so it then draws at `RETRY_TEMPERATURE`.
+whole, so that after a kill the same batches are left, and all say what they would have said. Asked once more after
+nonsense it would say the same again, so it then draws at `RETRY_TEMPERATURE`.
 """
 
 from __future__ import annotations
