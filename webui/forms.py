@@ -32,21 +32,28 @@ from webui.text_fields import choice_label, help_text, label, section_name
 
 PICKERS = {  # chosen from what the workspace holds, or typed
     "model.base", "data.train", "data.validation", "data.general", "words.corpus", "models.runs", "data.rows",
-    "data.prompts",
+    "data.prompts", "annotator.base", "answers.base",
 }  # fmt: skip
-TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
+TEMPLATES = {
+    "model.template",
+    "models.template",
+    "annotator.template",
+}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
 LEFT_OUT = {"model.model_type"}  # on the page a model is picked, and says itself what it is
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
 LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
-    "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3,
+    "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3, "new.against": 2,
 }  # fmt: skip
-TALL = {"rewards.judge_prompt": 4, "model.card": 12}  # texts of several lines
+TALL = {"rewards.judge_prompt": 4, "model.card": 12, "task.prompt_en": 4, "task.prompt_zh": 4}  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
-    "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
+    "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts", "task.kind",
 }  # fmt: skip
-HALF = {"tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings"}
+HALF = {
+    "tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings", "annotator.kind",
+    "annotator.base", "annotator.url", "answers.base", "task.ranks", "task.makes",
+}  # fmt: skip
 ONLY_WHEN = {  # section or key → style class
     "lora": "only-lora",
     "quantization": "only-lora",
@@ -57,6 +64,7 @@ ONLY_WHEN = {  # section or key → style class
 }
 CLOSED = {"saving", "logging", "model", "quantization"}  # sections that start folded
 SEGMENTS = 3  # up to so many choices are shown side by side
+SEGMENTED = {"task.kind"}  # and all of these
 
 
 class Form:
@@ -277,7 +285,7 @@ def _widget(key: str, kind: Any) -> Callable[..., Any]:
     if key == DEVICES:
         component = gr.CheckboxGroup
     elif get_origin(kind) is Literal:
-        short = len(get_args(kind)) <= SEGMENTS
+        short = len(get_args(kind)) <= SEGMENTS or key in SEGMENTED
         component, options = (gr.Radio, {}) if short else (gr.Dropdown, {"filterable": False})
     elif kind is bool:
         component = gr.Checkbox

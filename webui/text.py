@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from webui.text_annotate import ANNOTATE_TEXT
 from webui.text_bring import BRING
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
@@ -289,6 +290,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,
+    **ANNOTATE_TEXT,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from webui.text_fields_annotate import ANNOTATE_CHOICES, ANNOTATE_FIELDS, ANNOTATE_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
@@ -105,6 +106,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     **STAGE_FIELDS,
     **PPO_FIELDS,
+    **ANNOTATE_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -121,6 +123,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "devices": ("Devices", "设备"),
     **STAGE_SECTIONS,
     **PPO_SECTIONS,
+    **ANNOTATE_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.
@@ -144,6 +147,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("schedule.scheduler", "polynomial"): ("polynomial", "多项式"),
     ("schedule.scheduler", "inverse_sqrt"): ("inverse root", "平方根倒数"),
     **STAGE_CHOICES,
+    **ANNOTATE_CHOICES,
 }
 
 
