@@ -28,6 +28,7 @@ from core.rundir import RunDir, State, read_record
 from webui import views, views_rows
 from webui.catalog import Catalog
 from webui.confine import confine
+from webui.figures import esc
 from webui.forms import Form
 from webui.messages import error_text
 from webui.page import QUIET, Page
@@ -43,6 +44,7 @@ FIRST = (
     "task.kind", "annotator.kind", "annotator.base", "annotator.url", "annotator.model", "answers.base", "task.makes",
     "data.max_rows", "new.rows", "data.output",
 )  # fmt: skip
+WIDER = ("data.max_rows", "data.output")  # than in other forms
 REST = (
     "task.ranks", "answers.count", "answers.own", "new.threshold", "annotator.max_new_tokens", "annotator.temperature",
     "annotator.price_in", "annotator.price_out", "annotator.at_once", "annotator.timeout", "run.seed", "task.prompt_en",
@@ -75,7 +77,7 @@ class AnnotatePart:
                 self.head = gr.HTML("", elem_id="annotate-head", elem_classes=["bare"])
                 with gr.Column(elem_classes=["fields"]):
                     for key in FIRST:
-                        self.form.place(key)
+                        self.form.place(key, *(["half"] if key in WIDER else []))
                 with (
                     labels.accordion("annotate.rest", open=False, elem_id="annotate-rest", elem_classes=["section"]),
                     gr.Column(elem_classes=["fields"]),
@@ -130,7 +132,7 @@ class AnnotatePart:
         brought = self._brought(catalog, awaited)
         return [
             self.rating.frame(catalog, lang),
-            self._progress(run, lang) if run is not None else "",
+            self._progress(run, lang) if run is not None else self._last(catalog, lang),
             "" if brought else gr.skip(),
             gr.update(visible=live and run is not None and run.state is not State.STOPPING),
             gr.update(visible=run is not None and not live),
@@ -145,6 +147,15 @@ class AnnotatePart:
 
     def _progress(self, run: RunSummary, lang: str) -> str:
         return self.side.progress(run, lang) + so_far(self.page.workspace.run(run.id), lang)
+
+    def _last(self, catalog: Catalog, lang: str) -> str:
+        """What the newest run has made, and what it took; "" unless it has succeeded."""
+        newest = next((run for run in catalog.runs if run.stage == STAGE), None)
+        if newest is None or newest.state is not State.SUCCEEDED:
+            return ""
+        run = self.page.workspace.run(newest.id)
+        said = t("annotate.made", lang, name=newest.name, ref=produced(run))
+        return f'<p class="quiet">{esc(said)}</p>{so_far(run, lang)}'
 
     def _brought(self, catalog: Catalog, awaited: str) -> str:
         """What the awaited run has made, also where rows of it still wait for a person."""

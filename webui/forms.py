@@ -45,14 +45,14 @@ LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are
 LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
     "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3, "new.against": 2,
 }  # fmt: skip
-TALL = {"rewards.judge_prompt": 4, "model.card": 12, "task.prompt_en": 4, "task.prompt_zh": 4}  # texts of several lines
+TALL = {"rewards.judge_prompt": 4, "model.card": 12, "task.prompt_en": 7, "task.prompt_zh": 7}  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
     "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts", "task.kind",
 }  # fmt: skip
 HALF = {
     "tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings", "annotator.kind",
-    "annotator.base", "annotator.url", "answers.base", "task.ranks", "task.makes",
+    "annotator.base", "annotator.url", "annotator.model", "answers.base", "task.ranks", "task.makes", "new.rows",
 }  # fmt: skip
 ONLY_WHEN = {  # section or key → style class
     "lora": "only-lora",

@@ -17,6 +17,7 @@ ANNOTATE_TEXT: dict[str, tuple[str, str]] = {
         "{tokens_in} tokens of prompts, {tokens_out} of replies; {failed} rows without a usable reply",
         "输入 {tokens_in} 个词元，输出 {tokens_out} 个；{failed} 行没有可用的回复",
     ),
+    "annotate.made": ("{name} made {ref}", "{name} 生成了 {ref}"),
     "annotate.cost": ("cost {cost}", "费用 {cost}"),
     "annotate.by_model": ("by {name}", "由 {name} 标注"),
     "annotate.by_person": ("by hand", "人工标注"),
