@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERYBODY = (
     "core.errors",
     "core.messages",
+    "core.messages_choice",
     "core.messages_data",
     "core.messages_steps",
     "core.messages_training",
@@ -103,6 +104,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.spikes": (),
     "core.hardware": EVERYBODY,
     "core.messages": (
+        "core.messages_choice",
         "core.messages_data",
         "core.messages_steps",
         "core.messages_training",
@@ -110,6 +112,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
         "core.messages_models",
         "core.messages_push",
     ),
+    "core.messages_choice": (),
     "core.messages_data": (),
     "core.messages_steps": (),
     "core.messages_training": (),
