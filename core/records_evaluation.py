@@ -4,7 +4,8 @@
     output/prompts.jsonl     Question: what every model was asked
     output/answers.jsonl     Reply: one model's answer to one of them, appended as they come
     output/items.jsonl       Item: one model's figures on one row of a dataset or on one prompt, a cell's at a time
-    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers
+    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers;
+                             output/items.csv: the items of all datasets, with what was asked, when all is done
 
 Written by `core.evaluation.notes`.
 """
@@ -182,6 +183,10 @@ def items_file(output: Path) -> Path:
 
 def table_sheet(output: Path) -> Path:
     return output / "table.csv"
+
+
+def items_sheet(output: Path) -> Path:
+    return output / "items.csv"
 
 
 def answers_sheet(output: Path) -> Path:

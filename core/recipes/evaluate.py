@@ -33,6 +33,7 @@ from core.evaluation.contenders import Contender, Language
 from core.evaluation.exams import Means, Sitting
 from core.evaluation.marks import Marks
 from core.evaluation.notes import Notes
+from core.evaluation.sheets import write_items
 from core.messages import sentence
 from core.models.loading import resolve_dtype
 from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Question, Refusal
@@ -85,6 +86,7 @@ def main(context: RunContext) -> None:
     errors = [error for place, each in enumerate(whom) for error in judge(comparison, place, each)]
     if errors and not any(cell.figures for cell in found.cells) and not any(each.answers for each in found.answering):
         raise errors[0]
+    write_items(context.run.output, found, [sitting.dataset for sitting in sittings])
     for line in lines(found):
         print(line)
 
