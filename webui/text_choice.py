@@ -25,7 +25,7 @@ CHOICE_TEXT: dict[str, tuple[str, str]] = {
     "judge.in_chat": ("in chat", "对话式"),
     "judge.guessing": ("Guessing would give {share} on {dataset}.", "在 {dataset} 上随机猜测的正确率是 {share}。"),
     "judge.fewer_shots": (
-        "Up to {n} questions had fewer examples than asked for: more would not have fitted into the model's context.",
+        "Up to {n} questions had fewer examples than asked for: more did not fit into the model's context.",
         "最多有 {n} 道题的示例少于设定：再多就超出模型的上下文。",
     ),
     "run.items": ("Rows", "逐行"),

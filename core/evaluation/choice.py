@@ -26,6 +26,7 @@ from core.errors import DataError
 from core.evaluation.choice_prompts import BETWEEN, MOST_CHOICES, Examples, Exercise, Style, exercises, style_of
 from core.evaluation.contenders import Language
 from core.evaluation.marks import Figures, Mark, Marks, Numbers, grouped
+from core.evaluation.means import Means
 from core.evaluation.perplexity import sum_rows
 from core.records_evaluation import Asking
 from core.training.shared import Fork, Ints, Likelihoods
@@ -34,15 +35,6 @@ STRETCH = 64  # questions that are encoded at once
 WORTH_SHARING = 16  # tokens of a beginning
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Computing:
-    """How it is computed: tokens at a time, and whom to tell."""
-
-    tokens: int
-    check_stop: Callable[[], None]
-    on_progress: Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class Paper:
 
 
 def examine_choice(
-    language: Language, dataset: Dataset, rows: Sequence[int], asking: Asking, dev: Dataset | None, means: Computing
+    language: Language, dataset: Dataset, rows: Sequence[int], asking: Asking, dev: Dataset | None, means: Means
 ) -> Marks:
     """Raises ModelError where the template takes no such conversation, DataError `evaluate.no_question` where no
     question fits into the context."""
@@ -85,9 +77,7 @@ def examine_choice(
 
 
 # -- 1, 2: words and ids ----------------------------------------------------------------------------------------------
-def write(
-    language: Language, style: Style, questions: Sequence[Exercise], examples: Examples, means: Computing
-) -> Paper:
+def write(language: Language, style: Style, questions: Sequence[Exercise], examples: Examples, means: Means) -> Paper:
     """Every question with as many of its examples as fit into the context."""
     paper = Paper()
     encode = _chat(language, style) if style.asking.chat else _plain(language, style)
@@ -101,7 +91,7 @@ def write(
             for asked in encode(waiting):
                 if _fits(asked, language.context):
                     paper.asked.append(asked)
-                    paper.fewer_shots += len(asked.shots) < examples.count
+                    paper.fewer_shots += asked.shots != examples.of(asked.exercise)
                 elif asked.shots:
                     long.append((asked.exercise, asked.shots[1:]))
                 else:
@@ -170,7 +160,7 @@ def _asked(
 
 
 # -- 3, 4: log-likelihoods --------------------------------------------------------------------------------------------
-def likelihoods(language: Language, asked: Sequence[Asked], means: Computing) -> list[Floats]:
+def likelihoods(language: Language, asked: Sequence[Asked], means: Means) -> list[Floats]:
     """Σ log p of every candidate, an array for each question."""
     groups = [_shared([asked[at] for at in places], places) for places in _groups(asked)]
     engine = Likelihoods(language.fused)
@@ -248,7 +238,7 @@ class _Rows:
         return row
 
 
-def _row_by_row(language: Language, asked: Sequence[Asked], means: Computing) -> list[Floats]:
+def _row_by_row(language: Language, asked: Sequence[Asked], means: Means) -> list[Floats]:
     rows = _Rows(asked)
     language.warm_up(rows)
     share = len(asked) / len(rows)

@@ -10,9 +10,7 @@ Left out: ranked answers, of which a recipe step makes pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,9 +22,10 @@ from core.data.encode.encoding import encode_dataset
 from core.data.encode.pairs import EncodedPairs, encode_pairs
 from core.data.store.library import Dataset
 from core.errors import DataError, ModelError
-from core.evaluation.choice import Computing, examine_choice
+from core.evaluation.choice import examine_choice
 from core.evaluation.contenders import Language
 from core.evaluation.marks import Mark, Marks, Numbers, grouped
+from core.evaluation.means import Means
 from core.evaluation.pairs import Answers, Floats, Ids, preference
 from core.evaluation.perplexity import SUMS, Sums, prediction, sum_rows
 from core.records_evaluation import EXAM_KINDS, Asking
@@ -53,17 +52,6 @@ class Sitting:
         return self.dataset.categories(numbers.tolist())
 
 
-@dataclass(frozen=True)
-class Means:
-    """How an exam is held: tokens of a row, tokens at a time, where encoded rows are kept, and whom to tell."""
-
-    max_length: int
-    tokens: int
-    cache: Path
-    check_stop: Callable[[], None]
-    on_progress: Callable[[int], None]
-
-
 def draw(
     dataset: Dataset, limit: int | None, seed: int, asking: Asking | None = None, dev: Dataset | None = None
 ) -> Sitting:
@@ -79,8 +67,7 @@ def examine(language: Language, sitting: Sitting, means: Means) -> Marks:
     if sitting.kind == "preference":
         return _prefers(language, sitting, means)
     if sitting.asking is not None:
-        computing = Computing(means.tokens, means.check_stop, means.on_progress)
-        return examine_choice(language, sitting.dataset, sitting.rows.tolist(), sitting.asking, sitting.dev, computing)
+        return examine_choice(language, sitting.dataset, sitting.rows.tolist(), sitting.asking, sitting.dev, means)
     rows, whose = _text(language, sitting, means) if sitting.kind == "text" else _dialogues(language, sitting, means)
     sums = _sums(language, rows, means, share=len(sitting.rows) / len(rows))
     numbers, sums = sums.together(whose)

@@ -30,8 +30,9 @@ from core.errors import DataError, GalenError, InputError, ModelError
 from core.evaluation import contenders, exams
 from core.evaluation.answers import answer_all, questions
 from core.evaluation.contenders import Contender, Language
-from core.evaluation.exams import Means, Sitting
+from core.evaluation.exams import Sitting
 from core.evaluation.marks import Marks
+from core.evaluation.means import Means
 from core.evaluation.notes import Notes
 from core.evaluation.sheets import write_items
 from core.messages import sentence
