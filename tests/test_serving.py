@@ -16,8 +16,9 @@ import torch
 from core.errors import GalenError, InputError, ModelError
 from core.models.lineage import adapter_weights, base_weights, run_weights
 from core.rundir import RunRef, write_text
-from core.serving.engine import Answer, Engine
-from core.serving.registry import Registry
+from core.serving.answer import Answer
+from core.serving.engine import Engine
+from core.serving.registry import Registry, Served
 from core.serving.sampling import Sampling, choose, nucleus, penalise
 from core.serving.text import Detokeniser, StopWords
 from core.workspace import Workspace
@@ -76,7 +77,7 @@ class Ask:
     def result(self) -> list[int]:
         assert self.done.wait(30)
         assert self.error is None, self.error
-        return self.answer._tokens
+        return self.answer.tokens
 
 
 def plain_greedy(model: Any, prompt: Sequence[int], count: int, stops: frozenset[int]) -> list[int]:
@@ -126,7 +127,7 @@ def test_turns_are_fair(registry: Registry) -> None:
     order: list[str] = []
     asks = {name: Ask(registry, name, max_tokens=20, temperature=5.0, seed=3) for name in ("base", "one")}
     for name, ask in asks.items():
-        ask.answer._take = _noting(ask.answer._take, order, name)  # type: ignore[method-assign]
+        ask.answer.take = _noting(ask.answer.take, order, name)  # type: ignore[method-assign]
     engine = Engine()
     for ask in asks.values():
         engine.submit(ask.answer)
@@ -138,18 +139,44 @@ def test_turns_are_fair(registry: Registry) -> None:
 
 
 def _noting(take: Any, order: list[str], name: str) -> Any:
-    def noted(token: int) -> bool:
+    def noted(logits: torch.Tensor) -> bool:
         order.append(name)
-        return bool(take(token))
+        return bool(take(logits))
 
     return noted
 
 
-def test_an_adapter_shares_the_base_s_tensors(registry: Registry) -> None:
-    base = dict(registry["base"].model.named_parameters())
-    inside = {id(p) for p in registry["one"].model.parameters()}
-    assert all(id(parameter) in inside for parameter in base.values())
-    assert not any("lora" in name for name in base)
+def test_plain_lora_lies_on_the_base_s_own_tensors(registry: Registry) -> None:
+    base, one = registry["base"], registry["one"]
+    assert one.body is base.body
+    assert not any("lora" in name for name, _ in base.body.model.named_parameters())
+    assert base.body.joins
+
+
+def test_what_is_more_than_plain_lora_gets_a_body_over_the_same_tensors(
+    registry: Registry, engine: Engine, place: Workspace, tiny_model: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    def fresh() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+    torch.manual_seed(4)
+    folder = tmp_path / "dora"
+    config = LoraConfig(r=4, target_modules="all-linear", use_dora=True, init_lora_weights=False)
+    get_peft_model(fresh(), config).save_pretrained(folder)
+    served = registry.add(adapter_weights(place, folder, tiny_model), alias="dora")
+    assert isinstance(served, Served)
+    assert served.body is not registry["base"].body
+    shared = {id(parameter) for parameter in registry._model.parameters()}
+    assert shared <= {id(parameter) for parameter in served.body.model.parameters()}
+    prompt = served.encoder.prompt_ids(QUESTION)
+    expected = plain_greedy(PeftModel.from_pretrained(fresh(), str(folder)).eval(), prompt, 24, served.stop_ids)
+    asks = [Ask(registry, name) for name in ("dora", "one", "dora")]
+    for ask in asks:
+        engine.submit(ask.answer)
+    assert [ask.result() for ask in asks][::2] == [expected, expected]
 
 
 def test_provenance_is_that_of_the_files(registry: Registry, engine: Engine, tiny_model: Path) -> None:
@@ -229,7 +256,8 @@ def test_peft_is_told_the_device(
     """Asked for a device of its own choice, PEFT takes the first GPU, which a training may hold."""
     monkeypatch.setattr("peft.peft_model.infer_device", lambda: pytest.fail("PEFT chooses a device"))
     adapter = make_adapter(tiny_model, tmp_path / "adapter", seed=11)
-    assert registry.add(adapter_weights(place, adapter, tiny_model)).device == "cpu"
+    weights = adapter_weights(place, adapter, tiny_model)
+    assert registry._attach(weights, adapter).device.type == "cpu"
 
 
 def test_sampling_arithmetic() -> None:
@@ -269,7 +297,7 @@ def test_a_long_prompt_is_read_in_pieces_like_in_one(
     registry: Registry, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Ask(registry, "one").wait(engine)
-    monkeypatch.setattr("core.serving.engine.PREFILL", 5)
+    monkeypatch.setattr("core.serving.batch.PREFILL", 5)
     assert Ask(registry, "one").wait(engine) == whole
 
 
@@ -280,7 +308,8 @@ def test_cancel_and_broken_weights(registry: Registry, engine: Engine) -> None:
     assert ask.facts is not None
     assert ask.facts["finish_reason"] == "cancelled"
     broken = Ask(registry, "base")
-    broken.answer._forward = lambda ids: torch.full((512,), float("nan"))  # type: ignore[method-assign]
+    take = broken.answer.take
+    broken.answer.take = lambda logits: take(torch.full_like(logits, float("nan")))  # type: ignore[method-assign]
     engine.submit(broken.answer)
     assert broken.done.wait(10)
     assert broken.error is not None
