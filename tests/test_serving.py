@@ -19,7 +19,7 @@ from core.rundir import RunRef, write_text
 from core.serving.answer import Answer
 from core.serving.engine import Engine
 from core.serving.registry import Registry, Served
-from core.serving.sampling import Sampling, choose, nucleus, penalise
+from core.serving.sampling import FEW, Sampling, candidates, choose, penalise
 from core.serving.text import Detokeniser, StopWords
 from core.workspace import Workspace
 from tests.models_tools import make_adapter, make_run, make_whole_run
@@ -120,6 +120,90 @@ def test_interleaved_answers_equal_those_alone(registry: Registry, engine: Engin
     for ask in together:
         engine.submit(ask.answer)
     assert [ask.result() for ask in together] == alone
+
+
+def test_rows_join_and_leave_a_batch(registry: Registry, engine: Engine) -> None:
+    """Prompts of other lengths come while others write, short answers leave, and each text is the one alone."""
+    questions = ["发烧?", "ba be bi bo bu da de di", "糖尿病 " * 20, "fa", "血压 fi fo"]
+    cases = [
+        (("base", "one", "two")[number % 3], [{"role": "user", "content": question}], 6 + 9 * number)
+        for number, question in enumerate(questions)
+    ]
+
+    def ask(name: str, asked: list[dict], count: int) -> Ask:
+        made = Ask(registry, name)
+        served, sampling = registry[name], Sampling(max_tokens=count, temperature=0.8, seed=count)
+        made.answer = Answer(served, served.encoder.prompt_ids(asked), sampling, made._text, made._end)
+        return made
+
+    alone = [ask(*case).wait(engine) for case in cases]
+    together = []
+    for case in cases:
+        together.append(ask(*case))
+        engine.submit(together[-1].answer)
+        while not together[-1].answer.tokens and not together[-1].done.is_set():
+            pass
+    assert [each.result() for each in together] == alone
+    assert len({len(tokens) for tokens in alone}) > 2
+
+
+def test_a_joined_batch_pads_no_more_than_its_rows_need(registry: Registry) -> None:
+    """The longest row leaves, and its columns with it; the numbers of the others stay."""
+    body = registry["base"].body
+    rows = [list(range(20, 60)), list(range(80, 90))]
+    alone = body.state()
+    body.forward([rows[1]], [None], alone)
+    expected = body.forward([[7]], [None], alone)
+    states = [body.state(), body.state()]
+    for row, state in zip(rows, states, strict=True):
+        body.forward([row], [None], state)
+    both = body.join(states[0], 1, states[1], 1)
+    assert (both.width, both.mask is None) == (40, False)
+    body.keep(both, [1])
+    assert (both.width, both.mask) == (10, None)
+    torch.testing.assert_close(body.forward([[7]], [None], both), expected, rtol=0, atol=1e-5)
+
+
+def test_rows_of_a_batch_get_the_logits_of_their_adapters(registry: Registry) -> None:
+    body = registry["base"].body
+    names = [None, registry["one"].adapter, registry["two"].adapter, registry["one"].adapter]
+    ids = list(range(30, 50))
+    together = body.forward([ids] * 4, names, body.state())
+    alone = torch.cat([body.forward([ids], [name], body.state()) for name in names])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert (together[1] - together[0]).abs().max() > 0.1
+    assert torch.equal(together[1], together[3])
+
+
+def test_a_model_whose_layers_are_spread_takes_adapters_too(tiny_model: Path, tmp_path: Path) -> None:
+    """With Accelerate's hooks on its layers, as `gpus=0,1` gives it."""
+    from accelerate import dispatch_model
+    from transformers import AutoModelForCausalLM
+
+    from core.serving.adapters import Adapters, read_factors
+    from core.serving.body import Body
+    from core.serving.registry import share
+
+    factors = read_factors([make_adapter(tiny_model, tmp_path / "adapter", seed=5)])
+    found = []
+    for spread in (False, True):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+        if spread:
+            parts = (
+                "model.embed_tokens",
+                "model.layers.0",
+                "model.layers.1",
+                "model.norm",
+                "model.rotary_emb",
+                "lm_head",
+            )
+            dispatch_model(model, dict.fromkeys(parts, "cpu"), force_hooks=True)
+        adapters = Adapters(share(model))
+        adapters.add("a", factors)
+        body = Body(adapters.model, adapters)
+        assert body.joins
+        found.append(body.forward([[5, 6, 7], [8, 9, 10]], [None, "a"], body.state()))
+    assert torch.equal(*found)
 
 
 def test_turns_are_fair(registry: Registry) -> None:
@@ -262,18 +346,31 @@ def test_peft_is_told_the_device(
 
 def test_sampling_arithmetic() -> None:
     probabilities = torch.tensor([0.1, 0.5, 0.15, 0.25])
-    assert nucleus(probabilities, 0.7).tolist() == pytest.approx([0, 0.5, 0, 0.25])
-    assert nucleus(probabilities, 0.5).tolist() == pytest.approx([0, 0.5, 0, 0])
-    assert nucleus(probabilities, 1e-12).count_nonzero() == 1
-    assert nucleus(probabilities, 0.9999).count_nonzero() == 4
+    for top_p, kept in ((0.7, [1, 3]), (0.5, [1]), (1e-12, [1]), (0.9999, [1, 3, 2, 0])):
+        ids, shares = candidates(probabilities.log(), 0, top_p)
+        assert ids.tolist() == kept
+        assert shares.tolist() == pytest.approx(probabilities[kept].tolist())
+    assert candidates(probabilities.log(), 0, 1.0)[0] is None
+    assert candidates(probabilities.log(), 2, 1.0)[1].tolist() == pytest.approx([2 / 3, 1 / 3])
     logits = torch.tensor([2.0, -2.0, 1.0])
     assert penalise(logits, [0, 1, 1], 2.0).tolist() == [1.0, -4.0, 1.0]
     generator = torch.Generator().manual_seed(0)
     only = Sampling(temperature=3.0, top_k=1)
     assert {choose(logits, [], only, generator) for _ in range(20)} == {0}
     drawn = [choose(torch.log(probabilities), [], Sampling(), generator) for _ in range(4000)]
-    shares = [drawn.count(token) / 4000 for token in range(4)]
-    assert shares == pytest.approx(probabilities.tolist(), abs=0.03)
+    found = [drawn.count(token) / 4000 for token in range(4)]
+    assert found == pytest.approx(probabilities.tolist(), abs=0.03)
+
+
+def test_a_flat_distribution_is_sorted_whole() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4 * FEW) / 10
+    ids, shares = candidates(logits, 0, 0.8)
+    ordered, order = logits.softmax(-1).sort(descending=True)
+    kept = int((ordered.cumsum(-1) - ordered < 0.8).sum())
+    assert kept > FEW
+    assert ids.tolist() == order[:kept].tolist()
+    torch.testing.assert_close(shares, ordered[:kept])
 
 
 def test_limits_and_context(registry: Registry, engine: Engine) -> None:

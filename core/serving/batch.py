@@ -27,12 +27,12 @@ class Batch:
         self.body = body
         self.answers = list(answers)
         self._state = body.state()
-        self._read = 0  # tokens of each prompt
+        self._unread = len(self.answers[0].prompt)  # tokens of each prompt
 
     @property
     def reading(self) -> bool:
         """Whether a part of the prompts is still unread."""
-        return self._read < len(self.answers[0].prompt)
+        return self._unread > 0
 
     def advance(self) -> None:
         """One forward, for all rows."""
@@ -57,9 +57,10 @@ class Batch:
         rows = [answer.served.adapter for answer in self.answers]
         if not self.reading:
             return self.body.forward([answer.tokens[-1:] for answer in self.answers], rows, self._state)
-        length = len(self.answers[0].prompt) if self.body.reads_whole else max(1, PREFILL // len(rows))
-        pieces = [answer.prompt[self._read : self._read + length] for answer in self.answers]
-        self._read += len(pieces[0])
+        length = self._unread if self.body.reads_whole else max(1, PREFILL // len(rows))
+        start = len(self.answers[0].prompt) - self._unread
+        pieces = [answer.prompt[start : start + length] for answer in self.answers]
+        self._unread -= len(pieces[0])
         return self.body.forward(pieces, rows, self._state)
 
     def _leave(self, gone: Sequence[Answer]) -> None:
