@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.configs.data import Input, Recipe
-from core.configs.models import Tests, Words
+from core.configs.models import Words
 from core.configs.sections import weighted
 from core.configs.stages import (
     EvaluateConfig,
@@ -89,7 +89,11 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):
         pins.pin("models.runs", partial(_compared, workspace, config.models.runs))
-        pins.problems += _untestable(config.data)
+        if not config.data.rows and not config.data.prompts:
+            pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+        if bool(config.data.shots) != bool(config.data.dev):
+            code, key = ("evaluate.no_dev", "data.dev") if config.data.shots else ("evaluate.no_shots", "data.shots")
+            pins.problems.append(Problem(code, {"shots": config.data.shots}, key=key))
     if isinstance(config, PPOConfig):
         pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
     kinds = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
@@ -216,15 +220,6 @@ def _compared(workspace: Workspace, texts: list[str]) -> list[str]:
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(names))
-
-
-def _untestable(tests: Tests) -> list[Problem]:
-    """What is missing of a comparison's data, as far as the settings alone say it."""
-    found = [] if tests.rows or tests.prompts else [Problem("evaluate.nothing", key="data.rows")]
-    if bool(tests.shots) != bool(tests.dev):
-        code, key = ("evaluate.no_dev", "data.dev") if tests.shots else ("evaluate.no_shots", "data.shots")
-        found.append(Problem(code, {"shots": tests.shots}, key=key))
-    return found
 
 
 def _few_examples(workspace: Workspace, dev: str, shots: int) -> list[Problem]:
