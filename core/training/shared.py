@@ -202,9 +202,10 @@ class Likelihoods:
         return hidden
 
     def differ(self, beginning: Ints, fork: Fork) -> str | None:
-        """Why this way is no way for the model: what its own forward says of two continuations otherwise, or why it
-        refuses. None where both agree. Of a long beginning the end is looked at."""
-        beginning, fork = beginning[-CHECKED:], Fork(fork.stem, fork.continuations[:2])
+        """Why this way is no way for the model: what its own forward says of two continuations otherwise (of one, where
+        there are no branches), or why it refuses. None where both agree. Of a long beginning the end is looked at."""
+        branches = any(len(one) > 1 for one in fork.continuations)
+        beginning, fork = beginning[-CHECKED:], Fork(fork.stem, fork.continuations[: 2 if branches else 1])
         pack = Pack.of(fork.rows(beginning)).to(self.base.device)
         plain = -self.fused.losses(pack).double().cpu()
         counts = [len(one) for one in fork.continuations]
