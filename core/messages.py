@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.messages_choice import CHOICE
 from core.messages_data import DATA
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
@@ -348,6 +349,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **PPO,
     **IMPORTED,
     **PUSH,
+    **CHOICE,
     **SERVING,
 }
 

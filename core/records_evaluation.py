@@ -3,7 +3,9 @@
     output/evaluation.json   Evaluation: who was compared on what, and the figures; rewritten after each of them
     output/prompts.jsonl     Question: what every model was asked
     output/answers.jsonl     Reply: one model's answer to one of them, appended as they come
-    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers
+    output/items.jsonl       Item: one model's figures on one row of a dataset or on one prompt, a cell's at a time
+    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers;
+                             output/items.csv: the items of all datasets, with what was asked, when all is done
 
 Written by `core.evaluation.notes`.
 """
@@ -15,9 +17,9 @@ from typing import Any, Literal
 
 from core.records import Record
 
-EVALUATION, PROMPTS, ANSWERS = "evaluation.json", "prompts.jsonl", "answers.jsonl"
+EVALUATION, PROMPTS, ANSWERS, ITEMS = "evaluation.json", "prompts.jsonl", "answers.jsonl", "items.jsonl"
 Kind = Literal["language", "reward"]
-EXAM_KINDS = ("text", "messages", "preference")  # the rows that give figures
+EXAM_KINDS = ("text", "messages", "preference", "choice")  # the rows that give figures
 
 
 class Refusal(Record):
@@ -46,13 +48,24 @@ class Judged(Record):
     template: str = ""
 
 
+class Asking(Record):
+    """How multiple-choice questions were put: so many examples of `dev` before each; what `by` says was to follow."""
+
+    shots: int = 0
+    dev: str | None = None
+    by: Literal["letters", "texts"] = "letters"
+    chat: bool = False
+    preamble: str = ""
+
+
 class Exam(Record):
-    """A dataset that the models were measured on; `rows` of it were drawn."""
+    """A dataset that the models were measured on; `rows` of it were drawn. `asking`: where they are questions."""
 
     dataset: str
     sha256: str
     kind: str
     rows: int
+    asking: Asking | None = None
 
 
 class Cell(Record):
@@ -60,7 +73,11 @@ class Cell(Record):
 
     Text gives `loss` (nats a token) with its standard error, `perplexity`, `bits_per_byte` and `tokens`. Pairs give
     `accuracy` (a tie is lost) with its standard error, mean `margin` and `ties`, by the model's score for the answers
-    or, of a language model, by how likely it finds them.
+    or, of a language model, by how likely it finds them. Questions with choices give `accuracy`, the share of those
+    whose likeliest choice is right; `accuracy_norm` and `accuracy_bytes`, where the log-likelihood is divided by the
+    choice's characters or bytes; `macro` and `macro_norm`, the means of the categories' shares; `chance`, what guessing
+    gives; `fewer_shots`, questions with fewer examples than asked for; and of those with several right answers how many
+    (`multiple`) and `accuracy_multiple`. `groups`: the same figures, and `rows`, of each category.
     """
 
     model: int
@@ -69,6 +86,7 @@ class Cell(Record):
     left_out: int = 0
     seconds: float = 0.0
     figures: dict[str, float] = {}
+    groups: dict[str, dict[str, float]] = {}
     by: Literal["score", "likelihood"] | None = None
     refusal: Refusal | None = None
 
@@ -117,6 +135,26 @@ class Question(Record):
     reference: str | None = None
 
 
+class Item(Record):
+    """`items.jsonl`: what one model made of one row. `exam` None: `number` is that of a Question.
+
+    number: the row's in the dataset, from 0; line: on which it stood in its source. Text gives `nats` over its
+    `labels`, and `text_nats` over those labels that stand for `bytes` of text; a pair gives the scores `chosen` and
+    `rejected`, and `correct`, 1 where they are in order. A question gives `correct` and `correct_norm`, `margin` (nats
+    from the likeliest wrong choice up to the right one), and with one right answer the log-likelihood of each choice
+    under its letter. said, right: the model's choice, and the one that it should have made.
+    """
+
+    model: int
+    exam: int | None
+    number: int
+    line: int
+    category: str | None = None
+    figures: dict[str, float] = {}
+    said: str = ""
+    right: str = ""
+
+
 class Reply(Record):
     """`answers.jsonl`. `end`: why the answer ends, or why there is none (`Answering.unasked`)."""
 
@@ -139,8 +177,16 @@ def answers_file(output: Path) -> Path:
     return output / ANSWERS
 
 
+def items_file(output: Path) -> Path:
+    return output / ITEMS
+
+
 def table_sheet(output: Path) -> Path:
     return output / "table.csv"
+
+
+def items_sheet(output: Path) -> Path:
+    return output / "items.csv"
 
 
 def answers_sheet(output: Path) -> Path:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERYBODY = (
     "core.errors",
     "core.messages",
+    "core.messages_choice",
     "core.messages_data",
     "core.messages_steps",
     "core.messages_training",
@@ -112,6 +113,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.spikes": (),
     "core.hardware": EVERYBODY,
     "core.messages": (
+        "core.messages_choice",
         "core.messages_data",
         "core.messages_steps",
         "core.messages_training",
@@ -120,6 +122,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
         "core.messages_push",
         "core.messages_serving",
     ),
+    "core.messages_choice": (),
     "core.messages_data": (),
     "core.messages_steps": (),
     "core.messages_training": (),

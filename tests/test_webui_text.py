@@ -86,7 +86,10 @@ def test_every_declared_string_is_asked_for() -> None:
     sources = {path: path.read_text("utf-8") for path in WEBUI.rglob("*.py") if not path.name.startswith("text")}
     said = set(re.findall(r"""["']([a-z]+\.[a-z_]+)["']""", "".join(sources.values())))
     said |= {f"chat.{name}" for name in SAMPLING} | {f"runs.{name}" for name in FILTERS}
-    said |= {f"run.{name}" for name in (*BUTTONS, *FIRST, *RENDER, *(name for tab in STAGE_TABS for name in tab.parts))}
+    said |= {
+        f"run.{name}"
+        for name in (*BUTTONS, *FIRST, *RENDER, "items", *(name for tab in STAGE_TABS for name in tab.parts))
+    }
     families = (
         "state.",
         "phase.",

@@ -55,11 +55,11 @@ JUDGE: dict[str, tuple[str, str]] = {
     # -- evaluate
     "evaluate.intro": (
         "Puts a base and what was made of it on the same rows, in one table.\n"
-        "Documents and conversations give loss and perplexity, preference pairs give accuracy, prompts are answered "
-        "side by side.\n"
+        "Documents and conversations give loss and perplexity, preference pairs and multiple choice give accuracy, "
+        "prompts are answered side by side.\n"
         "Take rows that no model has been trained on.",
         "让基座和由它得到的模型面对同样的数据，结果列成一张表。\n"
-        "文档和对话给出损失与困惑度，偏好对给出准确率，提示的回答并排显示。\n"
+        "文档和对话给出损失与困惑度，偏好对和选择题给出准确率，提示的回答并排显示。\n"
         "请使用任何模型都没有训练过的数据。",
     ),
     "evaluate.none_shown": (

@@ -29,6 +29,7 @@ from webui.messages import code_text, join
 from webui.tails import tail
 from webui.text import stage_name, t
 from webui.views import Snapshot, empty
+from webui.views_items import asked_how, categories, fewer_shots, role_name
 
 SHOWN_QUESTIONS = 50
 # Figure → text keys of its column's head and of what it means; for text and for pairs.
@@ -37,6 +38,12 @@ TEXT_COLUMNS = {
     "perplexity": ("judge.perplexity", "judge.perplexity_help"),
     "bits_per_byte": ("judge.bits", "judge.bits_help"),
 }
+CHOICE_COLUMNS = {
+    "accuracy": ("judge.share_right", "judge.share_right_help"),
+    "accuracy_norm": ("judge.norm", "judge.norm_help"),
+    "macro": ("judge.macro", "judge.macro_help"),
+}
+SHARES = {"accuracy", "accuracy_norm", "macro"}  # shown as per cent
 PAIR_COLUMNS = {
     "accuracy": ("judge.accuracy", "judge.accuracy_help"),
     "margin": ("judge.margin", "judge.margin_help"),
@@ -56,7 +63,7 @@ def table(shot: Snapshot, lang: str) -> str:
     top, heads = [f'<th class="name" rowspan="2">{esc(t("judge.model", lang))}</th>'], []
     for exam in found.exams:
         columns = columns_of(exam)
-        rows = t("judge.rows", lang, n=count(exam.rows))
+        rows = " · ".join(filter(None, (t("judge.rows", lang, n=count(exam.rows)), asked_how(exam, lang))))
         top.append(_group(exam.dataset, rows, len(columns)))
         heads += [
             f'<th title="{esc(t(about_it, lang))}"{_first(at)}>{esc(t(key, lang))}</th>'
@@ -67,17 +74,18 @@ def table(shot: Snapshot, lang: str) -> str:
         heads += [f'<th class="first">{esc(t("judge.length", lang))}</th>', f"<th>{esc(t('judge.cut_off', lang))}</th>"]
     body = "".join(_row(found, place, shot.state.live, lang) for place in range(len(found.models)))
     drawn = f"<thead><tr>{''.join(top)}</tr><tr>{''.join(heads)}</tr></thead><tbody>{body}</tbody>"
-    return f'<div class="scroll judge"><table class="table">{drawn}</table></div>{_notes(found, lang)}'
+    beneath = categories(found, lang) + _notes(found, lang)
+    return f'<div class="scroll judge"><table class="table">{drawn}</table></div>{beneath}'
 
 
 def _group(dataset: str, note: str, columns: int) -> str:
-    """The head of a dataset's columns: its name, the version under the pointer."""
+    """The head of a dataset's columns: its name, the version and the note under the pointer."""
     name = f"{esc(dataset.partition('@')[0])}<span>{esc(note)}</span>"
-    return f'<th class="group" colspan="{columns}" title="{esc(dataset)}">{name}</th>'
+    return f'<th class="group" colspan="{columns}" title="{esc(dataset)} · {esc(note)}">{name}</th>'
 
 
 def columns_of(exam: Exam) -> dict[str, tuple[str, str]]:
-    return PAIR_COLUMNS if exam.kind == "preference" else TEXT_COLUMNS
+    return {"preference": PAIR_COLUMNS, "choice": CHOICE_COLUMNS}.get(exam.kind, TEXT_COLUMNS)
 
 
 def _first(at: int) -> str:
@@ -117,7 +125,7 @@ def _cell(found: Evaluation, cell: Cell | None, name: str, at: int, live: bool, 
     top = _best(found, cell.exam, name)
     best = " best" if top is not None and figure(value) == figure(top) else ""  # what looks alike is marked alike
     error = cell.figures.get(f"{name}_error")
-    if name == "accuracy":
+    if name in SHARES:
         said, spread = f"{100 * value:.1f} %", f"{100 * error:.1f}" if error is not None else ""
     else:
         said, spread = figure(value), f"{error:.2g}" if error is not None else ""
@@ -151,10 +159,14 @@ def _notes(found: Evaluation, lang: str) -> str:
     """What the figures mean, and why some are missing."""
     said = []
     tokenizers = {model.tokenizer for model in found.models if model.tokenizer}
-    if len(tokenizers) > 1 and any(exam.kind != "preference" for exam in found.exams):
+    if len(tokenizers) > 1 and any(exam.kind in ("text", "messages") for exam in found.exams):
         said.append(t("judge.tokenizers_differ", lang))
     if any(cell.by == "likelihood" for cell in found.cells):
         said.append(t("judge.by_likelihood", lang))
+    for exam, chance in _chances(found).items():
+        said.append(t("judge.guessing", lang, dataset=exam, share=f"{100 * chance:.1f} %"))
+    if fewer := fewer_shots(found.cells):
+        said.append(t("judge.fewer_shots", lang, n=count(fewer)))
     if any(cell.left_out for cell in found.cells):
         left = max(cell.left_out for cell in found.cells)
         said.append(t("judge.left_out", lang, n=count(left)))
@@ -164,6 +176,12 @@ def _notes(found: Evaluation, lang: str) -> str:
         said.append(f"{names}: {join(*code_text(refusal.code, refusal.params, lang))}")
     items = "".join(f"<li>{esc(line)}</li>" for line in said)
     return f'<ul class="judge-notes">{items}</ul>' if items else ""
+
+
+def _chances(found: Evaluation) -> dict[str, float]:
+    """Dataset of questions → what guessing gives."""
+    cells = [cell for cell in found.cells if "chance" in cell.figures]
+    return {found.exams[cell.exam].dataset.partition("@")[0]: cell.figures["chance"] for cell in cells}
 
 
 def _reasons(found: Evaluation) -> dict[str, list[tuple[str, Refusal]]]:
@@ -205,7 +223,7 @@ def _question(
 ) -> str:  # fmt: skip
     *before, last = question.messages
     turns = "".join(
-        f'<div class="before"><b>{esc(_role(one["role"], lang))}</b> {esc(one["content"])}</div>' for one in before
+        f'<div class="before"><b>{esc(role_name(one["role"], lang))}</b> {esc(one["content"])}</div>' for one in before
     )
     columns = []
     if question.reference is not None:
@@ -220,10 +238,6 @@ def _question(
         f'<section class="sample">{turns}<h4>{esc(last["content"])}</h4>'
         f'<div class="beside" style="--sides:{len(columns)}">{"".join(columns)}</div></section>'
     )
-
-
-def _role(role: str, lang: str) -> str:
-    return t(f"role.{role}", lang) if role in ("system", "user", "assistant") else role
 
 
 def _reply(row: dict[str, Any] | None, live: bool, lang: str) -> str:

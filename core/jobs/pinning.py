@@ -30,7 +30,7 @@ from core.configs.stages import (
 )
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
-from core.data.store.library import resolve
+from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
 from core.models.context import answer_problems, context_problems
@@ -42,7 +42,7 @@ from core.workspace import Workspace
 
 NAME_LENGTH = 80
 # The settings of a section `data` that name datasets, or lists of them.
-DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts")
+DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
 
 
 class Pins:
@@ -91,6 +91,9 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
         pins.pin("models.runs", partial(_compared, workspace, config.models.runs))
         if not config.data.rows and not config.data.prompts:
             pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+        if bool(config.data.shots) != bool(config.data.dev):
+            code, key = ("evaluate.no_dev", "data.dev") if config.data.shots else ("evaluate.no_shots", "data.shots")
+            pins.problems.append(Problem(code, {"shots": config.data.shots}, key=key))
     if isinstance(config, PPOConfig):
         pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
     kinds = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
@@ -99,7 +102,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
         value = getattr(data, field, None)
         if value:
             refs = _mixed_refs if field == "mix" else _dataset_refs
-            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), kinds)
+            needed: Sequence[Kind] = ("choice",) if field == "dev" else kinds
+            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), needed)
             texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
             if any(Path(text).expanduser().is_file() for text in texts):
                 files[f"data.{field}"] = look
@@ -113,6 +117,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     pins.check()
     for key, bring_in in files.items():
         pins.pin(key, bring_in)
+    if isinstance(config, EvaluateConfig) and "data.dev" in pins.values:
+        pins.problems += _few_examples(workspace, pins.values["data.dev"], config.data.shots)
     pins.check()
     if not config.run.name and "run.name" not in pins.values:
         pins.values["run.name"] = _default_name(workspace, stage.name, pins.values, config)
@@ -214,6 +220,12 @@ def _compared(workspace: Workspace, texts: list[str]) -> list[str]:
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(names))
+
+
+def _few_examples(workspace: Workspace, dev: str, shots: int) -> list[Problem]:
+    rows = len(open_dataset(workspace, dev))
+    wrong = Problem("evaluate.few_examples", {"ref": dev, "rows": rows, "shots": shots}, key="data.shots")
+    return [wrong] if rows < shots else []
 
 
 def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], config: StageConfig) -> str:

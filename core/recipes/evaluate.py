@@ -2,7 +2,7 @@
 
     1  draw the rows of every dataset, and the prompts: the same for all models
     2  model by model: load it, with its chain merged
-    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs
+    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs and on questions with choices
     4  let it answer the prompts
     5  after each of these write what there is: the page shows it, and a resumed run goes on from there
 
@@ -22,21 +22,27 @@ from functools import partial
 
 import torch
 
+from core.configs.models import Tests
 from core.configs.stages import EvaluateConfig
+from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
-from core.errors import GalenError, InputError, ModelError
+from core.errors import DataError, GalenError, InputError, ModelError
 from core.evaluation import contenders, exams
 from core.evaluation.answers import answer_all, questions
 from core.evaluation.contenders import Contender, Language
-from core.evaluation.exams import Marks, Means, Sitting
+from core.evaluation.exams import Sitting
+from core.evaluation.marks import Marks
+from core.evaluation.means import Means
 from core.evaluation.notes import Notes
+from core.evaluation.sheets import write_items
 from core.messages import sentence
 from core.models.loading import resolve_dtype
-from core.records_evaluation import Answering, Cell, Evaluation, Exam, Question, Refusal
+from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Question, Refusal
 from core.report import RunContext
 from core.training.delivery import device_name
 from core.training.judges import judge_of
 from core.training.preparing import choose_rows
+from core.workspace import Workspace
 
 Examiner = Callable[[Sitting, Means], Marks]
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
@@ -60,7 +66,8 @@ def main(context: RunContext) -> None:
 
     # 1
     seed, limit = config.run.seed, config.data.max_rows
-    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed) for ref in config.data.rows]
+    asking, dev = asking_of(config.data), examples_of(context.workspace, config.data)
+    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed, asking, dev) for ref in config.data.rows]
     asked = ask(context, config)
     whom = [contenders.find(context.workspace, text) for text in config.models.runs]
     dtype = resolve_dtype(config.models.dtype, context.device)
@@ -80,6 +87,7 @@ def main(context: RunContext) -> None:
     errors = [error for place, each in enumerate(whom) for error in judge(comparison, place, each)]
     if errors and not any(cell.figures for cell in found.cells) and not any(each.answers for each in found.answering):
         raise errors[0]
+    write_items(context.run.output, found, [sitting.dataset for sitting in sittings])
     for line in lines(found):
         print(line)
 
@@ -93,9 +101,28 @@ def ask(context: RunContext, config: EvaluateConfig) -> list[Question]:
     return questions(dataset, rows.tolist())
 
 
+def asking_of(tests: Tests) -> Asking:
+    """How questions with choices are put."""
+    by, chat, preamble = tests.choice_by, tests.choice_chat, tests.choice_preamble
+    return Asking(shots=tests.shots, dev=tests.dev, by=by, chat=chat, preamble=preamble)
+
+
+def examples_of(workspace: Workspace, tests: Tests) -> Dataset | None:
+    """The dataset of examples. Raises DataError `data.wrong_kind` and `evaluate.few_examples`."""
+    if tests.dev is None:
+        return None
+    dev = open_dataset(workspace, tests.dev)
+    if dev.card.kind != "choice":
+        raise DataError("data.wrong_kind", ref=dev.ref, kind=dev.card.kind, needed="choice")
+    if len(dev) < tests.shots:
+        raise DataError("evaluate.few_examples", ref=dev.ref, rows=len(dev), shots=tests.shots)
+    return dev
+
+
 def exam_of(sitting: Sitting) -> Exam:
     card = sitting.dataset.card
-    return Exam(dataset=sitting.dataset.ref, sha256=card.sha256, kind=card.kind, rows=len(sitting.rows))
+    rows = len(sitting.rows)
+    return Exam(dataset=sitting.dataset.ref, sha256=card.sha256, kind=card.kind, rows=rows, asking=sitting.asking)
 
 
 def judge(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
@@ -180,9 +207,22 @@ def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -
         report.progress(len(sitting.rows))
         return [error]
     cell.rows, cell.left_out, cell.figures, cell.by = marks.rows, marks.left_out, marks.figures, marks.by
-    cell.seconds = time.monotonic() - began
-    comparison.notes.cell(cell)
+    cell.groups, cell.seconds = marks.groups, time.monotonic() - began
+    comparison.notes.cell(cell, items_of(cell, sitting, marks))
     return []
+
+
+def items_of(cell: Cell, sitting: Sitting, marks: Marks) -> list[Item]:
+    """What each row gave, with the line that it stands on."""
+    rows = [mark.row for mark in marks.each]
+    lines, categories = sitting.dataset.lines(rows), sitting.dataset.categories(rows)
+    return [
+        Item(
+            model=cell.model, exam=cell.exam, number=mark.row, line=line, category=category,
+            figures=mark.figures, said=mark.said, right=mark.right,
+        )
+        for mark, line, category in zip(marks.each, lines, categories, strict=True)
+    ]  # fmt: skip
 
 
 def refusal(error: GalenError) -> Refusal:
@@ -228,12 +268,25 @@ def said(cell: Cell) -> str:
     if cell.refusal is not None:
         return sentence(cell.refusal.code, cell.refusal.params)[0]
     figures = cell.figures
+    if "chance" in figures:
+        return chosen(cell)
     if "accuracy" in figures:
         error = figures["accuracy_error"]
         return f"{figures['accuracy']:.1%} ± {error:.1%} of {cell.rows} pairs in order, by {cell.by}"
     about = f" ± {figures['loss_error']:.3f}" if "loss_error" in figures else ""
     predicted = f"loss {figures['loss']:.3f}{about}, perplexity {figures['perplexity']:.4g}"
     return f"{predicted}, {figures['bits_per_byte']:.3f} bits a byte, {cell.rows} rows"
+
+
+def chosen(cell: Cell) -> str:
+    figures = cell.figures
+    error = f" ± {figures['accuracy_error']:.1%}" if "accuracy_error" in figures else ""
+    macro = f", {figures['macro']:.1%} as the mean of {len(cell.groups)} categories" if "macro" in figures else ""
+    fewer = f", {figures['fewer_shots']:.0f} with fewer examples" if figures["fewer_shots"] else ""
+    return (
+        f"{figures['accuracy']:.1%}{error} of {cell.rows} questions right{macro} (acc_norm "
+        f"{figures['accuracy_norm']:.1%}, guessing {figures['chance']:.1%}){fewer}"
+    )
 
 
 def answered(replies: Answering) -> str:

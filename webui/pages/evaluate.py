@@ -8,12 +8,13 @@ from pathlib import Path
 
 from core.data.bring.export import export_folder
 from core.data.store.dataset import Dataset
-from core.records_evaluation import EXAM_KINDS, answers_sheet, evaluation_file, table_sheet
+from core.records_evaluation import EXAM_KINDS, answers_sheet, evaluation_file, items_sheet, table_sheet
 from core.rundir import RunDir
 from core.workspace import Workspace
 from webui import views_judge
 from webui.catalog import Catalog, Choice
 from webui.figures import count
+from webui.items_part import ItemsPart
 from webui.page import Page
 from webui.parents import MODEL, choices
 from webui.plain_stage import PlainStage, PlainTab
@@ -31,6 +32,7 @@ def entries(page: Page, catalog: Catalog, lang: str) -> dict[str, list[Choice]]:
         "models.runs": choices(found, catalog, lang),
         "data.rows": [_entry(dataset, lang) for dataset in rows],
         "data.prompts": [_entry(dataset, lang) for dataset in catalog.datasets],
+        "data.dev": [_entry(dataset, lang) for dataset in rows if dataset.card.kind == "choice"],
     }
 
 
@@ -47,9 +49,10 @@ def evaluate_page(page: Page) -> PlainStage:
         intro="evaluate.intro",
         first=("models.runs", "data.rows", "data.prompts"),
         choices=entries,
-        views=("samples", "result", "log", "settings"),
+        views=("samples", "items", "result", "log", "settings"),
         nothing="evaluate.none_shown",
         render={"curves": views_judge.table, "samples": views_judge.answers, "result": files},
+        parts={"items": ItemsPart(page)},
         classes=("wide-work",),
     )
     return PlainStage(page, tab)
@@ -58,7 +61,8 @@ def evaluate_page(page: Page) -> PlainStage:
 def copies(workspace: Workspace, run: RunDir) -> list[Path]:
     """The sheets of a run that is over, in the one folder that the page serves files from."""
     made = []
-    for source in (table_sheet(run.output), answers_sheet(run.output), evaluation_file(run.output)):
+    sheets = (table_sheet(run.output), answers_sheet(run.output), items_sheet(run.output), evaluation_file(run.output))
+    for source in sheets:
         if source.is_file():
             copy = export_folder(workspace) / f"{run.id}-{source.name}"
             copy.parent.mkdir(parents=True, exist_ok=True)
