@@ -36,8 +36,8 @@ class SendCard:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.form = Form(STAGE, page.labels)
-        side = SideRun(page, STAGE, lambda catalog, run: "")
-        self.side = SideCard(side, STAGE, "push.start", self.form.read, self.shows, sent)
+        side = SideRun(page, STAGE, STAGE, lambda catalog, run: "")
+        self.side = SideCard(side, "push.start", self.form.read, self.shows, sent)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:

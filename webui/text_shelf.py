@@ -5,6 +5,7 @@ from __future__ import annotations
 SHELF_TEXT: dict[str, tuple[str, str]] = {
     "form.other_model": ("Another model, or an adapter", "其他模型或适配器"),
     "form.source_hint": ("owner/name, folder, or file.gguf", "owner/name、文件夹或 .gguf 文件"),
+    "form.model_came": ("“{name}” is here now, and chosen.", "“{name}”已导入，并已选中。"),
     "stage.adapter": ("brought-in adapter", "导入的适配器"),
     "disk.title": ("Models and disk", "模型与磁盘"),
     "disk.none": ("Nothing is stored yet.", "还没有存储任何内容。"),

@@ -115,7 +115,7 @@ def _tell_end(run: RunDir, now: RunSummary) -> None:
             where = problem.get("key") or (f"line {problem['line']}" if problem.get("line") else "")
             print(plain(f"    {where}: {problem.get('message', '')} {problem.get('remedy', '')}"), file=sys.stderr)
     _tell_relief(run, now)
-    if store.resumable(run, now.state) and exit_status(run, now.state) != 2:  # bad input stays bad
+    if store.resumable(run, now.state):
         print(f"  python -m core jobs resume {run.id}", file=sys.stderr)
 
 

@@ -18,7 +18,6 @@ from webui.disk_card import DiskCard
 from webui.figures import size
 from webui.messages import error_text
 from webui.page import EACH, QUIET, Page
-from webui.run_panel import RESUMABLE
 from webui.text import t
 
 FILTERS = ("all", "live", "finished", "unfinished")
@@ -99,7 +98,7 @@ class RunsPage:
         detail = views.title(shot.name) + views.head(shot, lang) + views.progress(shot, lang, store.stop_deadline(run))
         more = views.result(shot, lang) + views.settings(shot, lang)
         live = shot.state.live
-        stop, resume = live and shot.state is not State.STOPPING, shot.state in RESUMABLE
+        stop, resume = live and shot.state is not State.STOPPING, store.resumable(run, shot.state)
         buttons = [gr.update(visible=shown) for shown in (True, stop, resume, not live)]
         return [table, detail, more, *buttons]
 
