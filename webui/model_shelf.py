@@ -140,8 +140,6 @@ class ModelShelf:
         assert isinstance(config, FetchConfig)
         source = understand(config.model.source, config.model.folder)
         adapter = source.kind == "folder" and holds_adapter(source.path)
-        if source.kind == "gguf" and source.path.suffix.lower() != ".gguf":
-            raise ModelError("model.unknown_source", source=config.model.source)
         if source.kind == "folder" and not adapter:
             _check(source.path)
         present = read_card(self.page.workspace, source.name)

@@ -29,6 +29,7 @@ PUBLISHED = "published_config.json"  # of a converted model: what the checkpoint
 SCORE_HEAD = {"type": "linear", "pooling": "last_end_of_turn"}  # what manifests say of a score head
 SCORE = "score.weight"  # the head of a model that scores; of an adapter it lies beside the factors, and is no link
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
+NAMED = 5  # missing files that are told by name
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "I8": "int8", "U8": "uint8"}
 
@@ -66,9 +67,13 @@ def _sharded(folder: Path, index: str) -> list[Path]:
     if not isinstance(where, dict):
         raise ModelError("model.torn_weights", path=str(folder), detail=f"{index} does not say which file holds what")
     names = sorted({Path(str(name)).name for name in where.values()})
-    for name in names:
-        if not (folder / name).is_file():
-            raise ModelError("model.torn_weights", path=str(folder), detail=f"{name} is missing")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        verb = "are" if len(missing) > 1 else "is"
+        raise ModelError(
+            "model.torn_weights", path=str(folder), detail=f"{', '.join(missing[:NAMED])}{more} {verb} missing"
+        )
     return [folder / name for name in names]
 
 
