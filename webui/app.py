@@ -107,10 +107,11 @@ class App:
         self.page = Page(self.workspace, self.labels, self.reader, self.lang)
 
     def _tabs(self) -> None:
-        self.data, self.chat, self.runs = DataPage(self.page), ChatPage(self.page), RunsPage(self.page)
+        self.data, self.chat = DataPage(self.page), ChatPage(self.page)
         # Every tab with a form and a run panel; those of `TRAINING` take a dataset from the Data tab.
         self.stages: dict[str, StageLike] = {tab.stage: StagePage(self.page, tab) for tab in STAGE_TABS}
         self.stages |= {"merge": merge_page(self.page), "evaluate": evaluate_page(self.page)}
+        self.runs = RunsPage(self.page, self.stages)
         parts: dict[str, Any] = {"data": self.data, "chat": self.chat, "runs": self.runs, **self.stages}
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:

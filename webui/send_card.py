@@ -1,6 +1,7 @@
 """Sending what a run has made to a hub, beneath the Merge tab's form: which run, where to, and the card to be read.
 
 The card is written when a run is chosen and belongs to whoever reads it then: what stands in the field is what is sent.
+The browser keeps an edited one for each run, until it is written anew.
 Sending is a `push` run like any other (`webui.side_run`): it goes on without the page, and can be stopped and resumed.
 """
 
@@ -56,9 +57,12 @@ class SendCard:
     def wire(self) -> None:
         run, card = self.form.component(RUN), self.form.component(CARD)
         self.side.wire(self.form.components, [run])
-        write: dict[str, Any] = {"fn": self.written, "inputs": [run, self.page.lang], "outputs": [card, self.side.note]}
-        run.change(**write, **EACH)
-        self.again.click(**write, **QUIET)
+        lang, outputs = self.page.lang, [card, self.side.note]
+        edited = "(run, _, lang) => [run, galen.kept('cards', {})[run] ?? '', lang]"
+        run.change(self.chosen, [run, card, lang], outputs, js=edited, **EACH)
+        card.input(None, [run, card], None, js="(run, card) => galen.keepCard(run, card)")
+        forgotten = "(run, lang) => (galen.keepCard(run, ''), [run, lang])"
+        self.again.click(self.written, [run, lang], outputs, js=forgotten, **QUIET)
         self.page.on_catalog(self.news, [], [run])
 
     # -- showing ------------------------------------------------------------------------------------------------------
@@ -66,6 +70,10 @@ class SendCard:
         """The runs that have something to send, then those that have nothing, with the reason."""
         offers = self.page.parents.offers(catalog, STAGE, SENT)
         return [gr.update(choices=choices([offer for offer in offers if offer.kind == "run"], catalog, lang))]
+
+    def chosen(self, run: str | None, edited: str, lang: str) -> list[Any]:
+        """The card of the chosen run: as it was `edited` in this browser, or written."""
+        return [edited, views.say(t("push.edited", lang), tone="calm")] if run and edited else self.written(run, lang)
 
     def written(self, run: str | None, lang: str) -> list[Any]:
         """The card of the chosen run, or why it has none."""

@@ -80,7 +80,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "请在“所属基座”中选择该基座。如果权重是完整的，请把“差值权重”设为否。",
     ),
     "difference.not_asked": (
-        "Leave “Belongs to” empty; or, if its weights are to be added to that base, choose yes in “Difference weights”.",
+        "Leave “Belongs to” empty; or, if they have to be added to that base, choose yes in “Difference weights”.",
         "请把“所属基座”留空；若它的权重须加到该基座上，请把“差值权重”设为是。",
     ),
     "difference.is_whole": (

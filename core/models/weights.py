@@ -140,5 +140,45 @@ def lora_scaling(config: Mapping[str, Any], rank: float | None = None, alpha: fl
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What an adapter's config says of it: `rank` and `alpha` of most layers, what the product of the factors is
+    multiplied by, `odd` layers with a rank or alpha of their own, and the layers that it changes."""
+
+    rank: int
+    alpha: float
+    scaling: float
+    stabilised: bool
+    odd: int
+    targets: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """`rank 8, alpha 16, scaling 5.657 (rank-stabilised: alpha / √rank), on q_proj, v_proj`."""
+        rule = "rank-stabilised: alpha / √rank" if self.stabilised else "alpha / rank"
+        odd = f", {self.odd} layers with their own" if self.odd else ""
+        return (
+            f"rank {self.rank}, alpha {self.alpha:g}, scaling {self.scaling:.4g} ({rule}){odd}, on "
+            f"{', '.join(self.targets)}"
+        )
+
+
+def adapter_facts(folder: Path) -> AdapterFacts | None:
+    """Of the LoRA in `folder`; None where there is none."""
+    config = read_json(folder / ADAPTER_CONFIG)
+    if not isinstance(config, dict):
+        return None
+    targets = config.get("target_modules") or ()
+    names = [targets] if isinstance(targets, str) else [str(name) for name in targets]
+    odd = {*(config.get("rank_pattern") or {}), *(config.get("alpha_pattern") or {})}
+    return AdapterFacts(
+        rank=int(config.get("r") or LORA_RANK),
+        alpha=float(config.get("lora_alpha") or LORA_ALPHA),
+        scaling=lora_scaling(config),
+        stabilised=bool(config.get("use_rslora")),
+        odd=len(odd),
+        targets=tuple(sorted({name.rpartition(".")[2] for name in names})),
+    )
+
+
 def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
