@@ -60,7 +60,9 @@ class SendCard:
         lang, outputs = self.page.lang, [card, self.side.note]
         edited = "(run, _, lang) => [run, galen.kept('cards', {})[run] ?? '', lang]"
         run.change(self.chosen, [run, card, lang], outputs, js=edited, **EACH)
-        card.input(None, [run, card], None, js="(run, card) => galen.keepCard(run, card)")
+        # Not `input`, which the first change after an answer of the page does not give off.
+        typed = "document.activeElement?.closest('#push .f-model-card') && galen.keepCard(run, card)"
+        card.change(None, [run, card], None, js=f"(run, card) => {{ {typed}; }}")
         forgotten = "(run, lang) => (galen.keepCard(run, ''), [run, lang])"
         self.again.click(self.written, [run, lang], outputs, js=forgotten, **QUIET)
         self.page.on_catalog(self.news, [], [run])

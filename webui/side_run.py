@@ -95,7 +95,7 @@ class SideRun:
         )
         name = f"{summary.name} · {clock(summary.created)}"
         return (
-            f'<article class="import side {shot.state.value}"><div class="import-head"><b title="{esc(run.id)}">'
+            f'<article class="import beside"><div class="import-head"><b title="{esc(run.id)}">'
             f'{esc(name)}</b><span class="acts">{buttons}</span></div>'
             f"{views.progress(shot, lang, store.stop_deadline(run))}</article>"
         )

@@ -291,7 +291,8 @@ def result(shot: Snapshot, lang: str) -> str:
             )
         )
         rows.extend((t("run.adapter", lang), f"{link.adapter_sha256[:12]} (×{link.scaling:g})") for link in made.chain)
-        facts = adapter_facts(shot.run.output / made.adapter_stage) if made.adapter_stage else None
+        place = made.adapter_stage or made.adapter_root
+        facts = adapter_facts(shot.run.output / place) if place else None
         rows.extend([(t("run.lora", lang), _lora(facts, lang))] if facts is not None else [])
         for used in made.data:
             counts = t("run.rows_used", lang, used=count(used.rows_used), dropped=count(used.rows_dropped))

@@ -188,7 +188,8 @@ def _chain(subject: Subject) -> str:
 
 
 def _method(run: RunDir, manifest: Manifest) -> str:
-    facts = adapter_facts(run.output / manifest.adapter_stage) if manifest.adapter_stage else None
+    place = manifest.adapter_stage or manifest.adapter_root
+    facts = adapter_facts(run.output / place) if place else None
     quantised = f", base in {manifest.quantisation}" if manifest.quantisation else ""
     return manifest.method + (f": {facts.sentence()}" if facts is not None else "") + quantised
 
