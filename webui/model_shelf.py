@@ -49,7 +49,8 @@ class ModelShelf:
         labels = self.page.labels
         self.note = gr.HTML("", elem_id=f"{self.ids}starter-note", elem_classes=["bare"])
         self.pane = self.side.build()
-        self.starter = labels.button("form.get_starter", visible=False, elem_id=f"{self.ids}get-starter")
+        with gr.Row(elem_classes=["actions", "fetch-actions"]):
+            self.starter = labels.button("form.get_starter", visible=False, elem_id=f"{self.ids}get-starter")
         with labels.accordion(
             "form.other_model", open=False, elem_id=f"{self.ids}other-model", elem_classes=["section", "other"]
         ):

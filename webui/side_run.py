@@ -163,7 +163,8 @@ class SideCard:
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
         ids = self.side.ids
-        self.start = self.page.labels.button(self.start_text, elem_id=f"{ids}-start", elem_classes=["slim"])
+        with gr.Row(elem_classes=["actions"]):
+            self.start = self.page.labels.button(self.start_text, elem_id=f"{ids}-start", elem_classes=["slim"])
         self.note = gr.HTML("", elem_id=f"{ids}-note", elem_classes=["bare"])
         self.pane = self.side.build()
         self.shown = gr.HTML("", elem_id=f"{ids}-result", elem_classes=["bare"])
