@@ -278,7 +278,7 @@ def shelf_of(workspace: Workspace) -> tuple[ModelShelf, list[object]]:
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("", "was not given"), ("etc/passwd", "outside"), ("what ever", "is no folder"), ("{path}", "has no config")],
+    [("", "This is empty"), ("etc/passwd", "outside"), ("what ever", "is no folder"), ("{path}", "has no config")],
 )
 def test_a_source_that_cannot_be_one_is_told_beside_its_field(
     workspace: Workspace, source: str, said: str, monkeypatch: pytest.MonkeyPatch
@@ -288,8 +288,8 @@ def test_a_source_that_cannot_be_one_is_told_beside_its_field(
     (workspace.path / "empty").mkdir()
     values[0] = source.format(path=workspace.path / "empty")
     updates = shelf.fetch("en", *values)
-    assert said in html.unescape(updates[6]["info"])
-    assert "has-error" in updates[6]["elem_classes"]
+    assert said in html.unescape(updates[5]["info"])
+    assert "has-error" in updates[5]["elem_classes"]
     assert workspace.runs() == []
 
 
@@ -298,17 +298,17 @@ def test_a_model_that_was_brought_in_is_chosen(workspace: Workspace, tiny_model:
     shelf.page.workspace.roots.append(tiny_model.parent)
     values[0] = str(tiny_model)
     updates = shelf.fetch("en", *values)
-    awaited = updates[1]
+    awaited = updates[2]
     assert awaited.startswith("fetch-")
     deadline = time.monotonic() + 60
-    while not (arrived := shelf.news(shelf.page.catalog.read(fresh=True), "en", awaited))[5].get("value"):
+    while not (arrived := shelf.news(shelf.page.catalog.read(fresh=True), "en", awaited))[4].get("value"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert arrived[5]["value"] == tiny_model.name
-    assert arrived[1] == ""
+    assert arrived[4]["value"] == tiny_model.name
+    assert arrived[2] == ""
     again = shelf.fetch("en", *values)
     assert "already in the workspace" in again[0]
-    assert again[5]["value"] == tiny_model.name
+    assert again[4]["value"] == tiny_model.name
     assert len(workspace.runs()) == 1
 
 

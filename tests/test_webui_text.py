@@ -23,6 +23,7 @@ from webui.pages.stage import STAGE_TABS
 from webui.run_panel import BUTTONS, FIRST, RENDER
 from webui.text import TEXT, t
 from webui.text_fields import CHOICES, FIELDS, SECTIONS, help_text, label
+from webui.text_remedies import REMEDIES, SENTENCES
 from webui.text_zh import MESSAGES_ZH
 
 WEBUI = Path(__file__).parents[1] / "webui"
@@ -153,6 +154,24 @@ def test_page_text_of_errors() -> None:
     assert problem_text(problem, "zh") == "“abc”不能用在这里。 允许：数字 > 0。"
     assert error_text(ConfigError([problem]), "zh")[0] == "有 1 项设置不正确。"
     assert "tiny" in error_text(ModelError("model.not_fetched", model="tiny"), "zh")[0]
+
+
+def test_the_page_speaks_of_its_own_fields_and_not_of_a_terminal() -> None:
+    for code, pair in {**REMEDIES, **SENTENCES}.items():
+        known = placeholders("".join(MESSAGES[code]))
+        assert placeholders(pair[0]) == placeholders(pair[1]), code
+        assert placeholders(pair[0]) <= known, code
+    for code in MESSAGES.keys() - {"convert.no_layout"}:  # which only the command line says
+        params = {name: f"‹{name}›" for name in placeholders("".join(MESSAGES[code]))}
+        for lang in ("en", "zh"):
+            assert "python -m core" not in "".join(code_text(code, params, lang)), code
+    said = code_text("adapter.base_unknown", {"path": "a", "base": "b", "known": "none"}, "en")[1]
+    assert "Belongs to" in said
+    assert "base=" not in said
+    old = Result(
+        outcome="failed", code="model.name_taken", params={}, reason="It is taken.", remedy="rm it", ended_at=0
+    )
+    assert "Models and disk" in result_text(old, "en")[1]
 
 
 def test_a_missing_suggestion_is_left_out() -> None:

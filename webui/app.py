@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from webui.pages.merge import merge_page
 from webui.pages.runs import RunsPage
 from webui.pages.stage import STAGE_TABS, TRAIN, StagePage
 from webui.run_panel import StageLike
+from webui.seen import Seen, note_writers
 from webui.text import LANGUAGES, t
 
 HERE = Path(__file__).parent
@@ -60,14 +60,6 @@ PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
 
 
-@dataclass
-class Seen:
-    """What one session was last told, so that a tick sends only what is new."""
-
-    mark: Any = None
-    sent: list[Any] = field(default_factory=list)
-
-
 class App:
     """Builds the frame round the tabs and connects them. Used once, by `build_app`."""
 
@@ -88,7 +80,7 @@ class App:
                     self._tabs()
             self.kept_lang = gr.Textbox("", visible=False)
             self.front = gr.Textbox("", visible=False)  # the browser fills it with the tab in front
-            self.seen = gr.State(None)
+            self.seen = gr.State(Seen())
             self.timer = gr.Timer(LIVE_SECONDS)
             self._wire(blocks)
         _spare_the_browser(blocks)
@@ -115,10 +107,11 @@ class App:
         self.page = Page(self.workspace, self.labels, self.reader, self.lang)
 
     def _tabs(self) -> None:
-        self.data, self.chat, self.runs = DataPage(self.page), ChatPage(self.page), RunsPage(self.page)
+        self.data, self.chat = DataPage(self.page), ChatPage(self.page)
         # Every tab with a form and a run panel; those of `TRAINING` take a dataset from the Data tab.
         self.stages: dict[str, StageLike] = {tab.stage: StagePage(self.page, tab) for tab in STAGE_TABS}
         self.stages |= {"merge": merge_page(self.page), "evaluate": evaluate_page(self.page)}
+        self.runs = RunsPage(self.page, self.stages)
         parts: dict[str, Any] = {"data": self.data, "chat": self.chat, "runs": self.runs, **self.stages}
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
@@ -166,6 +159,8 @@ class App:
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
         dataset = [self.data.chosen, self.data.parts]
+        restored = ", ".join(f"galen.kept('{name}', '')" for name in self.page.kept)
+        blocks.load(None, None, list(self.page.kept.values()), js=f"() => [{restored}]")
         loaded = blocks.load(
             self.opened, [self.kept_lang, self.chat.kept, *(page.kept for page in self.stages.values())],
             [self.lang, self.chat.kept, *address, *dataset, *self._turn_outputs(), *forms, *self.labels.components],
@@ -184,6 +179,7 @@ class App:
         switched.then(**panes)
         shown.then(self.chat.look, [self.lang, self.chat.talk], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
+        note_writers(blocks, self.seen, self._told(), self.pulse)
 
     def _wire_tabs(self, address: list[Any]) -> None:
         showing = {name: page.panel.select for name, page in self.stages.items()} | {"runs": self.runs.chosen}
@@ -251,9 +247,12 @@ class App:
     def _news_inputs(self) -> list[Any]:
         return [component for listener in self.page.listeners for component in listener.inputs]
 
-    def _pulse_outputs(self) -> list[Any]:
+    def _told(self) -> list[Any]:
         heard = [component for listener in self.page.listeners for component in listener.outputs]
-        return [self.seen, self.timer, self.gauges, self.side_runs, *heard]
+        return [self.timer, self.gauges, self.side_runs, *heard]
+
+    def _pulse_outputs(self) -> list[Any]:
+        return [self.seen, *self._told()]
 
     # -- events -------------------------------------------------------------------------------------------------------
     def opened(self, request: gr.Request, kept: Any, talk: Any, *stored: Any) -> list[Any]:
@@ -323,6 +322,7 @@ class App:
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""
         seen = seen or Seen()
+        stale = seen.take()
         catalog = self.reader.read()
         found = devices()
         names = {run.id: run.name for run in catalog.live}
@@ -330,16 +330,12 @@ class App:
         gauges = views_lists.device_list(found, held, names, lang)
         side = views_lists.side_runs(catalog.runs, lang)
         mark = (catalog.mark, lang)
-        news = self.page.tell_all(catalog, lang, values) if mark != seen.mark else seen.sent[3:]
+        news = self.page.tell_all(catalog, lang, values) if stale or mark != seen.mark else seen.sent[3:]
         interval = LIVE_SECONDS if catalog.live else IDLE_SECONDS
-        wanted = [interval, gauges, side, *news]
-        if wanted == seen.sent:
+        wanted = [gr.update(value=interval), gauges, side, *news]
+        if wanted == seen.sent and not stale:
             return gr.skip()
-        before = seen.sent or [None] * len(wanted)
-        updates = [new if new != old else gr.skip() for new, old in zip(wanted, before, strict=True)]
-        if updates[0] == interval:
-            updates[0] = gr.update(value=interval)
-        return [Seen(mark, wanted), *updates]
+        return [seen, *seen.tell(mark, wanted, stale)]
 
 
 def _spare_the_browser(blocks: gr.Blocks) -> None:

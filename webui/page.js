@@ -51,6 +51,12 @@
   galen.keep = (name, value) => { try { localStorage.setItem(`galen.${name}`, JSON.stringify(value)); } catch { /* storage is full or off */ } };
   galen.kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(`galen.${name}`)) ?? fallback; } catch { return fallback; } };
 
+  // Edited model cards, by run: the last few.
+  galen.keepCard = (run, card) => {
+    const {[run]: _, ...others} = galen.kept('cards', {});
+    galen.keep('cards', Object.fromEntries([...Object.entries(others), ...(run && card ? [[run, card]] : [])].slice(-20)));
+  };
+
   // Whether the page has `frame` and lacks `what` in it.
   galen.missing = (frame, what) => !!document.querySelector(frame)?.checkVisibility() && !document.querySelector(what);
 

@@ -43,7 +43,6 @@ RENDER: dict[str, Render] = {
     "settings": views.settings,
     "result": views.result,
 }
-RESUMABLE = (State.STOPPED, State.FAILED, State.INTERRUPTED)
 BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
 WAITS = ("config.missing", "ppo.no_reward")  # what is not there yet is told at Start, not while the form is filled
@@ -60,7 +59,7 @@ def legal(shot: views.Snapshot) -> dict[str, bool]:
     return {
         "stop": state.live and state is not State.STOPPING,
         "kill": state is State.STOPPING,
-        "resume": state in RESUMABLE,
+        "resume": store.resumable(shot.run, state),
         "reuse": True,
         DROP: views.can_drop_rows(shot),
         "chat": can_chat(shot.run, state),

@@ -19,7 +19,6 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "parent.scores_only": ("{run} 是奖励模型：只给回答打分，不生成文字。", "请选择它所基于的模型。"),
     "parent.scores_nothing": ("{run} 不是奖励模型：它生成回答。", "请选择已完成的奖励模型运行。"),
     "parent.nothing_to_merge": ("{run} 是完整模型，没有可合并的适配器。", "请选择带适配器的运行。"),
-    "parent.base_gone": ("{run} 的基座已不存在：{path}。", "请用 `python -m core model import {source}` 重新获取。"),
     "parent.nothing_to_continue": (
         "{base} 没有可以继续训练的适配器。",
         "请设置 lora.start=new，或选择用 lora 方法训练的运行。",

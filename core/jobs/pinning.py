@@ -41,6 +41,7 @@ from core.models.sources import base_of, holds_adapter, understand, whole_model
 from core.workspace import Workspace
 
 NAME_LENGTH = 80
+HANDS_ON = ("merge", "push")  # stages that make nothing of their own of the run that they start from
 # The settings of a section `data` that name datasets, or lists of them.
 DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
 
@@ -133,7 +134,7 @@ def _pin_adapter(workspace: Workspace, model: FetchSource, pins: Pins) -> None:
         pins.values["run.name"] = source.name
     elif model.base:
         pins.pin("model.base", partial(whole_model, workspace, model.base))
-    if model.folder and source.kind == "hub":
+    if model.folder:
         pins.values["run.name"] = source.name
 
 
@@ -229,9 +230,13 @@ def _few_examples(workspace: Workspace, dev: str, shots: int) -> list[Problem]:
 
 
 def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], config: StageConfig) -> str:
-    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`. Of a run, its root's model."""
+    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`. Of a run, its root's model; what
+    hands a run on (`HANDS_ON`) bears the run's own name."""
     model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
-    if find_base(workspace, model) is not None:
+    ref = find_base(workspace, model)
+    if ref is not None and stage in HANDS_ON:
+        return f"{_name_of(workspace, ref.run)} {stage}"[:NAME_LENGTH].strip()
+    if ref is not None:
         model = bottom_of(workspace, model)
     named = [values[key] for key in ("data.train", "data.rows", "data.prompts", "words.corpus") if key in values]
     used = [ref for each in named for ref in ([each] if isinstance(each, str) else each)]
@@ -240,6 +245,10 @@ def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], conf
         used.append(config.rows.name or config.source.repo or Path(config.source.path).name)
     dataset = " + ".join(ref.split("@")[0] for ref in used)
     return " ".join(part for part in (Path(model).name, stage, dataset) if part)[:NAME_LENGTH].strip()
+
+
+def _name_of(workspace: Workspace, run: str) -> str:
+    return str((workspace.run(run).config().get("run") or {}).get("name") or run)
 
 
 def _inputs(values: dict[str, Any]) -> list[Input]:
