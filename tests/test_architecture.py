@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERYBODY = (
     "core.errors",
     "core.messages",
+    "core.messages_chat",
     "core.messages_data",
     "core.messages_steps",
     "core.messages_training",
@@ -72,6 +73,8 @@ MAY_IMPORT = {
         "core.configs",
         "core.data",
         "core.jobs",
+        "core.talks",
+        "core.votes",
         "core.models.library",
         "core.models.card",
         "core.models.sources",
@@ -90,6 +93,8 @@ MAY_IMPORT = {
 }
 LEAVES = {  # the few that everybody imports may import each other, and the configs' table
     "core.chat": ("core.serving", "core.models", "core.data", *EVERYBODY),
+    "core.talks": ("core.data.store.building", *EVERYBODY),
+    "core.votes": ("core.talks", "core.data", *EVERYBODY),
     "core.errors": ("core.messages",),
     "core.report": ("core.configs.stages", "core.messages", *EVERYBODY),
     "core.workspace": EVERYBODY,
@@ -103,6 +108,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.spikes": (),
     "core.hardware": EVERYBODY,
     "core.messages": (
+        "core.messages_chat",
         "core.messages_data",
         "core.messages_steps",
         "core.messages_training",
@@ -110,6 +116,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
         "core.messages_models",
         "core.messages_push",
     ),
+    "core.messages_chat": (),
     "core.messages_data": (),
     "core.messages_steps": (),
     "core.messages_training": (),
@@ -170,6 +177,7 @@ def test_siblings_do_not_import_each_other(folder: str) -> None:
         "core.configs.files, core.data.store.library, core.data.encode.encoding, core.data.check.doctor",
         "core.data.recipe.prepare, core.data.look.view, core.jobs.store, core.report",
         "core.models.library, core.models.lineage, core.serving.client, core.serving.session, core.__main__",
+        "core.talks, core.votes, webui.alone",
         "webui.app",
     ],
 )
