@@ -371,11 +371,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Choose the CPU as device, wait for it to end, or stop it.",
     ),
     "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
-    **CHAT,
     **DATA,
     **STEPS,
     **TRAINING,
     **PPO,
+    **CHAT,
     **IMPORTED,
     **PUSH,
 }
