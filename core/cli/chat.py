@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         workspace,
         base,
         [name for name in options.lora_model if name != "base"],
-        device=options.device,
+        device=options.place,
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,
         on_progress=lambda phase: print(f"{phase} …", file=sys.stderr) if phase != "ready" else None,
