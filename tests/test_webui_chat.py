@@ -201,7 +201,8 @@ def test_adapters_sit_on_their_own_base_and_whole_models_alone(place: Workspace,
     assert contestants.about(tuned.id, "en") == "on tiny"
     assert contestants.about(other.id, "en") == "on other"
     assert contestants.about(whole.id, "en") == "whole model"
-    assert contestants.first() == ["", whole.id]  # the newest; nothing lies beneath it
+    assert contestants.beside_base(whole.id) == ["", whole.id]  # nothing lies beneath it
+    assert contestants.first() == contestants.beside_base(place.runs()[0].id)  # the newest
     assert contestants.beside_base(tuned.id) == ["tiny", tuned.id]
 
 

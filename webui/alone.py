@@ -51,7 +51,7 @@ def check_models(workspace: Workspace, options: Weights) -> Alone:
     panes = [base if name == BASE else name for name in options.lora_model] or [base]
     if len(panes) > MOST_PANES:
         raise InputError("chat.too_many", count=len(panes), most=MOST_PANES)
-    serving = {"device": options.device, "dtype": options.dtype, "trust_remote_code": options.trust_remote_code}
+    serving = {"device": options.place, "dtype": options.dtype, "trust_remote_code": options.trust_remote_code}
     return Alone(tuple(dict.fromkeys([*panes, base])), tuple(panes), serving)
 
 

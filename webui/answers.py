@@ -262,4 +262,4 @@ class Judging:
         bases = self.contestants.bases(self.models)
         seat = self.contestants.judge(self.judge, bases)
         handle = ensure_server(self.contestants.workspace, seat.base, beside=bases, **self.serving)
-        return client.score(handle, client.load(handle, seat.model), self.told)  # type: ignore[attr-defined, no-any-return]
+        return client.score(handle, client.load(handle, seat.model), self.told)
