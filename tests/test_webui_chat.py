@@ -16,17 +16,21 @@ import pytest
 import run_webui
 from core.errors import GalenError, InputError, ModelError
 from core.models.library import describe, write_card
+from core.recipes import reward as reward_recipe
 from core.records import Manifest
 from core.rundir import RunDir, write_record
 from core.serving.session import stop_server
 from core.talks import Pane, Talk, Turn, begin_turn, new_talk
 from core.votes import Pairing, Pairs
 from core.workspace import Workspace
+from tests.conftest import write_jsonl
 from tests.models_tools import make_adapter, make_run, make_whole_run
+from tests.test_reward import start
+from tests.test_reward_pairs import pair_rows
 from tests.test_talks import EVIL, made, reply, talk_of
 from webui import views_chat, views_contest
 from webui.alone import check_models
-from webui.answers import SAMPLING, Answers, read_sampling
+from webui.answers import SAMPLING, Answers, Judging, read_sampling
 from webui.catalog import Reader
 from webui.contestants import BASE, Contestants, Seat
 from webui.views_chat import folded, thoughts
@@ -236,18 +240,18 @@ def test_nothing_outside_the_workspace_can_be_asked(place: Workspace, tiny_model
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
-def asked(place: Workspace, models: list[str], question: str = "ba be", **sampling: Any) -> Talk:
+def asked(place: Workspace, models: list[str], question: str = "ba be", *, judge: str = "", **sampling: Any) -> Talk:
     """A conversation of one turn, answered by a real server in fp32."""
     talk = new_talk(models)
     begin_turn(talk, Turn(id="t", question=question, sampling={**SETTINGS, **sampling}))
-    answer(place, talk, 0)
+    answer(place, talk, 0, judge=judge)
     return talk
 
 
-def answer(place: Workspace, talk: Talk, at: int, cancel: threading.Event | None = None) -> None:
+def answer(place: Workspace, talk: Talk, at: int, cancel: threading.Event | None = None, judge: str = "") -> None:
     serving = {"device": "cpu", "dtype": "fp32"}
-    contestants = Contestants(place, Reader(place))
-    answers = Answers(contestants, talk, at, judge="", serving=serving, cancel=cancel or threading.Event(), lang="en")
+    cancel, contestants = cancel or threading.Event(), Contestants(place, Reader(place))
+    answers = Answers(contestants, talk, at, judge=judge, serving=serving, cancel=cancel, lang="en")
     for _ in answers.follow():
         pass
 
@@ -297,6 +301,32 @@ def test_whoever_stops_while_a_model_is_loaded_waits_for_nothing(place: Workspac
     answer(place, talk, 0, cancel)
     assert time.monotonic() - start < 3
     assert talk.turns[0].replies["a"].stopped
+
+
+@pytest.mark.slow
+def test_a_reward_run_scores_what_was_answered(place: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "pairs.jsonl", pair_rows(12))
+    judge = start(reward_recipe, place, tiny_model, data, "schedule.max_steps=2", "optim.learning_rate=2e-2")
+    contestants = Contestants(place, Reader(place))
+    assert judge.id in [value for _, value in contestants.rewards("en")]
+    talk = asked(place, ["tiny", named(place, "of the other").id], judge=judge.id)
+    scores = [each.score for each in talk.turns[0].replies.values()]
+    assert len({*scores}) == 2
+    assert None not in scores
+    begin_turn(talk, Turn(id="u", question="be", sampling=SETTINGS))
+    answer(place, talk, 1, judge="gone-20260101-000000-abcd")  # the answers stand, and beneath them why no score does
+    for each in talk.turns[1].replies.values():
+        assert each.finished
+        assert "gone-20260101" in each.judge_error
+    serving = {"device": "cpu", "dtype": "fp32"}
+    judging = Judging(
+        contestants, talk, range(2), judge.id, serving=serving, cancel=threading.Event(), lang="en"
+    )  # chosen afterwards
+    assert len(judging.replies) == 2
+    for _ in judging.follow():
+        pass
+    assert [each.score for each in talk.turns[0].replies.values()] == scores
+    assert None not in [each.score for each in talk.turns[1].replies.values()]
 
 
 # -- the chat alone ---------------------------------------------------------------------------------------------------

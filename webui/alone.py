@@ -21,7 +21,7 @@ from core.serving.options import Weights
 from core.talks import MOST_PANES
 from core.workspace import Workspace
 from webui import app
-from webui.catalog import Catalog, Reader
+from webui.catalog import Reader
 from webui.contestants import BASE, Contestants
 from webui.labels import Labels
 from webui.page import QUIET, Page
@@ -82,19 +82,14 @@ def _wire(blocks: gr.Blocks, page: Page, chat: ChatPage, kept_lang: gr.Textbox, 
         relabel = labels.updates(lang) if lang != labels.lang else [gr.skip()] * len(labels.components)
         return [lang, *chat.opened(stored), *relabel]
 
-    def news(lang: str, *values: Any) -> list[Any]:
-        return page.tell_all(Catalog(), lang, values)
-
-    (listener,) = page.listeners
     loaded = blocks.load(
         opened, [kept_lang, chat.kept], [switch, chat.kept, *chat.form, *labels.components],
         js=f"() => [galen.kept('language', ''), {CHAT_KEPT}]", **QUIET,
     )  # fmt: skip
-    told: dict[str, Any] = {"fn": news, "inputs": [switch, *listener.inputs], "outputs": listener.outputs, **QUIET}
-    loaded.then(**told).then(None, js="() => galen.begin()")
+    loaded.then(**chat.fresh).then(**chat.keep).then(None, js="() => galen.begin()")
     switched = switch.input(labels.updates, switch, labels.components, **QUIET)
     switch.input(None, switch, None, js="(lang) => galen.keep('language', lang)")
-    switched.then(**told)
+    switched.then(**chat.fresh)
 
 
 def launch_options(workspace: Workspace) -> dict[str, Any]:

@@ -164,16 +164,13 @@ class App:
              *self.labels.components],
             **QUIET, js=f"() => [galen.kept('language', ''), {CHAT_KEPT}, {kept}]",
         )  # fmt: skip
-        panes: dict[str, Any] = {
-            "fn": self.chat.restored, "inputs": [self.chat.kept, self.lang], "outputs": self.chat.turns, **QUIET,
-        }  # fmt: skip
-        shown = loaded.then(**tick).then(**panes)
-        shown.then(None, js="() => galen.begin()")  # what is restored is not kept anew
+        shown = loaded.then(**tick).then(**self.chat.fresh)
+        shown.then(**self.chat.keep).then(None, js="() => galen.begin()")
         switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
         self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
         switched.then(**tick)
+        switched.then(**self.chat.fresh)
         switched.then(self._woken, self.front, fronts, **QUIET, js=IN_FRONT)
-        switched.then(**panes)
         shown.then(self.chat.look, [self.lang, self.chat.asking], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
 

@@ -1,6 +1,7 @@
-// The turns of a conversation in the browser: what is clicked, what is being edited, which folds are open. A fold that is
+// The turns of a conversation in the browser: what is clicked, what is being edited, which folds are open. What is
 // drawn anew is closed; it is opened again where somebody had opened it.
 const unfolded = new Set();
+let editing = '';
 const box = element.closest('.chat-scroll');
 
 element.addEventListener('click', (event) => {
@@ -10,17 +11,22 @@ element.addEventListener('click', (event) => {
   if (!button || button.disabled) return;
   const turn = button.closest('[data-turn]'), { act, choice } = button.dataset, id = turn.dataset.turn;
   const field = turn.querySelector('.asked-edit textarea');
-  if (act === 'edit') { turn.classList.add('editing'); field.value = field.defaultValue; field.focus(); }
-  else if (act === 'cancel') turn.classList.remove('editing');
-  else if (act === 'ask') { turn.classList.remove('editing'); trigger('again', { turn: id, question: field.value }); }
+  if (act === 'edit') { editing = id; field.value = field.defaultValue; show(); field.focus(); }
+  else if (act === 'cancel') { editing = ''; show(); }
+  else if (act === 'ask') { editing = ''; show(); trigger('again', { turn: id, question: field.value }); }
   else if (act === 'again') trigger('again', { turn: id });
   else if (act === 'vote') trigger('vote', { turn: id, choice: button.ariaPressed === 'true' ? '' : choice });
 });
+
+const show = () => {
+  for (const turn of element.querySelectorAll('[data-turn]')) turn.classList.toggle('editing', turn.dataset.turn === editing);
+  for (const fold of element.querySelectorAll('details[data-key]')) fold.open = unfolded.has(fold.dataset.key);
+};
 
 // Whoever reads the end of the answers goes on reading it; whoever has scrolled up stays there.
 let stick = true;
 box?.addEventListener('scroll', () => { stick = box.scrollHeight - box.scrollTop - box.clientHeight < 60; });
 watch('value', () => {
-  for (const fold of element.querySelectorAll('details[data-key]')) fold.open = unfolded.has(fold.dataset.key);
+  show();
   if (box && stick) box.scrollTop = box.scrollHeight;
 });

@@ -131,8 +131,10 @@ class Contestants:
     def chosen(self, text: str, which: str = "") -> str:
         """What a pane holds for a choice of the list: a run with `which` of its weights, the first it has where it has
         none of these. Raises InputError as `find_base`."""
+        if self.only and text not in self.only:
+            return ""
         ref = self._ref(text)
-        if ref is None:
+        if ref is None or self.only:
             return text
         run = self.workspace.run(ref.run)
         known = _weights(run, state_of(run))
@@ -140,7 +142,9 @@ class Contestants:
         return str(RunRef(run=ref.run, which=wanted if wanted in known or not known else known[0]))
 
     def _ref(self, text: str) -> RunRef | None:
-        """The run that `text` names; None for a model, a folder, or a run that is gone."""
+        """The run that `text` names; None for a model, a folder, a run that is gone, and what nobody here is shown."""
+        if self.only and text not in self.only:
+            return None
         try:
             ref = find_base(self.workspace, text) if text else None
             return ref if ref is not None and self.workspace.run(ref.run).exists() else None

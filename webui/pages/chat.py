@@ -25,7 +25,6 @@ from core.talks import Talk, Turn, begin_turn, new_id, new_talk, read_talk
 from core.votes import append, vote_on
 from webui import views, views_chat, views_contest
 from webui.answers import SAMPLING, Answers, Judging, read_sampling
-from webui.catalog import Catalog
 from webui.chat_parts import SavedPart, WinsPart
 from webui.contestants import Contestants
 from webui.figures import esc
@@ -135,6 +134,7 @@ class ChatPage:
                 with gr.Column(elem_classes=["drawer", "wins-drawer"]):
                     self.wins.build()
         self.asking = gr.State(None)
+        self.mark = gr.Textbox("", visible=False)  # changes with the workspace and the language
         self.kept = gr.JSON({}, visible=False)
         self.keep: dict[str, Any] = {  # an event that has the browser remember the conversation
             "fn": None, "inputs": self.kept, "outputs": None, "js": "(talk) => galen.keep('chat', talk)",
@@ -218,10 +218,14 @@ class ChatPage:
         self.timer.tick(**look)
         self.saved.wire(kept, asking, self.turns, self._reopened, self.keep)
         self.wins.wire()
-        self.page.on_catalog(
-            self.news, [kept, asking],
-            [kept, *self.turns, self.template, self.reward, self.device, self.saved.pane, self.wins.pane],
-        )  # fmt: skip
+        # A conversation may be long: it is sent where something has changed, and not with every tick of the frame.
+        self.page.on_catalog(lambda catalog, lang: [f"{catalog.mark} {lang}"], [], [self.mark])
+        shown = [kept, *self.turns, self.template, self.reward, self.device]
+        self.mark.change(self.refresh, [kept, asking, lang], shown, **QUIET)
+        self.fresh: dict[str, Any] = {  # an event that draws everything: at load, and in the other language
+            "fn": self.redraw, "inputs": [kept, asking, lang], "outputs": [*shown, self.saved.pane, self.wins.pane],
+            **QUIET,
+        }  # fmt: skip
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def _shown(self, talk: Talk, lang: str, at: int | None = None) -> list[str]:
@@ -239,7 +243,7 @@ class ChatPage:
     def _now(talk: Talk, first: int, lang: str) -> str:
         return views_chat.turns(talk, first, len(talk.turns), lang) or views_chat.nothing_yet(talk, lang)
 
-    def news(self, catalog: Catalog, lang: str, kept: Any, asking: Asking | None) -> list[Any]:
+    def refresh(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
         """After a change of the workspace: what can be chosen, and the panes of a conversation that has none yet."""
         skip, talk = gr.skip(), read_talk(kept)
         devices = [(t("run.device_auto", lang), "auto"), *[(name, name) for name in self.page.device_ids()]]
@@ -248,13 +252,17 @@ class ChatPage:
             gr.update(choices=self.contestants.rewards(lang)),
             gr.update(choices=devices),
         ]
-        parts = [self.saved.draw(talk, lang), "" if self.alone else self.wins.draw(lang)]
         if asking is not None and asking.under_way:
-            return [skip, skip, skip, skip, *choices, *parts]
+            return [skip, skip, skip, skip, *choices]
         if talk.turns or any(pane.model for pane in talk.panes):
-            return [skip, *self._shown(talk, lang), *choices, *parts]
+            return [skip, *self._shown(talk, lang), *choices]
         fresh = new_talk(self.contestants.first())
-        return [fresh.model_dump(mode="json"), *self._shown(fresh, lang), *choices, *parts]
+        return [fresh.model_dump(mode="json"), *self._shown(fresh, lang), *choices]
+
+    def redraw(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
+        """The same and the drawers, whose notes stay until then."""
+        saved = self.saved.draw(read_talk(kept), lang)
+        return [*self.refresh(kept, asking, lang), saved, "" if self.alone else self.wins.draw(lang)]
 
     def opened(self, stored: Any) -> list[Any]:
         """At load, updates of (kept, the settings) from what the browser kept: {"talk", "form"}."""
@@ -268,10 +276,6 @@ class ChatPage:
             good = isinstance(value, bool if name == "blind" else str) and (name != "device" or value in devices)
             updates.append(value if good else gr.skip())
         return [talk.model_dump(mode="json"), *updates]
-
-    def restored(self, kept: Any, lang: str) -> list[Any]:
-        """Updates of (heads, past, now): after a load, or in another language."""
-        return list(self._shown(read_talk(kept), lang))
 
     def take(self, run: str | None, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
         """Updates of (kept, heads, past, now) that put a run beside its base, in the first two panes."""
