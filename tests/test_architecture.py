@@ -14,6 +14,7 @@ EVERYBODY = (
     "core.errors",
     "core.messages",
     "core.messages_choice",
+    "core.messages_chat",
     "core.messages_data",
     "core.messages_steps",
     "core.messages_training",
@@ -82,6 +83,8 @@ MAY_IMPORT = {
         "core.configs",
         "core.data",
         "core.jobs",
+        "core.talks",
+        "core.votes",
         "core.models.library",
         "core.models.card",
         "core.models.sources",
@@ -100,6 +103,8 @@ MAY_IMPORT = {
 }
 LEAVES = {  # the few that everybody imports may import each other, and the configs' table
     "core.chat": ("core.serving", "core.models", "core.data", *EVERYBODY),
+    "core.talks": ("core.data.store.building", *EVERYBODY),
+    "core.votes": ("core.talks", "core.data", *EVERYBODY),
     "core.errors": ("core.messages",),
     "core.report": ("core.configs.stages", "core.messages", *EVERYBODY),
     "core.workspace": EVERYBODY,
@@ -114,6 +119,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.hardware": EVERYBODY,
     "core.messages": (
         "core.messages_choice",
+        "core.messages_chat",
         "core.messages_data",
         "core.messages_steps",
         "core.messages_training",
@@ -123,6 +129,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
         "core.messages_serving",
     ),
     "core.messages_choice": (),
+    "core.messages_chat": (),
     "core.messages_data": (),
     "core.messages_steps": (),
     "core.messages_training": (),
@@ -184,6 +191,7 @@ def test_siblings_do_not_import_each_other(folder: str) -> None:
         "core.configs.files, core.data.store.library, core.data.encode.encoding, core.data.check.doctor",
         "core.data.recipe.prepare, core.data.look.view, core.jobs.store, core.report",
         "core.models.library, core.models.lineage, core.serving.client, core.serving.session, core.__main__",
+        "core.talks, core.votes, webui.alone",
         "webui.app",
     ],
 )

@@ -100,7 +100,7 @@ def test_every_declared_string_is_asked_for() -> None:
         "shape.",
         "runs.col_",
         "chat.which_",
-        "chat.pane_",
+        "chat.drawer_",
         "disk.is_",
         "tab.",
         "data.tab_",

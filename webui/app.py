@@ -30,7 +30,7 @@ from webui.catalog import Reader, newest
 from webui.figures import esc
 from webui.labels import Labels
 from webui.page import EACH, IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
-from webui.pages.chat import ChatPage
+from webui.pages.chat import CHAT_KEPT, ChatPage
 from webui.pages.data import DataPage
 from webui.pages.evaluate import evaluate_page
 from webui.pages.merge import merge_page
@@ -49,7 +49,7 @@ MARK = (
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
-STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo")  # each over those before it
+STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo", "_chat")  # each over those before it
 NAMES = json.dumps(METHODS)
 STAGE_ADDRESS = (
     f"(stage, ...runs) => galen.address({{tab: stage, run: runs[{NAMES}.indexOf(stage)], dataset: '', part: ''}})"
@@ -83,27 +83,19 @@ class App:
             self.seen = gr.State(Seen())
             self.timer = gr.Timer(LIVE_SECONDS)
             self._wire(blocks)
-        _spare_the_browser(blocks)
+        spare_the_browser(blocks)
         return blocks
 
     # -- building -----------------------------------------------------------------------------------------------------
     def _sidebar(self) -> None:
         lang = self.labels.lang
-        self.labels.html(
-            lambda lang: (
-                f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
-            ),
-            elem_classes=["bare"],
-        )
+        self.labels.html(brand, elem_classes=["bare"])
         self.gauges = gr.HTML("", elem_id="devices", elem_classes=["bare"])
         self.side_runs = gr.HTML("", js_on_load=PICK, elem_id="side-runs", elem_classes=["bare"])
         with gr.Column(elem_classes=["side-bottom"]):
             path = f'<div class="workspace-path" title="{esc(self.workspace.path)}">{esc(self.workspace.path)}</div>'
             gr.HTML(path, elem_classes=["bare"])
-            self.lang = gr.Radio(
-                [(name, code) for code, name in LANGUAGES.items()], value=lang, show_label=False, container=False,
-                interactive=True, elem_id="language", elem_classes=["segments"],
-            )  # fmt: skip
+            self.lang = language_switch(lang)
         self.page = Page(self.workspace, self.labels, self.reader, self.lang)
 
     def _tabs(self) -> None:
@@ -163,21 +155,18 @@ class App:
         blocks.load(None, None, list(self.page.kept.values()), js=f"() => [{restored}]")
         loaded = blocks.load(
             self.opened, [self.kept_lang, self.chat.kept, *(page.kept for page in self.stages.values())],
-            [self.lang, self.chat.kept, *address, *dataset, *self._turn_outputs(), *forms, *self.labels.components],
-            **QUIET, js=f"() => [galen.kept('language', ''), galen.kept('chat', []), {kept}]",
+            [self.lang, self.chat.kept, *self.chat.form, *address, *dataset, *self._turn_outputs(), *forms,
+             *self.labels.components],
+            **QUIET, js=f"() => [galen.kept('language', ''), {CHAT_KEPT}, {kept}]",
         )  # fmt: skip
-        panes: dict[str, Any] = {
-            "fn": self.chat.restored, "inputs": [self.chat.kept, self.chat.run, self.lang],
-            "outputs": self.chat.panes, **QUIET,
-        }  # fmt: skip
-        shown = loaded.then(**tick).then(**panes)
-        shown.then(None, js="() => galen.begin()")  # what is restored is not kept anew
+        shown = loaded.then(**tick).then(**self.chat.fresh)
+        shown.then(**self.chat.keep).then(None, js="() => galen.begin()")
         switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
         self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
         switched.then(**tick)
+        switched.then(**self.chat.fresh)
         switched.then(self._woken, self.front, fronts, **QUIET, js=IN_FRONT)
-        switched.then(**panes)
-        shown.then(self.chat.look, [self.lang, self.chat.talk], [self.chat.status, self.chat.free], **QUIET)
+        shown.then(self.chat.look, [self.lang, self.chat.asking], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
         note_writers(blocks, self.seen, self._told(), self.pulse)
 
@@ -216,10 +205,11 @@ class App:
             if isinstance(page, StagePage):
                 page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
             select = page.panel.select
-            to_chat = page.panel.buttons["chat"].click(
-                lambda run: [gr.Tabs(selected="chat"), run], select, [self.tabs, self.chat.run], **QUIET
-            )
-            to_chat.then(self.chat.choose, [select, self.lang], [self.chat.which, self.chat.base], **QUIET)
+            to_chat = page.panel.buttons["chat"].click(lambda: gr.Tabs(selected="chat"), None, self.tabs, **QUIET)
+            to_chat.then(
+                self.chat.take, [select, self.chat.kept, self.chat.asking, self.lang],
+                [self.chat.kept, *self.chat.turns], **QUIET,
+            ).then(**self.chat.keep)  # fmt: skip
 
     def _turn_outputs(self) -> list[Any]:
         panels = [page.panel for page in self.stages.values()]
@@ -255,17 +245,10 @@ class App:
         return [self.seen, *self._told()]
 
     # -- events -------------------------------------------------------------------------------------------------------
-    def opened(self, request: gr.Request, kept: Any, talk: Any, *stored: Any) -> list[Any]:
+    def opened(self, request: gr.Request, kept: Any, chat: Any, *stored: Any) -> list[Any]:
         """At load: the language the browser kept (or asks for), the run of the address, the chat, the unsent forms."""
         query = request.query_params if request else {}
-        accepted = request.headers.get("accept-language", "") if request and self.auto else ""
-        lang = (
-            kept
-            if isinstance(kept, str) and kept in LANGUAGES
-            else "zh"
-            if accepted.lower().startswith("zh")
-            else self.labels.lang
-        )
+        lang = language_of(request, kept, self.labels.lang, auto=self.auto)
         named = query.get("dataset", "")
         dataset = self.data.opened(named, query.get("part", ""))
         run, tab = query.get("run", ""), query.get("tab", "") or ("data" if named else "")
@@ -273,7 +256,7 @@ class App:
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        return [lang, talk, *address, *dataset, *self._turn(front), *restored, *relabel]
+        return [lang, *self.chat.opened(chat), *address, *dataset, *self._turn(front), *restored, *relabel]
 
     def _newest(self) -> dict[str, str]:
         """The newest run of each stage that has one."""
@@ -338,7 +321,26 @@ class App:
         return [seen, *seen.tell(mark, wanted, stale)]
 
 
-def _spare_the_browser(blocks: gr.Blocks) -> None:
+def brand(lang: str) -> str:
+    return f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
+
+
+def language_switch(lang: str) -> gr.Radio:
+    return gr.Radio(
+        [(name, code) for code, name in LANGUAGES.items()], value=lang, show_label=False, container=False,
+        interactive=True, elem_id="language", elem_classes=["segments"],
+    )  # fmt: skip
+
+
+def language_of(request: gr.Request | None, kept: Any, otherwise: str, *, auto: bool) -> str:
+    """The language that the browser kept; with `auto` the one that it asks for."""
+    if isinstance(kept, str) and kept in LANGUAGES:
+        return kept
+    accepted = request.headers.get("accept-language", "") if request and auto else ""
+    return "zh" if accepted.lower().startswith("zh") else otherwise
+
+
+def spare_the_browser(blocks: gr.Blocks) -> None:
     """Three things that Gradio's front end does badly, put right for all events.
 
     It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the

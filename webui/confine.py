@@ -16,7 +16,6 @@ from core.configs.sections import lines_of
 from core.data.store.library import open_dataset
 from core.errors import GalenError, InputError, Problem
 from core.models.library import STARTER, list_models, looks_like_hub_id
-from core.rundir import RunRef
 from core.workspace import Workspace
 
 Known = Callable[[Workspace, str], bool]
@@ -115,16 +114,3 @@ def check_base(text: str, workspace: Workspace) -> None:
     """Whether a chat may load `text` as its base. Raises InputError `path.outside`."""
     for problem in confine({"model.base": text}, workspace):
         raise InputError(problem.code, **problem.params)
-
-
-def check_run(run: str, which: str, workspace: Workspace) -> str:
-    """The reference of a run's weights for the chat server: a run of the workspace, or an adapter folder in a root.
-
-    Raises InputError `run.bad_reference`, `run.not_found` or `path.outside`.
-    """
-    ref = RunRef.parse(f":{which}").model_copy(update={"run": run})
-    if _knows_run(workspace, run):
-        return str(ref)
-    if not _exists(run):
-        raise InputError("run.not_found", run=run)
-    return str(workspace.allowed(run))

@@ -1,4 +1,4 @@
-"""Strings of what is brought in from elsewhere and what it takes on the disk, and of the chat's suggestions."""
+"""Strings of what is brought in from elsewhere, and of what it takes on the disk."""
 
 from __future__ import annotations
 
@@ -36,6 +36,4 @@ SHELF_TEXT: dict[str, tuple[str, str]] = {
     "disk.sure": ("Delete it", "确认删除"),
     "disk.keep": ("Keep", "保留"),
     "disk.removed": ("“{name}” was deleted; {size} are free again.", "“{name}”已删除，释放 {size}。"),
-    "chat.try": ("Try", "试试"),
-    "chat.article": ("the article's sampling values", "文章中的采样参数"),
 }
