@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.messages_choice import CHOICE
 from core.messages_chat import CHAT
+from core.messages_choice import CHOICE
 from core.messages_data import DATA
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO

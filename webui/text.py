@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from webui.text_bring import BRING
-from webui.text_choice import CHOICE_TEXT
 from webui.text_chat import CHAT_TEXT
+from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_ppo import PPO

@@ -5,8 +5,8 @@ A test compares codes and placeholders of the two tables, so that neither can fa
 
 from __future__ import annotations
 
-from webui.text_zh_choice import CHOICE_ZH
 from webui.text_zh_chat import CHAT_ZH
+from webui.text_zh_choice import CHOICE_ZH
 from webui.text_zh_data import DATA_ZH
 from webui.text_zh_imported import IMPORTED_ZH
 from webui.text_zh_models import MODELS_ZH
