@@ -29,6 +29,7 @@ EVERYBODY = (
     "core.rules",
     "core.alarms",
     "core.spikes",
+    "core.intervals",
     "core.rundir",
     "core.workspace",
     "core.report",
@@ -101,6 +102,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.records_ppo": ("core.records",),
     "core.records_push": ("core.records",),
     "core.spikes": (),
+    "core.intervals": (),
     "core.hardware": EVERYBODY,
     "core.messages": (
         "core.messages_data",
