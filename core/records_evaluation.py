@@ -3,6 +3,7 @@
     output/evaluation.json   Evaluation: who was compared on what, and the figures; rewritten after each of them
     output/prompts.jsonl     Question: what every model was asked
     output/answers.jsonl     Reply: one model's answer to one of them, appended as they come
+    output/items.jsonl       Item: one model's figures on one row of a dataset or on one prompt, a cell's at a time
     output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers
 
 Written by `core.evaluation.notes`.
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from core.records import Record
 
-EVALUATION, PROMPTS, ANSWERS = "evaluation.json", "prompts.jsonl", "answers.jsonl"
+EVALUATION, PROMPTS, ANSWERS, ITEMS = "evaluation.json", "prompts.jsonl", "answers.jsonl", "items.jsonl"
 Kind = Literal["language", "reward"]
 EXAM_KINDS = ("text", "messages", "preference")  # the rows that give figures
 
@@ -60,7 +61,7 @@ class Cell(Record):
 
     Text gives `loss` (nats a token) with its standard error, `perplexity`, `bits_per_byte` and `tokens`. Pairs give
     `accuracy` (a tie is lost) with its standard error, mean `margin` and `ties`, by the model's score for the answers
-    or, of a language model, by how likely it finds them.
+    or, of a language model, by how likely it finds them. `groups`: the same figures, and `rows`, of each category.
     """
 
     model: int
@@ -69,6 +70,7 @@ class Cell(Record):
     left_out: int = 0
     seconds: float = 0.0
     figures: dict[str, float] = {}
+    groups: dict[str, dict[str, float]] = {}
     by: Literal["score", "likelihood"] | None = None
     refusal: Refusal | None = None
 
@@ -117,6 +119,25 @@ class Question(Record):
     reference: str | None = None
 
 
+class Item(Record):
+    """`items.jsonl`: what one model made of one row. `exam` None: `number` is that of a Question.
+
+    number: the row's in the dataset, from 0; line: on which it stood in its source. Text gives `nats` over its
+    `labels`, and `text_nats` over those labels that stand for `bytes` of text; a pair gives the scores `chosen` and
+    `rejected`, and `correct`, 1 where they are in order. said, right: the model's choice, and the one that it should
+    have made.
+    """
+
+    model: int
+    exam: int | None
+    number: int
+    line: int
+    category: str | None = None
+    figures: dict[str, float] = {}
+    said: str = ""
+    right: str = ""
+
+
 class Reply(Record):
     """`answers.jsonl`. `end`: why the answer ends, or why there is none (`Answering.unasked`)."""
 
@@ -137,6 +158,10 @@ def prompts_file(output: Path) -> Path:
 
 def answers_file(output: Path) -> Path:
     return output / ANSWERS
+
+
+def items_file(output: Path) -> Path:
+    return output / ITEMS
 
 
 def table_sheet(output: Path) -> Path:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from core.data.encode.blocks import pieces
 from core.data.encode.documents import EncodedDocuments, encode_documents
 from core.data.encode.encoding import encode_dataset
-from core.data.encode.pairs import encode_pairs
+from core.data.encode.pairs import EncodedPairs, encode_pairs
 from core.data.store.library import Dataset
 from core.errors import DataError, ModelError
 from core.evaluation.contenders import Language
-from core.evaluation.pairs import Answers, Ids, preference
-from core.evaluation.perplexity import Sums, prediction, sum_rows
+from core.evaluation.marks import Mark, Marks, Numbers, grouped
+from core.evaluation.pairs import Answers, Floats, Ids, preference
+from core.evaluation.perplexity import SUMS, Sums, prediction, sum_rows
 from core.records_evaluation import EXAM_KINDS
 from core.training.batching import Rows
 from core.training.judges import Judge, pair_scores
@@ -43,6 +44,10 @@ class Sitting:
     def kind(self) -> str:
         return self.dataset.card.kind
 
+    def categories(self, numbers: Numbers) -> list[str | None]:
+        """Of the rows with these numbers in the dataset."""
+        return self.dataset.categories(numbers.tolist())
+
 
 @dataclass(frozen=True)
 class Means:
@@ -53,16 +58,6 @@ class Means:
     cache: Path
     check_stop: Callable[[], None]
     on_progress: Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Figures over `rows` rows; `left_out` of those that were drawn could not be used by this model."""
-
-    figures: dict[str, float]
-    rows: int
-    left_out: int
-    by: Literal["score", "likelihood"] | None = None
 
 
 def draw(dataset: Dataset, limit: int | None, seed: int) -> Sitting:
@@ -76,9 +71,16 @@ def examine(language: Language, sitting: Sitting, means: Means) -> Marks:
     """A language model's figures. Raises ModelError and DataError with the reason where there can be none."""
     if sitting.kind == "preference":
         return _prefers(language, sitting, means)
-    rows, left_out = _text(language, sitting, means) if sitting.kind == "text" else _dialogues(language, sitting, means)
+    rows, whose = _text(language, sitting, means) if sitting.kind == "text" else _dialogues(language, sitting, means)
     sums = _sums(language, rows, means, share=len(sitting.rows) / len(rows))
-    return Marks(prediction(sums, rows.label_counts), len(sitting.rows) - left_out, left_out)
+    numbers, sums = sums.together(whose)
+    marks = [
+        Mark(number, dict(zip(SUMS, each, strict=True)))
+        for number, each in zip(numbers.tolist(), sums.each.tolist(), strict=True)
+    ]
+    groups = grouped(sitting.categories(numbers), lambda places: prediction(sums.of(places)))
+    left_out = len(sitting.rows) - len(numbers)
+    return Marks(prediction(sums), len(numbers), left_out, groups=groups, each=marks)
 
 
 def _sums(language: Language, rows: Rows, means: Means, share: float) -> Sums:
@@ -90,19 +92,21 @@ def _sums(language: Language, rows: Rows, means: Means, share: float) -> Sums:
     )  # fmt: skip
 
 
-def _dialogues(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, int]:
+def _dialogues(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, Numbers]:
+    """(rows, the number in the dataset of each)."""
     rows = encode_dataset(
         sitting.dataset, language.chat, means.cache, rows=sitting.rows.tolist(), check_stop=means.check_stop
     )
-    return rows, len(rows.unlabelled)
+    return rows, rows.rows
 
 
-def _text(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, int]:
-    """Every document on its own; one of a single token predicts nothing and is left out."""
+def _text(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, Numbers]:
+    """Every document on its own, in pieces; one of a single token predicts nothing and is left out."""
     documents = encode_documents(
         sitting.dataset, language.documents, means.cache, rows=sitting.rows, check_stop=means.check_stop
     )
-    return Pieces(documents, means.max_length), len(documents.unusable)
+    rows = Pieces(documents, means.max_length)
+    return rows, documents.rows[np.searchsorted(documents.offsets, rows.starts, side="right") - 1]
 
 
 class Pieces:
@@ -129,8 +133,7 @@ def _prefers(language: Language, sitting: Sitting, means: Means) -> Marks:
     )
     rows = Answers(pairs)
     scores = -_sums(language, rows, means, share=0.5).nats / rows.label_counts
-    figures = preference(scores.reshape(-1, 2), pairs.answers)
-    return Marks(figures, len(pairs), len(sitting.rows) - len(pairs), "likelihood")
+    return _order(scores.reshape(-1, 2), pairs, sitting, "likelihood")
 
 
 def examine_judge(judge: Judge, sitting: Sitting, means: Means) -> Marks:
@@ -142,4 +145,15 @@ def examine_judge(judge: Judge, sitting: Sitting, means: Means) -> Marks:
     )
     judge.warm_up([pairs[index] for index in pairs.lengths.argsort()[:2].tolist()])
     scores = pair_scores(judge, pairs, tokens=means.tokens, check_stop=means.check_stop, on_progress=means.on_progress)
-    return Marks(preference(scores, pairs.answers), len(pairs), len(sitting.rows) - len(pairs), "score")
+    return _order(scores, pairs, sitting, "score")
+
+
+def _order(scores: Floats, pairs: EncodedPairs, sitting: Sitting, by: Literal["score", "likelihood"]) -> Marks:
+    """scores [pairs, 2] of the chosen and the rejected answer."""
+    marks = [
+        Mark(number, {"chosen": chosen, "rejected": rejected, "correct": float(chosen > rejected)})
+        for number, (chosen, rejected) in zip(pairs.rows.tolist(), scores.tolist(), strict=True)
+    ]
+    groups = grouped(sitting.categories(pairs.rows), lambda places: preference(scores[places], pairs.answers[places]))
+    left_out = len(sitting.rows) - len(pairs)
+    return Marks(preference(scores, pairs.answers), len(pairs), left_out, by, groups, marks)

@@ -6,17 +6,20 @@ A resumed run takes over what its last attempt left, as far as the same weights 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from core.evaluation.sheets import write_sheets
 from core.records_evaluation import (
     Answering,
     Cell,
     Evaluation,
+    Item,
     Judged,
     Question,
     Reply,
     answers_file,
     evaluation_file,
+    items_file,
     prompts_file,
 )
 from core.rundir import RunDir, append_jsonl, read_jsonl, read_record, write_record
@@ -46,6 +49,14 @@ class Notes:
         rows, _ = read_jsonl(answers_file(folders[-1]))
         self.reply(Reply.model_validate(row) for row in rows)
         self.found.answering = before.answering
+        self._take_over_items(folders[-1])
+
+    def _take_over_items(self, folder: Path) -> None:
+        """Those of finished cells and of counted answers; what an unfinished one left is made again."""
+        rows, _ = read_jsonl(items_file(folder))
+        done: set[tuple[int, int | None]] = {(cell.model, cell.exam) for cell in self.found.cells}
+        done |= {(each.model, None) for each in self.found.answering}
+        append_jsonl(items_file(self.run.output), *(row for row in rows if (row["model"], row["exam"]) in done))
 
     def _same(self, before: Evaluation) -> bool:
         """Whether an earlier attempt measured these very weights on these very rows."""
@@ -60,7 +71,9 @@ class Notes:
         self.found.models[place] = judged
         self._write()
 
-    def cell(self, cell: Cell) -> None:
+    def cell(self, cell: Cell, items: Sequence[Item] = ()) -> None:
+        """A figure of the table, and what it was made of."""
+        self.items(items)
         self.found.cells.append(cell)
         self._write()
 
@@ -68,6 +81,10 @@ class Notes:
         for reply in replies:
             self.replies[reply.model, reply.number] = reply
             append_jsonl(answers_file(self.run.output), reply.model_dump())
+
+    def items(self, items: Sequence[Item]) -> None:
+        """Those of one cell, or of one model's answers, at once: they are taken over only where that was finished."""
+        append_jsonl(items_file(self.run.output), *(item.model_dump() for item in items))
 
     def answered(self, answering: Answering) -> None:
         self.found.answering.append(answering)

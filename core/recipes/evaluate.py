@@ -28,11 +28,12 @@ from core.errors import GalenError, InputError, ModelError
 from core.evaluation import contenders, exams
 from core.evaluation.answers import answer_all, questions
 from core.evaluation.contenders import Contender, Language
-from core.evaluation.exams import Marks, Means, Sitting
+from core.evaluation.exams import Means, Sitting
+from core.evaluation.marks import Marks
 from core.evaluation.notes import Notes
 from core.messages import sentence
 from core.models.loading import resolve_dtype
-from core.records_evaluation import Answering, Cell, Evaluation, Exam, Question, Refusal
+from core.records_evaluation import Answering, Cell, Evaluation, Exam, Item, Question, Refusal
 from core.report import RunContext
 from core.training.delivery import device_name
 from core.training.judges import judge_of
@@ -180,9 +181,22 @@ def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -
         report.progress(len(sitting.rows))
         return [error]
     cell.rows, cell.left_out, cell.figures, cell.by = marks.rows, marks.left_out, marks.figures, marks.by
-    cell.seconds = time.monotonic() - began
-    comparison.notes.cell(cell)
+    cell.groups, cell.seconds = marks.groups, time.monotonic() - began
+    comparison.notes.cell(cell, items_of(cell, sitting, marks))
     return []
+
+
+def items_of(cell: Cell, sitting: Sitting, marks: Marks) -> list[Item]:
+    """What each row gave, with the line that it stands on."""
+    rows = [mark.row for mark in marks.each]
+    lines, categories = sitting.dataset.lines(rows), sitting.dataset.categories(rows)
+    return [
+        Item(
+            model=cell.model, exam=cell.exam, number=mark.row, line=line, category=category,
+            figures=mark.figures, said=mark.said, right=mark.right,
+        )
+        for mark, line, category in zip(marks.each, lines, categories, strict=True)
+    ]  # fmt: skip
 
 
 def refusal(error: GalenError) -> Refusal:
