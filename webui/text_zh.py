@@ -5,6 +5,7 @@ A test compares codes and placeholders of the two tables, so that neither can fa
 
 from __future__ import annotations
 
+from webui.text_zh_annotate import ANNOTATE_ZH
 from webui.text_zh_data import DATA_ZH
 from webui.text_zh_imported import IMPORTED_ZH
 from webui.text_zh_models import MODELS_ZH
@@ -154,4 +155,4 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     # -- serve: chat and the local server
 }
 
-MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | ANNOTATE_ZH)
