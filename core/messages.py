@@ -2,8 +2,8 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two. Data, training, PPO, models from elsewhere, sending and annotating have files of their own:
-`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending, annotating and comparing have own files:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from core.messages_annotate import ANNOTATE
 from core.messages_data import DATA
+from core.messages_evaluate import EVALUATE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
 from core.messages_push import PUSH
@@ -378,6 +379,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **IMPORTED,
     **PUSH,
     **ANNOTATE,
+    **EVALUATE,
 }
 
 

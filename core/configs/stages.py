@@ -11,8 +11,8 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import data, models, pairs, sections
-from core.configs.models import Answers, Tests
+from core.configs import data, evaluating, models, pairs, sections
+from core.configs.models import Answers, Compared, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section, setting
 
@@ -253,13 +253,28 @@ class PushConfig(StageConfig):
 class EvaluateConfig(StageConfig):
     """Comparing models: loss and perplexity, pair accuracy, answers to prompts."""
 
-    models: models.Compared
-    data: Tests = Tests()  # not models.Tests: in here `models` is the field above
+    models: Compared = Compared()  # not models.Compared: in here `models` is this field
+    data: Tests = Tests()
     generation: Answers = Answers()
+    safety: evaluating.Safety = evaluating.Safety()
+    judging: evaluating.Judging = evaluating.Judging()
+    report: evaluating.Report = evaluating.Report()
     run: sections.Run = sections.Run()
     devices: sections.Devices = sections.Devices()
 
     _one = one_device()
+
+    @model_validator(mode="after")
+    def _complete(self) -> EvaluateConfig:
+        if not self.models.runs and not self.models.chain:
+            raise conflict("evaluate.nobody", "models.runs")
+        if self.judging.by == "endpoint" and not (self.judging.url and self.judging.model):
+            raise conflict("evaluate.no_endpoint", "judging.url" if not self.judging.url else "judging.model")
+        if self.judging.by == "model" and not self.judging.base:
+            raise conflict("evaluate.no_judge", "judging.base")
+        if both := sorted(set(self.report.domain) & set(self.report.general)):
+            raise conflict("evaluate.both_sets", "report.general", ref=both[0])
+        return self
 
 
 class ScoreConfig(StageConfig):

@@ -1,7 +1,7 @@
 """How near an answer comes to the one in the data, and whether it repeats itself. Torch-free.
 
-    measured = measure("多喝水。", "发烧要多喝水。")    one answer: figures by name, and what its BLEU is made of
-    corpus_bleu([each.bleu for each in …])              of all of them together
+    figures = measure("多喝水。", "发烧要多喝水。")     one answer: figures by name
+    corpus_bleu([overlap(…), …])                        all of them together
 
     bleu          sacreBLEU (Post, WMT 2018), smoothed by `exp`, tokens by `zh` for a reference in Chinese (or half so),
                   by `13a` for any other; 0 to 100. Of many answers it is that of the corpus, from the sums of their
@@ -23,7 +23,7 @@ BLEU and ROUGE see words, not sense: they compare models on one set, and say lit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -39,9 +39,6 @@ WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 EDGES = regex.compile(r"^[\p{P}\p{S}\s]+|[\p{P}\p{S}\s]+$")
 HAN = regex.compile(r"\p{Han}")
 LONGEST = 1000  # words of a text that ROUGE looks at: the longest common subsequence takes their product in memory
-# What is measured of an answer alone, and of one that the data has an answer to.
-ALONE = ("chars", "repetition")
-AGAINST = ("bleu", "char_bleu4", "rouge1", "rouge2", "rougeL", "exact")
 
 
 @dataclass(frozen=True)
@@ -58,27 +55,17 @@ class Overlap:
         return [*self.matches, *self.total, self.answer, self.reference]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Figures of one answer; `bleu` is None where the data has no answer."""
-
-    figures: dict[str, float]
-    bleu: Overlap | None
-
-
-def measure(answer: str, reference: str | None) -> Measured:
-    """Everything about one answer. A blank reference is none."""
+def measure(answer: str, reference: str | None) -> dict[str, float]:
+    """Every figure of one answer; `chars` and `repetition` alone where there is no reference, or a blank one."""
     figures = {"chars": float(len(answer)), "repetition": repeated(answer, NGRAM)}
     if reference is None or not reference.strip():
-        return Measured(figures, None)
+        return figures
     chinese = in_chinese(reference)
-    score = _bleu("zh" if chinese else "13a").sentence_score(answer, [reference])
-    figures["bleu"] = float(score.score)
-    figures["char_bleu4"] = float(_bleu("char").sentence_score(answer, [reference]).score)
+    figures["bleu"] = float(_score(answer, reference, "zh" if chinese else "13a").score)
+    figures["char_bleu4"] = float(_score(answer, reference, "char").score)
     figures |= rouge(answer, reference, chinese=chinese)
     figures["exact"] = float(same(answer, reference))
-    overlap = Overlap(tuple(map(int, score.counts)), tuple(map(int, score.totals)), score.sys_len, score.ref_len)
-    return Measured(figures, overlap)
+    return figures
 
 
 def in_chinese(text: str) -> bool:
@@ -98,6 +85,18 @@ def normal(text: str) -> str:
 
 
 # -- BLEU -------------------------------------------------------------------------------------------------------------
+def overlap(answer: str, reference: str | None) -> Overlap | None:
+    """What the BLEU of an answer is made of; None where there is no reference."""
+    if reference is None or not reference.strip():
+        return None
+    score = _score(answer, reference, "zh" if in_chinese(reference) else "13a")
+    return Overlap(tuple(map(int, score.counts)), tuple(map(int, score.totals)), score.sys_len, score.ref_len)
+
+
+def _score(answer: str, reference: str, tokens: str) -> Any:
+    return _bleu(tokens).sentence_score(answer, [reference])
+
+
 @cache
 def _bleu(tokens: str) -> Any:
     """A scorer of single answers. Imported here: most of what imports this module measures nothing."""
@@ -111,14 +110,15 @@ def corpus_bleu(overlaps: Iterable[Overlap]) -> float:
     return bleu_of([sum(column) for column in zip(*(each.counts for each in overlaps), strict=True)])
 
 
-def bleu_of(counts: list[int] | list[float]) -> float:
-    """BLEU of added `Overlap.counts`."""
+def bleu_of(counts: Sequence[float]) -> float:
+    """BLEU of added `Overlap.counts`, which are whole numbers."""
     from sacrebleu.metrics import BLEU
 
     if not counts:
         return 0.0
-    matches, total, (answer, reference) = counts[:ORDER], counts[ORDER : 2 * ORDER], counts[2 * ORDER :]
-    score = BLEU.compute_bleu(list(matches), list(total), answer, reference, smooth_method="exp", effective_order=False)
+    whole = [round(each) for each in counts]
+    matches, total, (answer, reference) = whole[:ORDER], whole[ORDER : 2 * ORDER], whole[2 * ORDER :]
+    score = BLEU.compute_bleu(matches, total, answer, reference, smooth_method="exp", effective_order=False)
     return float(score.score)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.configs.data import Input, Recipe
-from core.configs.models import Words
+from core.configs.models import Compared, Words
 from core.configs.sections import weighted
 from core.configs.stages import (
     EvaluateConfig,
@@ -30,6 +30,7 @@ from core.configs.stages import (
 )
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
+from core.data.red_flags import read_questions
 from core.data.store.library import resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
@@ -38,6 +39,7 @@ from core.models.families import check_type
 from core.models.library import bottom_of, find_base
 from core.models.parents import check_start, resolve_parent
 from core.models.sources import base_of, holds_adapter, understand, whole_model
+from core.models.stages_of import stages_of
 from core.workspace import Workspace
 
 NAME_LENGTH = 80
@@ -88,23 +90,23 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):
-        pins.pin("models.runs", partial(_compared, workspace, config.models.runs))
-        if not config.data.rows and not config.data.prompts:
-            pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+        _pin_comparison(workspace, config, pins)
     if isinstance(config, PPOConfig):
         pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
     kinds = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
     files: dict[str, Callable[[], str | list[str]]] = {}
-    for field in DATA_FIELDS:
-        value = getattr(data, field, None)
+    named = {f"data.{field}": getattr(data, field, None) for field in DATA_FIELDS}
+    if isinstance(config, EvaluateConfig):
+        named |= {"report.domain": config.report.domain, "report.general": config.report.general}
+    for key, value in named.items():
         if value:
-            refs = _mixed_refs if field == "mix" else _dataset_refs
+            refs = _mixed_refs if key == "data.mix" else _dataset_refs
             look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), kinds)
             texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
             if any(Path(text).expanduser().is_file() for text in texts):
-                files[f"data.{field}"] = look
+                files[key] = look
             else:
-                pins.pin(f"data.{field}", look)
+                pins.pin(key, look)
     if isinstance(config, VocabularyConfig):
         _pin_words(workspace, config.words, pins, files)
     recipe = getattr(config, "recipe", None)
@@ -202,15 +204,44 @@ def _rewarding(workspace: Workspace, lines: list[str]) -> list[str]:
     return [f"{name}: {weight:g}" for name, weight in found.items()]
 
 
-def _compared(workspace: Workspace, texts: list[str]) -> list[str]:
+def _pin_comparison(workspace: Workspace, config: EvaluateConfig, pins: Pins) -> None:
+    """Who is compared, on what, and who judges. A chain becomes its models, before those that are named besides."""
+    pins.pin("models.runs", partial(_compared, workspace, config.models))
+    pins.values["models.chain"] = None
+    report, judging, data = config.report, config.judging, config.data
+    flagged = config.safety.questions != "none" or config.safety.file is not None
+    if not (data.rows or data.prompts or report.domain or report.general or flagged):
+        pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+    if judging.reward is not None:
+        pins.pin("judging.reward", partial(check_start, workspace, "score", judging.reward))
+    if judging.by == "model" and judging.base is not None:
+        pins.pin("judging.base", partial(check_start, workspace, "perplexity", judging.base))
+    if config.safety.file is not None:
+        pins.pin("safety.file", partial(_red_flags, config.safety.file))
+
+
+def _red_flags(text: str) -> str:
+    """The whole path. Raises DataError with every line of the file that is no red-flag question."""
+    path = Path(text).expanduser().resolve()
+    read_questions(path)
+    return str(path)
+
+
+def _compared(workspace: Workspace, models: Compared) -> list[str]:
     """The lasting names of the models of a comparison, each once. Raises ConfigError with all that cannot be used."""
     names: list[str] = []
     problems = []
-    for text in texts:
-        try:
-            names.append(check_start(workspace, "evaluate", text))
-        except GalenError as error:
-            problems.append(Problem(error.code, error.params, key="models.runs"))
+    of_chain: list[str] = []
+    try:
+        of_chain = stages_of(workspace, models.chain) if models.chain else []
+    except GalenError as error:
+        problems.append(Problem(error.code, error.params, key="models.chain"))
+    for key, texts in (("models.chain", of_chain), ("models.runs", models.runs)):
+        for text in texts:
+            try:
+                names.append(check_start(workspace, "evaluate", text))
+            except GalenError as error:
+                problems.append(Problem(error.code, error.params, key=key))
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(names))
