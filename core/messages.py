@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.messages_annotate import ANNOTATE
+from core.messages_choice import CHOICE
 from core.messages_data import DATA
 from core.messages_evaluate import EVALUATE
 from core.messages_models import IMPORTED
@@ -380,6 +381,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **PUSH,
     **ANNOTATE,
     **EVALUATE,
+    **CHOICE,
 }
 
 

@@ -51,6 +51,7 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "report.not_named": ("no set was named", ""),
     "report.not_measured": ("there is no figure to compare", ""),
     "report.change_accuracy": ("accuracy on {set}, {before} → {after} ({change} points, {low} to {high})", ""),
+    "report.change_accuracy_norm": ("acc_norm on {set}, {before} → {after} ({change} points, {low} to {high})", ""),
     "report.change_safe": (
         "share of red flags passed in {set}, {before} → {after} ({change} points, {low} to {high})",
         "",

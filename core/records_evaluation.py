@@ -23,7 +23,7 @@ EVALUATION, PROMPTS, ANSWERS, ITEMS = "evaluation.json", "prompts.jsonl", "answe
 VERDICTS = "verdicts.jsonl"
 Kind = Literal["language", "reward"]
 Role = Literal["", "domain", "general"]  # what a set of rows stands for in the report
-EXAM_KINDS = ("text", "messages", "preference")  # the rows that give figures
+EXAM_KINDS = ("text", "messages", "preference", "choice")  # the rows that give figures
 
 
 class Refusal(Record):
@@ -52,14 +52,25 @@ class Judged(Record):
     template: str = ""
 
 
+class Asking(Record):
+    """How multiple-choice questions were put: so many examples of `dev` before each; what `by` says was to follow."""
+
+    shots: int = 0
+    dev: str | None = None
+    by: Literal["letters", "texts"] = "letters"
+    chat: bool = False
+    preamble: str = ""
+
+
 class Exam(Record):
-    """A dataset that the models were measured on; `rows` of it were drawn."""
+    """A dataset that the models were measured on; `rows` of it were drawn. `asking`: where they are questions."""
 
     dataset: str
     sha256: str
     kind: str
     rows: int
     role: Role = ""
+    asking: Asking | None = None
 
 
 class Source(Record):
@@ -77,7 +88,11 @@ class Cell(Record):
 
     Text gives `loss` (nats a token) with its standard error, `perplexity`, `bits_per_byte` and `tokens`. Pairs give
     `accuracy` (a tie is lost) with its standard error, mean `margin` and `ties`, by the model's score for the answers
-    or, of a language model, by how likely it finds them. `groups`: the same figures, and `rows`, of each category.
+    or, of a language model, by how likely it finds them. Questions with choices give `accuracy`, the share of those
+    whose likeliest choice is right; `accuracy_norm` and `accuracy_bytes`, where the log-likelihood is divided by the
+    choice's characters or bytes; `macro` and `macro_norm`, the means of the categories' shares; `chance`, what guessing
+    gives; `fewer_shots`, questions with fewer examples than asked for; and of those with several right answers how many
+    (`multiple`) and `accuracy_multiple`. `groups`: the same figures, and `rows`, of each category.
     """
 
     model: int
@@ -185,8 +200,9 @@ class Item(Record):
 
     number: the row's in the dataset, from 0; line: on which it stood in its source. Text gives `nats` over its
     `labels`, and `text_nats` over those labels that stand for `bytes` of text; a pair gives the scores `chosen` and
-    `rejected`, and `correct`, 1 where they are in order. said, right: the model's choice, and the one that it should
-    have made.
+    `rejected`, and `correct`, 1 where they are in order. A question gives `correct` and `correct_norm`, `margin` (nats
+    from the likeliest wrong choice up to the right one), and with one right answer the log-likelihood of each choice
+    under its letter. said, right: the model's choice, and the one that it should have made.
     """
 
     model: int

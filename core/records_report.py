@@ -14,9 +14,10 @@ from core.records_evaluation import Role
 
 # What is reported of a set, in the order of the columns, and whether more of it is better (1), worse (-1) or neither.
 MEASURES: dict[str, int] = {
-    "accuracy": 1, "perplexity": -1, "bits_per_byte": -1, "safe": 1, "reward": 1, "win": 1, "tokens": 0,
+    "accuracy": 1, "accuracy_norm": 1, "perplexity": -1, "bits_per_byte": -1,
+    "safe": 1, "reward": 1, "win": 1, "tokens": 0,
 }  # fmt: skip
-SHARES = ("accuracy", "safe", "win")  # shown in per cent, and their changes in points
+SHARES = ("accuracy", "accuracy_norm", "safe", "win")  # shown in per cent, and their changes in points
 
 
 Verdict = Literal["", "better", "worse", "changed", "open"]

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERYBODY = (
     "core.errors",
     "core.messages",
+    "core.messages_choice",
     "core.messages_data",
     "core.messages_steps",
     "core.messages_training",
@@ -122,6 +123,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
     "core.intervals": (),
     "core.hardware": EVERYBODY,
     "core.messages": (
+        "core.messages_choice",
         "core.messages_data",
         "core.messages_steps",
         "core.messages_training",
@@ -131,6 +133,7 @@ LEAVES = {  # the few that everybody imports may import each other, and the conf
         "core.messages_annotate",
         "core.messages_evaluate",
     ),
+    "core.messages_choice": (),
     "core.messages_data": (),
     "core.messages_steps": (),
     "core.messages_training": (),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
@@ -105,6 +106,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     **STAGE_FIELDS,
     **PPO_FIELDS,
+    **CHOICE_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -144,6 +146,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("schedule.scheduler", "polynomial"): ("polynomial", "多项式"),
     ("schedule.scheduler", "inverse_sqrt"): ("inverse root", "平方根倒数"),
     **STAGE_CHOICES,
+    **CHOICE_CHOICES,
 }
 
 

@@ -40,6 +40,10 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
     "report.not_named": ("没有指定数据集", ""),
     "report.not_measured": ("没有可比较的指标", ""),
     "report.change_accuracy": ("{set} 的准确率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
+    "report.change_accuracy_norm": (
+        "{set} 的 acc_norm {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）",
+        "",
+    ),
     "report.change_safe": ("{set} 的红线通过率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_win": ("{set} 的胜率 {after}（比持平 {change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_perplexity": ("{set} 的困惑度 {before} → {after}（{change}，区间 {low} 至 {high}）", ""),

@@ -97,13 +97,36 @@ class Tests(Section):
     rows: list[str] = setting(
         [],
         "Datasets or files, one a line. Documents and conversations give loss and perplexity, preference pairs give "
-        "pair accuracy.",
+        "pair accuracy, multiple choice gives accuracy.",
     )
     prompts: str | None = setting(
         None, "A file or dataset of prompts that every model answers; plain text: one a line."
     )
+    dev: str | None = setting(
+        None, "A dataset or file of multiple-choice questions whose first rows stand before each question as examples."
+    )
+    shots: int = setting(
+        0, "Examples before each multiple-choice question: of its own category first, where there is one.", ge=0, le=64
+    )
+    choice_by: Literal["letters", "texts"] = setting(
+        "letters",
+        "What answers a multiple-choice question. letters: the choices are listed and a letter follows, as C-Eval, "
+        "CMMLU and MMLU are asked. texts: nothing is listed and a choice follows, as ARC is asked.",
+    )
+    choice_chat: bool = setting(
+        False, "Ask multiple-choice questions through the chat template instead of as plain text.", advanced=True
+    )
+    choice_preamble: str = setting(
+        "", "A text before the examples; {category} stands for the question's category.", advanced=True
+    )
     max_rows: int | None = setting(500, "Rows of each dataset at most, chosen by the seed. Empty: all.", ge=1)
-    max_length: int = setting(1024, "Tokens of a row that are looked at.", ge=8, le=1_048_576)
+    max_length: int = setting(
+        1024,
+        "Tokens of a document, a conversation or a pair that are looked at. Multiple choice takes what the model reads "
+        "at once.",
+        ge=8,
+        le=1_048_576,
+    )
     bad_rows: Literal["stop", "drop"] = setting(
         "stop", "Rows that cannot be used: stop before the start and list them, or drop and record them."
     )

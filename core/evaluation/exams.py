@@ -3,8 +3,9 @@
     text         every token of the documents, in pieces of at most `max_length`, as pretraining predicts them
     messages     the assistant's turns, as SFT learns them
     preference   which of the two answers is preferred (`core.evaluation.pairs`)
+    choice       which of the choices is the likeliest answer (`core.evaluation.choice`)
 
-Left out: multiple choice, and ranked answers, of which a recipe step makes pairs.
+Left out: ranked answers, of which a recipe step makes pairs.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from core.data.encode.encoding import encode_dataset
 from core.data.encode.pairs import EncodedPairs, encode_pairs
 from core.data.store.library import Dataset
 from core.errors import DataError, ModelError
+from core.evaluation.choice import Computing, examine_choice
 from core.evaluation.contenders import Language
 from core.evaluation.marks import Mark, Marks, Numbers, grouped
 from core.evaluation.pairs import Answers, Floats, Ids, preference
 from core.evaluation.perplexity import SUMS, Sums, prediction, sum_rows
-from core.records_evaluation import EXAM_KINDS
+from core.records_evaluation import EXAM_KINDS, Asking
 from core.training.batching import Rows
 from core.training.judges import Judge, pair_scores
 from core.training.preparing import choose_rows
@@ -35,10 +37,12 @@ from core.training.preparing import choose_rows
 
 @dataclass(frozen=True)
 class Sitting:
-    """One dataset and the rows drawn of it, ascending."""
+    """One dataset and the rows drawn of it, ascending. `asking`, `dev`: how questions are put, and their examples."""
 
     dataset: Dataset
     rows: NDArray[np.int64]
+    asking: Asking | None = None
+    dev: Dataset | None = None
 
     @property
     def kind(self) -> str:
@@ -60,17 +64,23 @@ class Means:
     on_progress: Callable[[int], None]
 
 
-def draw(dataset: Dataset, limit: int | None, seed: int) -> Sitting:
+def draw(
+    dataset: Dataset, limit: int | None, seed: int, asking: Asking | None = None, dev: Dataset | None = None
+) -> Sitting:
     """All rows, or `limit` of them drawn by the seed. Raises DataError `evaluate.kind` for rows that give no figure."""
     if dataset.card.kind not in EXAM_KINDS:
         raise DataError("evaluate.kind", ref=dataset.ref, kind=dataset.card.kind, kinds=", ".join(EXAM_KINDS))
-    return Sitting(dataset, choose_rows(len(dataset), limit, seed))
+    rows = choose_rows(len(dataset), limit, seed)
+    return Sitting(dataset, rows, asking or Asking(), dev) if dataset.card.kind == "choice" else Sitting(dataset, rows)
 
 
 def examine(language: Language, sitting: Sitting, means: Means) -> Marks:
     """A language model's figures. Raises ModelError and DataError with the reason where there can be none."""
     if sitting.kind == "preference":
         return _prefers(language, sitting, means)
+    if sitting.asking is not None:
+        computing = Computing(means.tokens, means.check_stop, means.on_progress)
+        return examine_choice(language, sitting.dataset, sitting.rows.tolist(), sitting.asking, sitting.dev, computing)
     rows, whose = _text(language, sitting, means) if sitting.kind == "text" else _dialogues(language, sitting, means)
     sums = _sums(language, rows, means, share=len(sitting.rows) / len(rows))
     numbers, sums = sums.together(whose)

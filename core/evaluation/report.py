@@ -43,16 +43,26 @@ from core.rundir import RunDir, read_jsonl, read_record
 
 Key = tuple[Any, ...]  # names a row of a dataset, the same in every run
 Rows = dict[Key, Item]
+Name = tuple[str, ...]  # of a set: the dataset, the hash of its rows, and how its questions are put
 RATIOS = {"perplexity": ("nats", "labels"), "bits_per_byte": ("text_nats", "bytes")}
-MEANS = {"accuracy": "correct", "safe": "safe", "reward": "reward", "win": "win", "tokens": "tokens"}
+MEANS = {
+    "accuracy": "correct",
+    "accuracy_norm": "correct_norm",
+    "safe": "safe",
+    "reward": "reward",
+    "win": "win",
+    "tokens": "tokens",
+}
+RIGHT = ("accuracy", "accuracy_norm", "safe")  # 0 or 1 of every row
 EVEN = 0.5  # the win rate of answers that are as good as the base's
 
 
 @dataclass
 class Set:
-    """One dataset: what each model (by its place in the report) made of which row."""
+    """One dataset: what each model (by its place in the report) made of which row. by: what answered its questions."""
 
     block: Block
+    by: str = ""
     rows: dict[int, Rows] = field(default_factory=dict)
 
 
@@ -61,7 +71,7 @@ class Gathered:
     """What the files of some runs hold. tokenizers: of each model; differing: settings that are not the same."""
 
     models: list[Judged] = field(default_factory=list)
-    sets: dict[tuple[str, str], Set] = field(default_factory=dict)
+    sets: dict[Name, Set] = field(default_factory=dict)
     reward: str = ""
     by: str = ""
     differing: list[str] = field(default_factory=list)
@@ -116,14 +126,14 @@ def _take(found: Gathered, run: RunDir, evaluation: Evaluation) -> None:
     asked = [Question.model_validate(row) for row in read_jsonl(prompts_file(run.output))[0]]
     questions = {question.number: question for question in asked}
     same_judges = (found.reward, found.by) == (evaluation.judges.reward, evaluation.judges.by)
-    new: dict[tuple[str, str], dict[int, Rows]] = {}
+    new: dict[Name, dict[int, Rows]] = {}
     for item in together(read_jsonl(items_file(run.output))[0]):
         if item.model not in places:
             continue
-        name, role, key = _whose(evaluation, questions, item)
+        name, role, by, key = _whose(evaluation, questions, item)
         if not same_judges:
             item.figures = {name: value for name, value in item.figures.items() if name not in ("reward", "win")}
-        each = found.sets.setdefault(name, Set(Block(dataset=name[0], role=role)))
+        each = found.sets.setdefault(name, Set(Block(dataset=name[0], role=role), by))
         each.block.role = each.block.role or role
         new.setdefault(name, {}).setdefault(places[item.model], {})[key] = item
     for name, models in new.items():
@@ -151,15 +161,17 @@ def _who(model: Judged) -> tuple[str, str]:
     return model.identity or model.text, model.template
 
 
-def _whose(evaluation: Evaluation, questions: Mapping[int, Question], item: Item) -> tuple[tuple[str, str], Role, Key]:
-    """(dataset and its hash, what it stands for, the row's key)."""
+def _whose(evaluation: Evaluation, questions: Mapping[int, Question], item: Item) -> tuple[Name, Role, str, Key]:
+    """(the set, what it stands for, what answers its questions, the row's key)."""
     if item.exam is not None:
         exam = evaluation.exams[item.exam]
-        return (exam.dataset, exam.sha256), exam.role, ("row", item.number)
+        put = exam.asking.model_dump_json() if exam.asking is not None else ""
+        by = exam.asking.by if exam.asking is not None else ""
+        return (exam.dataset, exam.sha256, put), exam.role, by, ("row", item.number)
     question = questions[item.number]
     source = evaluation.sources[question.source]
     text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in question.messages)
-    return (source.name, source.sha256), source.role, ("question", question.line, text)
+    return (source.name, source.sha256, ""), source.role, "", ("question", question.line, text)
 
 
 # -- 3 to 5 -----------------------------------------------------------------------------------------------------------
@@ -185,6 +197,8 @@ def add(report: TaxReport, each: Set, means: Measuring) -> None:
     names = [name for name in MEASURES if any(_has(rows, name) for rows in each.rows.values())]
     if means.same_tokens and "perplexity" in names:
         names.remove("bits_per_byte")
+    if "accuracy_norm" in names and each.by != "texts":  # letters are equally long
+        names.remove("accuracy_norm")
     categories = sorted({item.category for rows in each.rows.values() for item in rows.values() if item.category})
     each.block.measures, each.block.categories = names, categories
     if not names:
@@ -229,7 +243,7 @@ def _figure(rows: Rows, base: Rows | None, name: str, means: Measuring) -> Figur
     keys = [key for key in sorted(rows) if _counts(rows[key], name)]
     own = _sampled([rows[key] for key in keys], name, means)
     low, high = own.interval
-    if name in ("accuracy", "safe"):
+    if name in RIGHT:
         low, high = wilson(own.value, len(keys))
     figure = Figure(value=own.value, low=low, high=high, rows=len(keys))
     if base is None or (name == "perplexity" and not means.same_tokens):

@@ -18,14 +18,15 @@ from core.rundir import write_record, write_text
 
 MARK = "\ufeff"  # without it a spreadsheet takes Chinese for something else
 WORDS = {
-    "accuracy": "accuracy", "perplexity": "perplexity", "bits_per_byte": "bits / byte", "safe": "red flags passed",
-    "reward": "reward", "win": "win rate", "tokens": "length", "domain": "domain", "general": "general", "": "other",
-    "up": "↑ better", "down": "↓ better",
+    "accuracy": "accuracy", "accuracy_norm": "acc_norm", "perplexity": "perplexity", "bits_per_byte": "bits / byte",
+    "safe": "red flags passed", "reward": "reward", "win": "win rate", "tokens": "length",
+    "domain": "domain", "general": "general", "": "other", "up": "↑ better", "down": "↓ better",
 }  # fmt: skip
 COLUMNS = (
     "model", "run", "dataset", "stands_for", "category", "measure", "value", "low", "high", "rows", "change",
     "change_low", "change_high", "pairs", "verdict",
 )  # fmt: skip
+MARKS = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]<>|#&~"}
 SIGNS = {"better": " ▲", "worse": " ▼", "changed": " ◆", "open": "", "": ""}
 
 
@@ -132,10 +133,7 @@ def cell(measure: str, figure: Figure | None) -> str:
 
 def plain(text: str) -> str:
     """A name as Markdown shows it in a table, whatever it holds."""
-    kept = " ".join(text.split())
-    for sign in "\\`*_[]<>|#&":
-        kept = kept.replace(sign, f"&#{ord(sign)};")
-    return kept
+    return " ".join(text.split()).translate(MARKS)
 
 
 def table(report: TaxReport) -> list[str]:

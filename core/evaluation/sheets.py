@@ -21,6 +21,8 @@ MARK = "\ufeff"
 FIGURES = (
     "loss", "loss_error", "perplexity", "bits_per_byte", "tokens",
     "accuracy", "accuracy_error", "margin", "ties", "length_correlation",
+    "accuracy_norm", "accuracy_norm_error", "accuracy_bytes", "macro", "macro_error", "macro_norm", "chance",
+    "multiple", "accuracy_multiple", "fewer_shots",
 )  # fmt: skip
 TABLE = ("model", "run", "base", "dataset", "kind", "rows", "left_out", *FIGURES, "by", "seconds", "no_figure_because")
 

@@ -31,7 +31,7 @@ from core.configs.stages import (
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
 from core.data.red_flags import read_questions
-from core.data.store.library import resolve
+from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
 from core.models.context import answer_problems, context_problems
@@ -44,7 +44,7 @@ from core.workspace import Workspace
 
 NAME_LENGTH = 80
 # The settings of a section `data` that name datasets, or lists of them.
-DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts")
+DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
 
 
 class Pins:
@@ -101,7 +101,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     for key, value in named.items():
         if value:
             refs = _mixed_refs if key == "data.mix" else _dataset_refs
-            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), kinds)
+            needed: Sequence[Kind] = ("choice",) if key == "data.dev" else kinds
+            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), needed)
             texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
             if any(Path(text).expanduser().is_file() for text in texts):
                 files[key] = look
@@ -115,6 +116,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     pins.check()
     for key, bring_in in files.items():
         pins.pin(key, bring_in)
+    if isinstance(config, EvaluateConfig) and "data.dev" in pins.values:
+        pins.problems += _few_examples(workspace, pins.values["data.dev"], config.data.shots)
     pins.check()
     if not config.run.name and "run.name" not in pins.values:
         pins.values["run.name"] = _default_name(workspace, stage.name, pins.values, config)
@@ -212,6 +215,9 @@ def _pin_comparison(workspace: Workspace, config: EvaluateConfig, pins: Pins) ->
     flagged = config.safety.questions != "none" or config.safety.file is not None
     if not (data.rows or data.prompts or report.domain or report.general or flagged):
         pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+    if bool(data.shots) != bool(data.dev):
+        code, key = ("evaluate.no_dev", "data.dev") if data.shots else ("evaluate.no_shots", "data.shots")
+        pins.problems.append(Problem(code, {"shots": data.shots}, key=key))
     if judging.reward is not None:
         pins.pin("judging.reward", partial(check_start, workspace, "score", judging.reward))
     if judging.by == "model" and judging.base is not None:
@@ -245,6 +251,12 @@ def _compared(workspace: Workspace, models: Compared) -> list[str]:
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(names))
+
+
+def _few_examples(workspace: Workspace, dev: str, shots: int) -> list[Problem]:
+    rows = len(open_dataset(workspace, dev))
+    wrong = Problem("evaluate.few_examples", {"ref": dev, "rows": rows, "shots": shots}, key="data.shots")
+    return [wrong] if rows < shots else []
 
 
 def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], config: StageConfig) -> str:

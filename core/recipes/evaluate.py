@@ -2,7 +2,7 @@
 
     1  draw the rows of every dataset, and the prompts: the same for all models
     2  model by model: load it, with its chain merged
-    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs
+    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs and on questions with choices
     4  let it answer the prompts, and measure the answers
     5  let the reward run score them, and the judge compare them with the first model's
     6  report what was gained in the domain and lost in general
@@ -23,9 +23,11 @@ from functools import partial
 
 import torch
 
+from core.configs.models import Tests
 from core.configs.stages import EvaluateConfig
+from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
-from core.errors import GalenError, InputError, ModelError
+from core.errors import DataError, GalenError, InputError, ModelError
 from core.evaluation import answered, comparing, contenders, exams, report, report_files, sources
 from core.evaluation.answers import answer_all
 from core.evaluation.contenders import Contender, Language
@@ -34,10 +36,11 @@ from core.evaluation.marks import Marks
 from core.evaluation.notes import Notes
 from core.messages import sentence
 from core.models.loading import resolve_dtype
-from core.records_evaluation import Answering, Cell, Evaluation, Exam, Item, Judges, Role
+from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Judges, Role
 from core.report import RunContext
 from core.training.delivery import device_name
 from core.training.judges import judge_of
+from core.workspace import Workspace
 
 Examiner = Callable[[Sitting, Means], Marks]
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
@@ -61,7 +64,8 @@ def main(context: RunContext) -> None:
     # 1
     seed, limit = config.run.seed, config.data.max_rows
     roles = sources.measured(context.workspace, config)
-    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed) for ref in roles]
+    asking, dev = asking_of(config.data), examples_of(context.workspace, config.data)
+    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed, asking, dev) for ref in roles]
     asked_of, asked = sources.gather(context.workspace, config)
     whom = [contenders.find(context.workspace, text) for text in config.models.runs]
     dtype = resolve_dtype(config.models.dtype, context.device)
@@ -99,9 +103,28 @@ def main(context: RunContext) -> None:
             print(line)
 
 
+def asking_of(tests: Tests) -> Asking:
+    """How questions with choices are put."""
+    by, chat, preamble = tests.choice_by, tests.choice_chat, tests.choice_preamble
+    return Asking(shots=tests.shots, dev=tests.dev, by=by, chat=chat, preamble=preamble)
+
+
+def examples_of(workspace: Workspace, tests: Tests) -> Dataset | None:
+    """The dataset of examples. Raises DataError `data.wrong_kind` and `evaluate.few_examples`."""
+    if tests.dev is None:
+        return None
+    dev = open_dataset(workspace, tests.dev)
+    if dev.card.kind != "choice":
+        raise DataError("data.wrong_kind", ref=dev.ref, kind=dev.card.kind, needed="choice")
+    if len(dev) < tests.shots:
+        raise DataError("evaluate.few_examples", ref=dev.ref, rows=len(dev), shots=tests.shots)
+    return dev
+
+
 def exam_of(sitting: Sitting, role: Role) -> Exam:
-    card = sitting.dataset.card
-    return Exam(dataset=sitting.dataset.ref, sha256=card.sha256, kind=card.kind, rows=len(sitting.rows), role=role)
+    card, rows = sitting.dataset.card, len(sitting.rows)
+    ref, sha256, asking = sitting.dataset.ref, card.sha256, sitting.asking
+    return Exam(dataset=ref, sha256=sha256, kind=card.kind, rows=rows, role=role, asking=asking)
 
 
 def judge(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
@@ -241,12 +264,25 @@ def said(cell: Cell) -> str:
     if cell.refusal is not None:
         return sentence(cell.refusal.code, cell.refusal.params)[0]
     figures = cell.figures
+    if "chance" in figures:
+        return chosen(cell)
     if "accuracy" in figures:
         error = figures["accuracy_error"]
         return f"{figures['accuracy']:.1%} ± {error:.1%} of {cell.rows} pairs in order, by {cell.by}"
     about = f" ± {figures['loss_error']:.3f}" if "loss_error" in figures else ""
     predicted = f"loss {figures['loss']:.3f}{about}, perplexity {figures['perplexity']:.4g}"
     return f"{predicted}, {figures['bits_per_byte']:.3f} bits a byte, {cell.rows} rows"
+
+
+def chosen(cell: Cell) -> str:
+    figures = cell.figures
+    error = f" ± {figures['accuracy_error']:.1%}" if "accuracy_error" in figures else ""
+    macro = f", {figures['macro']:.1%} as the mean of {len(cell.groups)} categories" if "macro" in figures else ""
+    fewer = f", {figures['fewer_shots']:.0f} with fewer examples" if figures["fewer_shots"] else ""
+    return (
+        f"{figures['accuracy']:.1%}{error} of {cell.rows} questions right{macro} (acc_norm "
+        f"{figures['accuracy_norm']:.1%}, guessing {figures['chance']:.1%}){fewer}"
+    )
 
 
 def told_of(replies: Answering) -> str:
