@@ -13,16 +13,8 @@ from collections.abc import Sequence
 from core.cli.output import fail
 from core.errors import GalenError, InputError
 
-COMMANDS = (
-    "stage",
-    "report",
-    "fit",
-    "jobs",
-    "data",
-    "model",
-    "chat",
-    "serve",
-)  # modules of core.cli, in the order of the help
+# Modules of core.cli, in the order of the help.
+COMMANDS = ("stage", "report", "fit", "jobs", "rate", "data", "model", "chat", "serve")
 
 
 def build_parser() -> argparse.ArgumentParser:

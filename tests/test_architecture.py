@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "core.models": (*EVERYBODY, "core.data", "core.configs"),
     "core.jobs": (
         *EVERYBODY,
+        "core.annotating",
         "core.configs",
         "core.data",
         "core.models.library",

@@ -49,6 +49,10 @@ class Asking:
         text = prompt if isinstance(prompt, str) else orjson.dumps(list(prompt)).decode()
         return hashlib.sha256("\0".join([self.annotator.identity, text]).encode()).hexdigest()
 
+    def known(self, prompt: Prompt) -> Reply | None:
+        """What was said to this prompt; None where it was not asked yet, or got no reply."""
+        return self._known.get(self.key_of(prompt))
+
     def ask(self, prompts: Mapping[str, Prompt], understood: Understood = something) -> Iterator[tuple[str, Reply]]:
         """A Reply for each prompt, with its key: what is known first, then as they come; none beyond the limit.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import field_validator
 
+from core.configs.models import Compared
 from core.configs.sections import Section, lines_of, setting
 
 COMPARE = {
@@ -82,3 +84,15 @@ class Report(Section):
     @classmethod
     def _lines(cls, value: Any) -> Any:
         return lines_of(value)
+
+
+def lacking(models: Compared, judging: Judging, report: Report) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What does not go together: a code of `core.messages`, the setting it is about, and the code's parameters."""
+    if not models.runs and not models.chain:
+        yield "evaluate.nobody", "models.runs", {}
+    if judging.by == "endpoint" and not (judging.url and judging.model):
+        yield "evaluate.no_endpoint", "judging.model" if judging.url else "judging.url", {}
+    if judging.by == "model" and not judging.base:
+        yield "evaluate.no_judge", "judging.base", {}
+    for ref in sorted(set(report.domain) & set(report.general)):
+        yield "evaluate.both_sets", "report.general", {"ref": ref}

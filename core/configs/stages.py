@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import data, evaluating, models, pairs, sections
+from core.configs import annotate, data, evaluating, models, pairs, sections
 from core.configs.models import Answers, Compared, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section, setting
@@ -266,14 +267,8 @@ class EvaluateConfig(StageConfig):
 
     @model_validator(mode="after")
     def _complete(self) -> EvaluateConfig:
-        if not self.models.runs and not self.models.chain:
-            raise conflict("evaluate.nobody", "models.runs")
-        if self.judging.by == "endpoint" and not (self.judging.url and self.judging.model):
-            raise conflict("evaluate.no_endpoint", "judging.url" if not self.judging.url else "judging.model")
-        if self.judging.by == "model" and not self.judging.base:
-            raise conflict("evaluate.no_judge", "judging.base")
-        if both := sorted(set(self.report.domain) & set(self.report.general)):
-            raise conflict("evaluate.both_sets", "report.general", ref=both[0])
+        for code, key, params in evaluating.lacking(self.models, self.judging, self.report):
+            raise conflict(code, key, **params)
         return self
 
 
@@ -340,6 +335,26 @@ class PerplexityConfig(StageConfig):
     _one = one_device()
 
 
+class AnnotateConfig(StageConfig):
+    """Annotating rows: an endpoint, a model or a person grades, ranks or improves them, or new rows are written."""
+
+    task: annotate.Task = annotate.Task()
+    data: annotate.Annotated
+    annotator: annotate.Annotator = annotate.Annotator()
+    answers: annotate.Sampled = annotate.Sampled()
+    new: annotate.NewRows = annotate.NewRows()
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    _one = one_device()
+
+    @model_validator(mode="after")
+    def _possible(self) -> AnnotateConfig:
+        if (fault := annotate.fault(self.task, self.annotator)) is not None:
+            raise conflict(fault.code, fault.key, **fault.params)
+        return self
+
+
 @dataclass(frozen=True)
 class Stage:
     """`recipe` is imported by name, and only by the process that runs it. `uses_devices`: waits for its devices."""
@@ -348,6 +363,11 @@ class Stage:
     config: type[StageConfig]
     recipe: str
     uses_devices: bool = True
+    computes: Callable[[Mapping[str, Any]], bool] = lambda config: True  # whether a run with this config, as JSON, does
+
+    def waits(self, config: Mapping[str, Any]) -> bool:
+        """Whether a run with this config, as JSON, computes on its devices, and so waits for them."""
+        return self.uses_devices and self.computes(config)
 
 
 STAGES: dict[str, Stage] = {
@@ -367,6 +387,7 @@ STAGES: dict[str, Stage] = {
         Stage("import", ImportConfig, "core.recipes.import_data", uses_devices=False),
         Stage("prepare", PrepareConfig, "core.recipes.prepare", uses_devices=False),
         Stage("perplexity", PerplexityConfig, "core.recipes.perplexity"),
+        Stage("annotate", AnnotateConfig, "core.recipes.annotate", computes=annotate.computes),
     )
 }
 

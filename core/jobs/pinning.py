@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core.annotating.settling import settled, takes
 from core.configs.data import Input, Recipe
 from core.configs.models import Compared, Words
 from core.configs.sections import weighted
 from core.configs.stages import (
+    AnnotateConfig,
     EvaluateConfig,
     FetchConfig,
     FetchSource,
@@ -93,7 +95,10 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
         _pin_comparison(workspace, config, pins)
     if isinstance(config, PPOConfig):
         pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
-    kinds = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
+    if isinstance(config, AnnotateConfig):
+        _pin_annotation(workspace, config, pins)
+    kinds: Sequence[Kind] = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
+    kinds = takes(config) if isinstance(config, AnnotateConfig) else kinds
     files: dict[str, Callable[[], str | list[str]]] = {}
     named = {f"data.{field}": getattr(data, field, None) for field in DATA_FIELDS}
     if isinstance(config, EvaluateConfig):
@@ -119,9 +124,21 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     if isinstance(config, EvaluateConfig) and "data.dev" in pins.values:
         pins.problems += _few_examples(workspace, pins.values["data.dev"], config.data.shots)
     pins.check()
+    if isinstance(config, AnnotateConfig):
+        pins.values |= settled(workspace, config, pins.values["data.rows"])
     if not config.run.name and "run.name" not in pins.values:
         pins.values["run.name"] = _default_name(workspace, stage.name, pins.values, config)
     return _with(config, pins.values)
+
+
+def _pin_annotation(workspace: Workspace, config: AnnotateConfig, pins: Pins) -> None:
+    """The models that answer, and the datasets whose questions are not to come again, as far as the task has them."""
+    if config.annotator.kind == "model":
+        pins.pin("annotator.base", partial(check_start, workspace, "annotate", config.annotator.base or ""))
+    if config.task.kind == "rank" and config.answers.base:
+        pins.pin("answers.base", partial(check_start, workspace, "annotate", config.answers.base))
+    if config.task.kind == "instruct" and config.new.against:
+        pins.pin("new.against", partial(_dataset_refs, workspace, config.new.against, config.data.bad_rows, ()))
 
 
 def _pin_adapter(workspace: Workspace, model: FetchSource, pins: Pins) -> None:
