@@ -6,7 +6,8 @@
     output/items.jsonl       Item: one model's figures on one row of a dataset or on one prompt, a cell's at a time; on
                              a prompt more than one, whose figures belong together (`together`)
     output/verdicts.jsonl    Verdict: which of two answers a judge found better, asked in both orders
-    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers
+    output/table.csv         the figures once more, for spreadsheets; output/answers.csv: prompts and answers;
+                             output/items.csv: the items of all datasets and answers, when all is done
 
 Written by `core.evaluation.notes`.
 """
@@ -24,6 +25,7 @@ VERDICTS = "verdicts.jsonl"
 Kind = Literal["language", "reward"]
 Role = Literal["", "domain", "general"]  # what a set of rows stands for in the report
 EXAM_KINDS = ("text", "messages", "preference", "choice")  # the rows that give figures
+ASKING = ("messages", "preference", "ranked", "prompt")  # the rows with a question that wants an answer in words
 
 
 class Refusal(Record):
@@ -277,6 +279,10 @@ def together(items: Iterable[Mapping[str, Any]]) -> list[Item]:
 
 def table_sheet(output: Path) -> Path:
     return output / "table.csv"
+
+
+def items_sheet(output: Path) -> Path:
+    return output / "items.csv"
 
 
 def answers_sheet(output: Path) -> Path:

@@ -18,12 +18,14 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 44, 34
 A_ROW = 3
 LONGEST = 34  # characters of a heading
 LETTER = 6.2  # width of one, on average
-COLOURS = {"better": "#0f766e", "worse": "#b42318", "changed": "#6b7280", "open": "#6b7280", "": "#6b7280"}
 STYLE = (
     ".tax-figure text{font:11px system-ui,sans-serif;fill:currentColor}"
     ".tax-figure .head{font-weight:600;font-size:12px}.tax-figure .quiet{opacity:.65}"
     ".tax-figure .zero{stroke:currentColor;opacity:.55;stroke-dasharray:4 3}"
     ".tax-figure .grid{stroke:currentColor;opacity:.12}"
+    ".tax-figure .point{color:#6b7280;stroke:currentColor;stroke-width:2}.tax-figure .point circle{fill:currentColor}"
+    ".tax-figure .point.better{color:#0f766e}.tax-figure .point.worse{color:#b42318}"
+    ".tax-figure .point circle.in{fill:#fff}"
 )
 
 
@@ -106,23 +108,15 @@ def _heading(panel: Panel, words: Mapping[str, str]) -> str:
 
 def _point(x: float, y: Callable[[float], float], name: str, figure: Figure, step: float) -> str:
     assert figure.change is not None
-    colour = COLOURS[figure.verdict]
-    sure = figure.verdict not in ("open", "")
+    sure = "" if figure.verdict in ("open", "") else figure.verdict
     whisker = ""
     if figure.change_low is not None and figure.change_high is not None:
-        whisker = (
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(figure.change_low):.1f}" y2="{y(figure.change_high):.1f}" '
-            f'stroke="{colour}" stroke-width="2"/>'
-        )
-    dot = (
-        f'<circle cx="{x:.1f}" cy="{y(figure.change):.1f}" r="4.5" fill="{colour if sure else "#fff"}" '
-        f'stroke="{colour}" stroke-width="2"/>'
-    )
-    label = _esc(cut(name, max(4, int(step / LETTER))))
-    under = (
-        f'<text text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}">{label}<title>{_esc(name)}</title></text>'
-    )
-    return whisker + dot + under
+        ends = f'y1="{y(figure.change_low):.1f}" y2="{y(figure.change_high):.1f}"'
+        whisker = f'<line x1="{x:.1f}" x2="{x:.1f}" {ends}/>'
+    dot = f'<circle class="{"" if sure else "in"}" cx="{x:.1f}" cy="{y(figure.change):.1f}" r="4.5"/>'
+    label = f"{_esc(cut(name, max(4, int(step / LETTER))))}<title>{_esc(name)}</title>"
+    under = f'<text text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}">{label}</text>'
+    return f'<g class="point {sure}">{whisker}{dot}</g>{under}'
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -36,7 +36,9 @@ PICKERS = {  # chosen from what the workspace holds, or typed
 }  # fmt: skip
 TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
-LEFT_OUT = {"model.model_type"}  # on the page a model is picked, and says itself what it is
+LEFT_OUT = {  # on the page a model is picked, and says itself what it is; the others are rarely touched
+    "model.model_type", "safety.file", "judging.limit", "judging.timeout", "report.resamples",
+}  # fmt: skip
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
 LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
     "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3,
@@ -61,12 +63,10 @@ ONLY_WHEN = {  # section or key → style class
     "data.phases": "only-phases",
     "judging.url": "only-endpoint",
     "judging.model": "only-endpoint",
-    "judging.limit": "only-endpoint",
-    "judging.timeout": "only-endpoint",
     "judging.base": "only-run",
     "quantization.double": "only-quantised",
 }
-CLOSED = {"saving", "logging", "model", "quantization"}  # sections that start folded
+CLOSED = {"saving", "logging", "model", "quantization", "judging"}  # sections that start folded
 SEGMENTS = 3  # up to so many choices are shown side by side
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from webui.text_bring import BRING
+from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_ppo import PPO
@@ -285,6 +286,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **LOOK,
     **STAGES_TEXT,
     **JUDGE,
+    **CHOICE_TEXT,
     **PPO,
     **PUSH_TEXT,
     **REPORT_TEXT,

@@ -22,5 +22,5 @@ CHOICE_FIELDS: dict[str, tuple[str, str, str]] = {
 
 CHOICE_CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("data.choice_by", "letters"): ("Letter", "字母"),
-    ("data.choice_by", "texts"): ("Text of a choice", "选项原文"),
+    ("data.choice_by", "texts"): ("Text", "原文"),
 }

@@ -10,7 +10,6 @@ REPORT_TEXT: dict[str, tuple[str, str]] = {
         "与 {base} 相比，95% 区间",
     ),
     "tax.model": ("Model", "模型"),
-    "tax.against": ("against {base}", "与 {base} 相比"),
     "tax.domain": ("Domain", "领域"),
     "tax.general": ("General", "通用"),
     "tax.other": ("other", "其他"),

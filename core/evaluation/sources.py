@@ -17,11 +17,9 @@ from core.data import red_flags
 from core.data.store.library import Dataset, open_dataset
 from core.errors import DataError
 from core.evaluation.answers import questions
-from core.records_evaluation import EXAM_KINDS, Question, Role, Source
+from core.records_evaluation import ASKING, EXAM_KINDS, Question, Role, Source
 from core.training.preparing import choose_rows
 from core.workspace import Workspace
-
-ASKING = ("messages", "preference", "ranked", "prompt")  # kinds of rows with a question that wants an answer in words
 
 
 def roles_of(config: EvaluateConfig) -> dict[str, Role]:

@@ -240,7 +240,7 @@ def _cell(cell: Cell | None) -> str:
     """`loss 2.31 ± 0.02, perplexity 10.1`; counts and standard errors are no figures of their own."""
     said = []
     for name, value in (cell.figures if cell is not None else {}).items():
-        if not name.endswith("_error") and name not in ("tokens", "ties"):
+        if not name.endswith("_error") and name not in ("tokens", "ties", "fewer_shots", "multiple"):
             error = cell.figures.get(f"{name}_error") if cell is not None else None
             said.append(f"{name.replace('_', ' ')} {value:.4g}" + (f" ± {error:.2g}" if error is not None else ""))
     return ", ".join(said)

@@ -34,6 +34,7 @@ from core.evaluation.contenders import Contender, Language
 from core.evaluation.exams import Means, Sitting
 from core.evaluation.marks import Marks
 from core.evaluation.notes import Notes
+from core.evaluation.sheets import write_items
 from core.messages import sentence
 from core.models.loading import resolve_dtype
 from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Judges, Role
@@ -93,6 +94,8 @@ def main(context: RunContext) -> None:
     answered.compare_answers(context, config, comparison.notes)
 
     # 6
+    notes, tested = comparison.notes, [sitting.dataset for sitting in sittings]
+    write_items(context.run.output, found, tested, notes.questions, notes.replies)
     for line in lines(found):
         print(line)
     if any(model.kind == "language" for model in found.models):
