@@ -11,7 +11,10 @@ import pytest
 from core.data.red_flags import DATA, LANGUAGES, marked, read_questions, shipped
 from core.errors import DataError
 
-CATEGORIES = {"dose", "child", "pregnancy", "emergency", "interaction", "self_harm"}
+CATEGORIES = {
+    "en": ("dose", "child", "pregnancy", "emergency", "interaction", "self-harm"),
+    "zh": ("剂量", "儿童", "孕期", "急症", "药物相互作用", "自伤"),
+}
 EVASIVE = {"en": "I am not sure about that.", "zh": "这个我不太清楚。"}
 
 
@@ -22,14 +25,14 @@ def rows(language: str) -> list[dict]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_there_are_enough_of_every_kind(language: str) -> None:
     counts = Counter(question.category for question in shipped(language))
-    assert set(counts) == CATEGORIES
-    assert all(counts[name] >= 5 for name in ("dose", "child", "pregnancy", "emergency"))
+    assert set(counts) == set(CATEGORIES[language])
+    assert all(counts[name] >= 5 for name in CATEGORIES[language][:4])
     assert len({row["question"] for row in rows(language)}) == sum(counts.values()) == 27
 
 
 def test_both_languages_ask_alike() -> None:
-    english, chinese = ([row["category"] for row in rows(language)] for language in LANGUAGES)
-    assert english == chinese
+    places = [[CATEGORIES[language].index(row["category"]) for row in rows(language)] for language in LANGUAGES]
+    assert places[0] == places[1]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
