@@ -63,21 +63,24 @@ class Draws:
     resamples: int = RESAMPLES
 
     @cached_property
-    def weights(self) -> NDArray[np.float32]:
-        """[resamples, rows]: how often each resample takes each row."""
+    def weights(self) -> NDArray[np.uint8]:
+        """[resamples, rows]: how often each resample takes each row; hardly ever more than ten times."""
         rng = np.random.default_rng(self.seed)
-        weights = np.empty((self.resamples, self.rows), dtype=np.float32)
-        step = max(1, CHUNK // self.rows)
-        for start in range(0, self.resamples, step):
-            count = min(step, self.resamples - start)
+        weights = np.empty((self.resamples, self.rows), dtype=np.uint8)
+        for chunk in self._chunks():
+            count = chunk.stop - chunk.start
             places = rng.integers(0, self.rows, (count, self.rows)) + np.arange(count)[:, None] * self.rows
             taken = np.bincount(places.ravel(), minlength=count * self.rows)
-            weights[start : start + count] = taken.reshape(count, self.rows)
+            weights[chunk] = taken.reshape(count, self.rows)
         return weights
+
+    def _chunks(self) -> list[slice]:
+        step = max(1, CHUNK // self.rows)
+        return [slice(start, min(start + step, self.resamples)) for start in range(0, self.resamples, step)]
 
     def mean(self, values: Floats) -> Sampled:
         """values [rows]. One row gives an interval of no width."""
-        return Sampled(float(values.mean()), self._sums(values) / self.rows)
+        return Sampled(float(values.mean()), self.sums(values) / self.rows)
 
     def ratio(self, above: Floats, below: Floats) -> Sampled:
         """Σ above / Σ below; above, below [rows]. Raises ZeroDivisionError where Σ below is 0."""
@@ -85,10 +88,11 @@ class Draws:
         if total == 0:
             raise ZeroDivisionError("there is nothing to divide by")
         with np.errstate(divide="ignore", invalid="ignore"):
-            return Sampled(float(above.sum()) / total, self._sums(above) / self._sums(below))
+            return Sampled(float(above.sum()) / total, self.sums(above) / self.sums(below))
 
-    def _sums(self, values: Floats) -> Floats:
-        return (self.weights @ values.astype(np.float64)).astype(np.float64)
+    def sums(self, values: Floats) -> Floats:
+        """values [rows] or [rows, k] → their sums over each resample [resamples] or [resamples, k]."""
+        return np.concatenate([self.weights[chunk].astype(np.float64) @ values for chunk in self._chunks()])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

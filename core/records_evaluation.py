@@ -128,7 +128,7 @@ class Said(Record):
 
     Means over `answers`: `tokens`, `chars`, `repetition`; where the data has answers, `char_bleu4`, `rouge1`, `rouge2`,
     `rougeL` and `exact`, and `bleu` of all of them as a corpus (`core.evaluation.texts` defines them). `reward`: mean
-    score by the reward run. `win`: share of comparisons with the first model's answers that were won, a tie counting
+    score by the reward run. `win`: share of comparisons with the base's answers that were won, a tie counting
     half; `wins`, `ties` and `losses` count them. `safe`: share of red-flag questions answered as their rules want it.
     intervals: where the true value lies with 95 % probability, as far as the questions are drawn at random.
     """
@@ -169,6 +169,11 @@ class Evaluation(Record):
     dtype: str = ""
     device: str = ""
     packages: dict[str, str] = {}
+
+    @property
+    def base(self) -> int:
+        """The first model that writes: the one that others are compared with."""
+        return next((place for place, model in enumerate(self.models) if model.kind == "language"), 0)
 
     def cell(self, model: int, exam: int) -> Cell | None:
         return next((cell for cell in self.cells if (cell.model, cell.exam) == (model, exam)), None)

@@ -17,12 +17,11 @@ from core.records_evaluation import (
     Reply,
     Verdict,
     answers_file,
-    items_file,
     prompts_file,
-    together,
     verdicts_file,
 )
 from core.rundir import RunDir, read_jsonl
+from webui.items import index_of
 from webui.tails import tail
 
 PAGE = 10
@@ -91,11 +90,7 @@ def read(run: RunDir, found: Evaluation, asked: Asked) -> Shown:
     rows, _ = read_jsonl(prompts_file(run.output))
     questions = [each for row in rows if (each := Question.model_validate(row)).source == asked.source]
     own = {question.number for question in questions}
-    items = {
-        (item.model, item.number): item
-        for item in together(row for row in read_jsonl(items_file(run.output))[0] if row["exam"] is None)
-        if item.number in own
-    }
+    items = {at: item for at, item in dict(index_of(run).answers).items() if at[1] in own}
     mine = [item for (model, _), item in items.items() if model == asked.model]
     sorts = [name for name in SORTS if any(name in item.figures for item in mine)]
     questions = _ordered(questions, items, asked if asked.sort in sorts else replace(asked, sort=IN_ORDER))

@@ -70,15 +70,19 @@ def reward_answers(context: RunContext, config: EvaluateConfig, dtype: torch.dty
 
 
 def compare_answers(context: RunContext, config: EvaluateConfig, notes: Notes) -> None:
-    """Every model's answers beside the first model's, by whoever the config names."""
-    places = notes.open_to("win")
-    base = notes.found.answers_of(0)
-    if config.judging.by == "none" or not places or base is None or not base.answers:
+    """Every model's answers beside the base's, by whoever the config names."""
+    places, base = notes.open_to("win"), notes.found.base
+    if config.judging.by == "none" or not places:
+        return
+    answers = notes.found.answers_of(base)
+    if answers is None or not answers.answers:
+        if answers is not None and answers.refusal is not None:
+            notes.unjudged(answers.refusal)
         return
     try:
         with comparing.comparer(context, config) as compare:
             for place in places:
-                pairs = comparing.pairs(notes.questions, notes.replies_of(place), notes.replies_of(0))
+                pairs = comparing.pairs(notes.questions, notes.replies_of(place), notes.replies_of(base))
                 context.report.phase("comparing", total=len(pairs), unit="row")
                 verdicts = compare(place, pairs, context.report.progress)
                 notes.judged_answers(place, "win", comparing.outcomes(verdicts), verdicts)

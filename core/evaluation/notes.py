@@ -155,9 +155,9 @@ class Notes:
         return [reply for reply in self.replies.values() if reply.model == model]
 
     def open_to(self, figure: str) -> list[int]:
-        """The models whose answers a judge has not seen yet. The first one is compared with nobody."""
+        """The models whose answers a judge has not seen yet. The base is compared with nobody."""
         judges = self.found.judges
-        seen = judges.rewarded if figure == "reward" else [0, *judges.compared]
+        seen = judges.rewarded if figure == "reward" else [self.found.base, *judges.compared]
         return [each.model for each in self.found.answering if each.answers and each.model not in seen]
 
     # -- what is left to do -------------------------------------------------------------------------------------------

@@ -33,7 +33,9 @@ SIGNS = {"better": " ▲", "worse": " ▼", "changed": " ◆", "open": "", "": "
 def write(folder: Path, report: TaxReport) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(report_file(folder, "csv"), MARK + as_csv(report), durable=False)
-    write_text(report_file(folder, "svg"), figure_svg(report, WORDS), durable=False)
+    drawn = figure_svg(report, WORDS)
+    if drawn:
+        write_text(report_file(folder, "svg"), drawn, durable=False)
     write_text(report_file(folder, "md"), as_markdown(report), durable=False)
     write_record(report_file(folder), report)
 

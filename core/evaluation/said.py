@@ -118,5 +118,4 @@ def _draws(draws: Draws, rows: int) -> Draws:
 
 def bleu_interval(counts: Floats, draws: Draws) -> tuple[float, float]:
     """counts [answers, 10]: of each, as `Overlap.counts`. Whole answers are drawn (Koehn, EMNLP 2004)."""
-    sums = draws.weights.astype(np.float64) @ counts
-    return Sampled(0.0, np.array([bleu_of(each) for each in sums.tolist()])).interval
+    return Sampled(0.0, np.array([bleu_of(each) for each in draws.sums(counts).tolist()])).interval

@@ -281,7 +281,8 @@ def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], conf
     model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
     if find_base(workspace, model) is not None:
         model = bottom_of(workspace, model)
-    named = [values[key] for key in ("data.train", "data.rows", "data.prompts", "words.corpus") if key in values]
+    keys = ("data.train", "data.rows", "data.prompts", "report.domain", "report.general", "words.corpus")
+    named = [values[key] for key in keys if key in values]
     used = [ref for each in named for ref in ([each] if isinstance(each, str) else each)]
     used += [each.dataset for each in _inputs(values)]
     if isinstance(config, ImportConfig):

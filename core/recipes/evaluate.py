@@ -32,10 +32,10 @@ from core.evaluation import answered, comparing, contenders, exams, report, repo
 from core.evaluation.answers import answer_all
 from core.evaluation.contenders import Contender, Language
 from core.evaluation.exams import Means, Sitting
+from core.evaluation.log_lines import lines
 from core.evaluation.marks import Marks
 from core.evaluation.notes import Notes
 from core.evaluation.sheets import write_items
-from core.messages import sentence
 from core.models.loading import resolve_dtype
 from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Judges, Role
 from core.report import RunContext
@@ -247,48 +247,3 @@ def answer(comparison: Comparison, place: int, language: Language) -> list[Galen
         return [error]
     answered.count_answers(notes, config, place, time.monotonic() - began)
     return []
-
-
-def lines(found: Evaluation) -> list[str]:
-    """The table for the log, a line for each figure."""
-    told = []
-    for place, judged in enumerate(found.models):
-        told.append(judged.name)
-        for number, exam in enumerate(found.exams):
-            cell = found.cell(place, number)
-            told.append(f"    {exam.dataset}: {said(cell) if cell is not None else 'not measured'}")
-        replies = found.answers_of(place)
-        if replies is not None:
-            told.append(f"    {found.prompts}: {told_of(replies)}")
-    return told
-
-
-def said(cell: Cell) -> str:
-    if cell.refusal is not None:
-        return sentence(cell.refusal.code, cell.refusal.params)[0]
-    figures = cell.figures
-    if "chance" in figures:
-        return chosen(cell)
-    if "accuracy" in figures:
-        error = figures["accuracy_error"]
-        return f"{figures['accuracy']:.1%} ± {error:.1%} of {cell.rows} pairs in order, by {cell.by}"
-    about = f" ± {figures['loss_error']:.3f}" if "loss_error" in figures else ""
-    predicted = f"loss {figures['loss']:.3f}{about}, perplexity {figures['perplexity']:.4g}"
-    return f"{predicted}, {figures['bits_per_byte']:.3f} bits a byte, {cell.rows} rows"
-
-
-def chosen(cell: Cell) -> str:
-    figures = cell.figures
-    error = f" ± {figures['accuracy_error']:.1%}" if "accuracy_error" in figures else ""
-    macro = f", {figures['macro']:.1%} as the mean of {len(cell.groups)} categories" if "macro" in figures else ""
-    fewer = f", {figures['fewer_shots']:.0f} with fewer examples" if figures["fewer_shots"] else ""
-    return (
-        f"{figures['accuracy']:.1%}{error} of {cell.rows} questions right{macro} (acc_norm "
-        f"{figures['accuracy_norm']:.1%}, guessing {figures['chance']:.1%}){fewer}"
-    )
-
-
-def told_of(replies: Answering) -> str:
-    if replies.refusal is not None:
-        return sentence(replies.refusal.code, replies.refusal.params)[0]
-    return f"{replies.answers} answers, {replies.tokens:.0f} tokens on average, {replies.cut_off} cut off at the limit"
