@@ -4,15 +4,19 @@ A code is `area.what`; its sentence says what is wrong and what there is instead
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
 placeholders of the two. Chat, data, training, PPO, models from elsewhere and sending have files of their own:
 `core.messages_chat`, `_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending, annotating and comparing have own files:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from core.messages_annotate import ANNOTATE
 from core.messages_chat import CHAT
 from core.messages_choice import CHOICE
 from core.messages_data import DATA
+from core.messages_evaluate import EVALUATE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
 from core.messages_push import PUSH
@@ -364,6 +368,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **CHAT,
     **IMPORTED,
     **PUSH,
+    **ANNOTATE,
+    **EVALUATE,
     **CHOICE,
     **SERVING,
 }

@@ -304,7 +304,8 @@ TRAINING: dict[str, tuple[str, str]] = {
     ),
     "evaluate.nothing": (
         "There is nothing to compare the models on.",
-        "Name datasets in data.rows, prompts in data.prompts, or both.",
+        "Name datasets in data.rows, prompts in data.prompts, or sets in report.domain and report.general, or ask the "
+        "red flags with safety.questions.",
     ),
     "evaluate.kind": (
         "{ref} holds rows of the kind {kind}, of which no figure is made; there are {kinds}.",

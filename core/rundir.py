@@ -11,6 +11,7 @@
     difficulty.npy   rank 0                        how hard a curriculum has found each training row
     rollouts/        rank 0                        answers of PPO (`core.records_ppo`): step-n.jsonl, held-out-n.jsonl
     judge-k.jsonl    rank k                        what an AI judge said of them, so that it is not asked twice
+    annotating/      rank 0; judgements: people    what annotators were asked and said (`core.annotating.people`)
     log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
@@ -229,10 +230,8 @@ class RunDir:
 
 
 class Checkpoint(Record):
-    """A folder that holds a `COMPLETE` file, whose JSON gives the rest.
-
-    `best_by`: what the best is chosen by, the lower the better; None: the loss.
-    """
+    """A folder that holds a `COMPLETE` file, whose JSON gives the rest. `best_by`: what the best has least of; None:
+    the loss."""
 
     path: Path
     step: int

@@ -15,6 +15,7 @@ from core.data.shapes.formats import SHAPES
 from core.errors import ConfigError, ModelError, Problem
 from core.messages import MESSAGES
 from core.records import Result
+from core.records_report import MEASURES
 from core.rundir import State
 from webui.answers import SAMPLING
 from webui.messages import DETAILS_ZH, code_text, error_text, problem_text, result_text
@@ -25,6 +26,7 @@ from webui.text import TEXT, t
 from webui.text_fields import CHOICES, FIELDS, SECTIONS, help_text, label
 from webui.text_remedies import REMEDIES, SENTENCES
 from webui.text_zh import MESSAGES_ZH
+from webui.views_said import COLUMNS
 
 WEBUI = Path(__file__).parents[1] / "webui"
 OWN_WORDS = ("import", "prepare")  # stages whose settings are shown by a page of their own kind
@@ -91,6 +93,9 @@ def test_every_declared_string_is_asked_for() -> None:
         f"run.{name}"
         for name in (*BUTTONS, *FIRST, *RENDER, "items", *(name for tab in STAGE_TABS for name in tab.parts))
     }
+    said |= {f"tax.{name}{end}" for name in MEASURES for end in ("", "_help")}
+    said |= {f"tax.{verdict}" for verdict in ("better", "worse", "changed", "open")}
+    said |= {f"said.{name}{end}" for name in COLUMNS for end in ("", "_help")}
     families = (
         "state.",
         "phase.",

@@ -32,16 +32,23 @@ from webui.text_fields import choice_label, help_text, label, section_name
 
 PICKERS = {  # chosen from what the workspace holds, or typed
     "model.base", "data.train", "data.validation", "data.general", "words.corpus", "models.runs", "data.rows",
-    "data.prompts", "data.dev",
+    "data.prompts", "data.dev", "models.chain", "judging.reward", "judging.base", "report.domain", "report.general",
 }  # fmt: skip
 TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
-LEFT_OUT = {"model.model_type"}  # on the page a model is picked, and says itself what it is
+LEFT_OUT = {  # on the page a model is picked, and says itself what it is; the others are rarely touched
+    "model.model_type", "safety.file", "judging.limit", "judging.timeout", "report.resamples",
+}  # fmt: skip
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
 LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
     "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3,
 }  # fmt: skip
-TALL = {"rewards.judge_prompt": 4, "model.card": 12}  # texts of several lines
+TALL = {
+    "rewards.judge_prompt": 4,
+    "judging.prompt_en": 4,
+    "judging.prompt_zh": 4,
+    "model.card": 12,
+}  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
     "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
@@ -54,9 +61,12 @@ ONLY_WHEN = {  # section or key → style class
     "tuning.trainable_layers": "only-freeze",
     "data.difficulty": "only-ordered",
     "data.phases": "only-phases",
+    "judging.url": "only-endpoint",
+    "judging.model": "only-endpoint",
+    "judging.base": "only-run",
     "quantization.double": "only-quantised",
 }
-CLOSED = {"saving", "logging", "model", "quantization"}  # sections that start folded
+CLOSED = {"saving", "logging", "model", "quantization", "judging"}  # sections that start folded
 SEGMENTS = 3  # up to so many choices are shown side by side
 
 

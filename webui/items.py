@@ -85,7 +85,8 @@ def worth(figures: Mapping[str, float]) -> float:
 
 
 class Index:
-    """Where the lines of one file lie, by (exam, model): offset, length, worth and category of each."""
+    """Where the lines of one file lie, by (exam, model): offset, length, worth and category of each. `answers`: what is
+    known of the answers to prompts, by (model, question)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,6 +96,7 @@ class Index:
     def _reset(self, inode: int) -> None:
         self._inode, self._offset = inode, 0
         self.lines: dict[tuple[int, int], list[tuple[int, int, float, str]]] = {}
+        self.answers: dict[tuple[int, int], Item] = {}
 
     def refresh(self) -> Index:
         """Read what was appended since the last call; a file that was replaced is read anew."""
@@ -119,7 +121,15 @@ class Index:
             if row["exam"] is not None:
                 entry = (self._offset, len(line), worth(row["figures"]), row["category"] or "")
                 self.lines.setdefault((row["exam"], row["model"]), []).append(entry)
+            else:
+                self._answer(Item.model_validate(row))
             self._offset += len(line)
+
+    def _answer(self, item: Item) -> None:
+        """An answer to a prompt: there are few, and what judges say of it joins what is there."""
+        known = self.answers.setdefault((item.model, item.number), item)
+        known.figures |= item.figures
+        known.marks |= item.marks
 
     def find(self, asked: Asked) -> Found:
         """One page of what was asked for."""

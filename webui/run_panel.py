@@ -45,7 +45,8 @@ RENDER: dict[str, Render] = {
 }
 BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
-WAITS = ("config.missing", "ppo.no_reward")  # what is not there yet is told at Start, not while the form is filled
+# What is not there yet is told at Start, not while the form is filled.
+WAITS = ("config.missing", "ppo.no_reward", "evaluate.nobody", "evaluate.no_endpoint", "evaluate.no_judge")
 BUTTONS = (*BAR, DROP, "reuse")
 
 

@@ -15,6 +15,7 @@ from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_ppo import PPO
 from webui.text_push import PUSH_TEXT
+from webui.text_report import REPORT_TEXT
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
 from webui.text_shelf import SHELF_TEXT
@@ -246,6 +247,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **CHOICE_TEXT,
     **PPO,
     **PUSH_TEXT,
+    **REPORT_TEXT,
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,

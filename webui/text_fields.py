@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic.fields import FieldInfo
 
 from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
+from webui.text_fields_evaluating import EVALUATING_CHOICES, EVALUATING_FIELDS, EVALUATING_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
@@ -107,6 +108,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     **STAGE_FIELDS,
     **PPO_FIELDS,
     **CHOICE_FIELDS,
+    **EVALUATING_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -123,6 +125,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "devices": ("Devices", "设备"),
     **STAGE_SECTIONS,
     **PPO_SECTIONS,
+    **EVALUATING_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.
@@ -147,6 +150,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("schedule.scheduler", "inverse_sqrt"): ("inverse root", "平方根倒数"),
     **STAGE_CHOICES,
     **CHOICE_CHOICES,
+    **EVALUATING_CHOICES,
 }
 
 

@@ -247,7 +247,11 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
         "合并后的模型与 {run} 的输出不一致：相差 {difference}，超出舍入误差。",
         "没有产出任何结果。请试试 model.dtype=fp32；若仍如此，请反馈。",
     ),
-    "evaluate.nothing": ("没有可用来比较模型的内容。", "请在 data.rows 中指定数据集，或在 data.prompts 中指定问题。"),
+    "evaluate.nothing": (
+        "没有可用来比较模型的内容。",
+        "请在 data.rows 中指定数据集、在 data.prompts 中指定问题、在 report.domain 和 report.general 中指定数据集，"
+        "或用 safety.questions 提出红线问题。",
+    ),
     "evaluate.kind": (
         "{ref} 的数据行类型是 {kind}，无法得出指标；可用的类型有 {kinds}。",
         "请换一个数据集；排序的回答可先用配方转成偏好对。",

@@ -72,9 +72,11 @@ class Repository(Section):
 
 class Compared(Section):
     runs: list[str] = setting(
-        ..., "Runs and models, one a line: each is a row of the table. A base and what was made of it.", min_length=1,
-        max_length=16,
-    )  # fmt: skip
+        [], "Runs and models, one a line: each is a row of the table. A base and what was made of it.", max_length=16
+    )
+    chain: str | None = setting(
+        None, "A run whose chain is filled in: its base, every stage that writes text, and the run itself."
+    )
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
         "auto", "Number format of the weights. auto: bf16 where the device computes in it, else fp32."
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import data, models, pairs, sections
-from core.configs.models import Answers, Tests
+from core.configs import annotate, data, evaluating, models, pairs, sections
+from core.configs.models import Answers, Compared, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section, setting
 
@@ -253,13 +254,22 @@ class PushConfig(StageConfig):
 class EvaluateConfig(StageConfig):
     """Comparing models: loss and perplexity, pair accuracy, answers to prompts."""
 
-    models: models.Compared
-    data: Tests = Tests()  # not models.Tests: in here `models` is the field above
+    models: Compared = Compared()  # not models.Compared: in here `models` is this field
+    data: Tests = Tests()
     generation: Answers = Answers()
+    safety: evaluating.Safety = evaluating.Safety()
+    judging: evaluating.Judging = evaluating.Judging()
+    report: evaluating.Report = evaluating.Report()
     run: sections.Run = sections.Run()
     devices: sections.Devices = sections.Devices()
 
     _one = one_device()
+
+    @model_validator(mode="after")
+    def _complete(self) -> EvaluateConfig:
+        for code, key, params in evaluating.lacking(self.models, self.judging, self.report):
+            raise conflict(code, key, **params)
+        return self
 
 
 class ScoreConfig(StageConfig):
@@ -325,6 +335,26 @@ class PerplexityConfig(StageConfig):
     _one = one_device()
 
 
+class AnnotateConfig(StageConfig):
+    """Annotating rows: an endpoint, a model or a person grades, ranks or improves them, or new rows are written."""
+
+    task: annotate.Task = annotate.Task()
+    data: annotate.Annotated
+    annotator: annotate.Annotator = annotate.Annotator()
+    answers: annotate.Sampled = annotate.Sampled()
+    new: annotate.NewRows = annotate.NewRows()
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    _one = one_device()
+
+    @model_validator(mode="after")
+    def _possible(self) -> AnnotateConfig:
+        if (fault := annotate.fault(self.task, self.annotator)) is not None:
+            raise conflict(fault.code, fault.key, **fault.params)
+        return self
+
+
 @dataclass(frozen=True)
 class Stage:
     """`recipe` is imported by name, and only by the process that runs it. `uses_devices`: waits for its devices."""
@@ -333,6 +363,11 @@ class Stage:
     config: type[StageConfig]
     recipe: str
     uses_devices: bool = True
+    computes: Callable[[Mapping[str, Any]], bool] = lambda config: True  # whether a run with this config, as JSON, does
+
+    def waits(self, config: Mapping[str, Any]) -> bool:
+        """Whether a run with this config, as JSON, computes on its devices, and so waits for them."""
+        return self.uses_devices and self.computes(config)
 
 
 STAGES: dict[str, Stage] = {
@@ -352,6 +387,7 @@ STAGES: dict[str, Stage] = {
         Stage("import", ImportConfig, "core.recipes.import_data", uses_devices=False),
         Stage("prepare", PrepareConfig, "core.recipes.prepare", uses_devices=False),
         Stage("perplexity", PerplexityConfig, "core.recipes.perplexity"),
+        Stage("annotate", AnnotateConfig, "core.recipes.annotate", computes=annotate.computes),
     )
 }
 

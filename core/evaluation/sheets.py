@@ -1,8 +1,9 @@
 """What a comparison found as sheets for other programs: written beside its own files, in CSV that a spreadsheet opens.
 
-    output/table.csv      a line for each figure: model, dataset, what was measured
+    output/table.csv      a line for each model and dataset, and for its answers to the questions of each source
     output/answers.csv    a line for each prompt, a column for each model
-    output/items.csv      a line for each model and row of a dataset: what was asked, what was chosen, its figures
+    output/items.csv      a line for each model and row of a dataset, and for each of its answers: what was asked, what
+                          was chosen or said, its figures
 
 UTF-8 with a byte order mark, without which a spreadsheet takes Chinese for something else.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from core.records_evaluation import (
     items_file,
     items_sheet,
     table_sheet,
+    together,
 )
 from core.rundir import read_jsonl, write_text
 
@@ -38,7 +41,14 @@ FIGURES = (
     "accuracy_norm", "accuracy_norm_error", "accuracy_bytes", "macro", "macro_error", "macro_norm", "chance",
     "multiple", "accuracy_multiple", "fewer_shots",
 )  # fmt: skip
-TABLE = ("model", "run", "base", "dataset", "kind", "rows", "left_out", *FIGURES, "by", "seconds", "no_figure_because")
+# Of answers; a length in tokens is not the number of tokens that text has.
+ANSWERS = {
+    "answer_tokens": "tokens", "chars": "chars", "cut_off": "cut_off", "repetition": "repetition", "bleu": "bleu",
+    "char_bleu4": "char_bleu4", "rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeL", "exact": "exact",
+    "reward": "reward", "win": "win", "wins": "wins", "ties_with_base": "ties", "losses": "losses", "safe": "safe",
+}  # fmt: skip
+HEAD = ("model", "run", "base", "dataset", "kind", "rows", "left_out")
+TABLE = (*HEAD, *FIGURES, *ANSWERS, "by", "seconds", "no_figure_because")
 
 
 def write_sheets(
@@ -48,15 +58,25 @@ def write_sheets(
     _write(table_sheet(output), TABLE, _figures(found))
     if questions:
         names = [judged.name for judged in found.models]
-        _write(answers_sheet(output), ("line", "prompt", "reference", *names), _answers(found, questions, replies))
+        head = ("dataset", "line", "category", "prompt", "reference", *names)
+        _write(answers_sheet(output), head, _answers(found, questions, replies))
 
 
-def write_items(output: Path, found: Evaluation, datasets: Sequence[Dataset]) -> None:
+def write_items(
+    output: Path,
+    found: Evaluation,
+    datasets: Sequence[Dataset],
+    questions: Sequence[Question],
+    replies: Mapping[tuple[int, int], Reply],
+) -> None:
     """The sheet of items; `datasets` are those of the exams, in their order."""
-    rows, _ = read_jsonl(items_file(output))
-    items = [Item.model_validate(row) for row in rows if row["exam"] is not None]
+    items = together(read_jsonl(items_file(output))[0])
     names = list(dict.fromkeys(name for item in items for name in item.figures))
-    _write(items_sheet(output), (*ITEMS, *names), _item_lines(found, items, names, datasets))
+    lines = itertools.chain(
+        _item_lines(found, [item for item in items if item.exam is not None], names, datasets),
+        _answer_lines(found, [item for item in items if item.exam is None], names, questions, replies),
+    )
+    _write(items_sheet(output), (*ITEMS, *names), lines)
 
 
 def _item_lines(
@@ -73,6 +93,21 @@ def _item_lines(
         yield [*about, texts[item.exam, item.number], item.right, item.said, *figures]
 
 
+def _answer_lines(
+    found: Evaluation,
+    items: Sequence[Item],
+    names: Sequence[str],
+    questions: Sequence[Question],
+    replies: Mapping[tuple[int, int], Reply],
+) -> Iterable[list[object]]:
+    by_number = {question.number: question for question in questions}
+    for item in items:
+        question, reply = by_number[item.number], replies[item.model, item.number]
+        about = [found.models[item.model].name, found.sources[question.source].name, item.line, item.category or ""]
+        figures = [item.figures.get(name, "") for name in names]
+        yield [*about, question.messages[-1]["content"][:TEXT_CHARS], question.reference or "", reply.text, *figures]
+
+
 def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -87,7 +122,12 @@ def _figures(found: Evaluation) -> Iterable[list[object]]:
         reason = "" if cell.refusal is None else sentence(cell.refusal.code, cell.refusal.params)[0]
         about = [judged.name, judged.run or "", judged.root, exam.dataset, exam.kind, cell.rows, cell.left_out]
         figures = [cell.figures.get(name, "") for name in FIGURES]
-        yield [*about, *figures, cell.by or "", round(cell.seconds, 1), reason]
+        yield [*about, *figures, *[""] * len(ANSWERS), cell.by or "", round(cell.seconds, 1), reason]
+    for said in found.said:
+        judged, source = found.models[said.model], found.sources[said.source]
+        about = [judged.name, judged.run or "", judged.root, source.name, "answers", said.answers]
+        figures = [said.figures.get(name, "") for name in ANSWERS.values()]
+        yield [*about, source.asked - said.answers, *[""] * len(FIGURES), *figures, found.judges.by, "", ""]
 
 
 def _answers(
@@ -99,4 +139,5 @@ def _answers(
             turns[0]["content"] if len(turns) == 1 else "\n".join(f"{one['role']}: {one['content']}" for one in turns)
         )
         said = [replies.get((model, question.number)) for model in range(len(found.models))]
-        yield [question.line, prompt, question.reference or "", *("" if one is None else one.text for one in said)]
+        about = [found.sources[question.source].name, question.line, question.category or "", prompt]
+        yield [*about, question.reference or "", *("" if one is None else one.text for one in said)]

@@ -67,7 +67,7 @@ def _context(run: RunDir, report: Report, rank: int, world_size: int) -> RunCont
         config = stage.config.model_validate(run.config())
     except ValidationError as error:
         raise RunError("run.bad_config", detail=failures.first_problem(error)) from error
-    on_gpu = any(device.startswith("cuda") for device in config.devices.use) and stage.uses_devices
+    on_gpu = any(device.startswith("cuda") for device in config.devices.use) and stage.waits(run.config())
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if on_gpu else "cpu"
     workspace = Workspace(run.path.resolve().parent.parent)
     return RunContext(run, workspace, config, report, rank, world_size, device)

@@ -212,7 +212,7 @@ def _moved(workspace: Workspace, expected: list[WeightFile]) -> Path | None:
 
 # -- what a stage may start from --------------------------------------------------------------------------------------
 # Their runs make no weights, but for an adapter that was brought in.
-UNCHAINED = (BRINGS_IN, "import", "prepare", "perplexity", "evaluate", "score", "push")
+UNCHAINED = (BRINGS_IN, "import", "prepare", "perplexity", "evaluate", "score", "push", "annotate")
 JUDGED_BY = ("score", "evaluate", "merge")  # the stages that take a reward model
 
 

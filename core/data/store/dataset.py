@@ -78,8 +78,9 @@ class DatasetCard(Record):
     """`card.json`. `sha256` covers the source's content and the way it was read; times are seconds since the epoch.
 
     A dataset made by a recipe has `parents` (name@version), the `recipe`, the names of all datasets that came of it
-    (`parts`), and what its `steps` did. `duplicates` rows have a normal text that an earlier row has, too; None: not
-    counted. `languages` and `sources` count rows.
+    (`parts`), and what its `steps` did; one that was annotated says in `annotation` how (`core.annotating`).
+    `duplicates` rows have a normal text that an earlier row has, too; None: not counted. `languages` and `sources`
+    count rows.
     """
 
     schema_version: int = 1
@@ -98,6 +99,7 @@ class DatasetCard(Record):
     created: float
     parents: list[str] = []
     recipe: dict[str, Any] | None = None
+    annotation: dict[str, Any] | None = None
     parts: list[str] = []
     steps: list[StepCount] = []
     duplicates: int | None = None
