@@ -97,6 +97,8 @@ MAY_IMPORT = {
     "core.cli": ("core",),
     "webui": (
         *EVERYBODY,
+        "core.annotating.people",
+        "core.annotating.prompts",
         "core.configs",
         "core.data",
         "core.jobs",

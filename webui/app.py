@@ -49,7 +49,9 @@ MARK = (
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
-STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat")  # each over those before
+STYLES = (  # each over those before it
+    "", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat", "_annotate",
+)  # fmt: skip
 NAMES = json.dumps(METHODS)
 STAGE_ADDRESS = (
     f"(stage, ...runs) => galen.address({{tab: stage, run: runs[{NAMES}.indexOf(stage)], dataset: '', part: ''}})"

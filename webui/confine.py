@@ -51,6 +51,7 @@ def _knows_nothing(workspace: Workspace, text: str) -> bool:
 
 
 # The settings that may name something on this machine: what the workspace knows, and whether a hub id may be meant.
+LISTED = {"new.against"}  # names, one a line
 WEIGHTED = {"data.mix", "rewards.models"}  # one name a line, each with a weight behind it
 WEIGHT = re.compile(r"\s*:\s*[\d.e+-]+$")
 NAMING: dict[str, tuple[Known, bool]] = {
@@ -70,6 +71,9 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "safety.file": (_knows_nothing, False),
     "rewards.models": (_knows_model, True),
     "words.corpus": (_knows_dataset, False),
+    "annotator.base": (_knows_model, True),
+    "answers.base": (_knows_model, True),
+    "new.against": (_knows_dataset, False),
     "words.list": (_knows_nothing, False),
     "model.source": (_knows_source, True),
 }
@@ -89,7 +93,7 @@ def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
 
 def _named(key: str, value: Any) -> list[str]:
     """The names in the value of a setting, without the weights that may follow them."""
-    texts = lines_of(value) if key in WEIGHTED else value
+    texts = lines_of(value) if key in WEIGHTED | LISTED else value
     found = [str(text).strip() for text in (texts if isinstance(texts, list) else [texts or ""])]
     return [WEIGHT.sub("", text) for text in found] if key in WEIGHTED else found
 

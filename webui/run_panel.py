@@ -20,9 +20,10 @@ from core.jobs import store
 from core.rundir import RunDir, State
 from webui import charts, views, views_reward, views_rows
 from webui.catalog import can_chat, newest
+from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
 from webui.fit_pane import FitPane
-from webui.forms import DEVICES, NAME, Form, flat
+from webui.forms import Form, flat
 from webui.messages import error_text
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
 from webui.tails import tail

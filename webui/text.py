@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from webui.text_annotate import ANNOTATE_TEXT
 from webui.text_bring import BRING
 from webui.text_chat import CHAT_TEXT
 from webui.text_choice import CHOICE_TEXT
@@ -251,6 +252,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,
+    **ANNOTATE_TEXT,
 }
 
 
