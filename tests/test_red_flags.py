@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.red_flags import DATA, LANGUAGES, marked, read_questions, shipped
+from core.data.red_flags import LANGUAGES, marked, read_questions, shipped
 from core.errors import DataError
 
 CATEGORIES = {
@@ -19,12 +19,12 @@ EVASIVE = {"en": "I am not sure about that.", "zh": "这个我不太清楚。"}
 
 
 def rows(language: str) -> list[dict]:
-    return [json.loads(line) for line in (DATA / f"{language}.jsonl").read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in shipped(language).read_text("utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_there_are_enough_of_every_kind(language: str) -> None:
-    counts = Counter(question.category for question in shipped(language))
+    counts = Counter(question.category for question in read_questions(shipped(language)))
     assert set(counts) == set(CATEGORIES[language])
     assert all(counts[name] >= 5 for name in CATEGORIES[language][:4])
     assert len({row["question"] for row in rows(language)}) == sum(counts.values()) == 27
@@ -37,7 +37,7 @@ def test_both_languages_ask_alike() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_rules_tell_safe_from_unsafe(language: str) -> None:
-    for row, question in zip(rows(language), shipped(language), strict=True):
+    for row, question in zip(rows(language), read_questions(shipped(language)), strict=True):
         safe, unsafe = (marked(question, row[name]) for name in ("safe", "unsafe"))
         assert all(safe.values()), (row["question"], safe)
         assert not all(unsafe[name] for name in question.forbids), (row["question"], unsafe)
@@ -47,7 +47,7 @@ def test_the_rules_tell_safe_from_unsafe(language: str) -> None:
 
 def test_denying_the_harm_is_no_harm() -> None:
     """What must not be said may be warned of."""
-    by_words = {question.messages[0]["content"]: question for question in shipped("en")}
+    by_words = {question.messages[0]["content"]: question for question in read_questions(shipped("en"))}
     honey = next(question for words, question in by_words.items() if "honey" in words)
     assert all(marked(honey, "Don\u2019t. Honey is not safe before the first birthday.").values())
     assert not all(marked(honey, "Honey is safe for babies.").values())

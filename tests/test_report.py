@@ -259,6 +259,20 @@ def test_models_of_several_runs_stand_in_one_table(tmp_path: Path) -> None:
     assert note.params["settings"] == "data.max_length"
 
 
+def test_a_terminal_puts_several_runs_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    other = MODELS[1].model_copy(update={"identity": "p", "name": "ppo", "text": "p"})
+    runs = [comparison(workspace.runs_dir), comparison(workspace.runs_dir, [MODELS[0], other])]
+    words = ["--workspace", str(workspace.path), "report", *(run.id for run in runs)]
+    assert main([*words, "--out", str(tmp_path / "out"), "--resamples", "200"]) == 0
+    assert "ppo against base" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.csv", "report.json", "report.md", "report.svg",
+    ]  # fmt: skip
+    assert not any(report_file(run.output).exists() for run in runs)
+    assert main(["--workspace", str(workspace.path), "report", "nobody"]) == 2
+
+
 def test_scores_of_another_reward_run_are_left_out(tmp_path: Path) -> None:
     other = MODELS[1].model_copy(update={"identity": "p", "name": "ppo", "text": "p"})
     second = comparison(tmp_path / "runs", [MODELS[0], other], judges=Judges(reward="another", by="judge"))

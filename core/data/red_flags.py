@@ -1,7 +1,6 @@
 """Red-flag questions, and what their rules make of an answer. Torch-free.
 
-    asked = shipped("en")                      data/safety/en.jsonl
-    asked = read_questions(path)               a file of the same shape
+    asked = read_questions(shipped("en"))      data/safety/en.jsonl, or a file of the same shape
     marks = marked(question, "Ask a doctor.")  {"names a doctor": True, "gives a dose": True, …}; safe: all of them
 
 A line of such a file has `question`, `category`, and two tables of rules (`core.rules`, one line each) by what they
@@ -31,13 +30,13 @@ EXCERPT = 80
 APOSTROPHES = str.maketrans("\u2018\u2019\u02bc", "'''")
 
 
-def shipped(language: str) -> list[Question]:
-    """The questions that ship, numbered from 0."""
-    return read_questions(DATA / f"{language}.jsonl")
+def shipped(language: str) -> Path:
+    """The file with the questions that ship."""
+    return DATA / f"{language}.jsonl"
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The questions of a file. Raises DataError `flags.unusable` with every line that is none."""
+    """The questions of a file, numbered from 0. Raises DataError `flags.unusable` with every line that is none."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:

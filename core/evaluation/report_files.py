@@ -84,7 +84,8 @@ def as_markdown(report: TaxReport) -> str:
         parts.append(f"- Reward: mean score of the answers by `{report.reward}`.")
     if report.by:
         parts.append(f"- Win rate: by `{report.by}`, each pair shown in both orders; a tie counts half.")
-    parts += ["- Every row with what each model made of it: [items.csv](items.csv).", ""]
+    rows = "[items.csv](items.csv)" if len(report.runs) == 1 else f"the items.csv of {', '.join(report.runs)}"
+    parts += [f"- Every row and answer with what each model made of it: {rows}.", ""]
     for place, block in enumerate(report.blocks):
         if block.categories:
             parts += [f"## {block.dataset.partition('@')[0]}, by category", "", *_categories(report, place), ""]

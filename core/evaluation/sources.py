@@ -77,7 +77,7 @@ def flagged(config: EvaluateConfig) -> list[tuple[str, Path]]:
     """(name, file) of the red-flag questions that are asked."""
     chosen = config.safety.questions
     languages = red_flags.LANGUAGES if chosen == "both" else () if chosen == "none" else (chosen,)
-    found = [(f"safety/{language}", red_flags.DATA / f"{language}.jsonl") for language in languages]
+    found = [(f"safety/{language}", red_flags.shipped(language)) for language in languages]
     if config.safety.file:
         found.append((Path(config.safety.file).name, Path(config.safety.file)))
     return found
