@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from core.cli.output import fail
 from core.errors import GalenError, InputError
 
-COMMANDS = ("stage", "fit", "jobs", "data", "model", "chat", "serve")  # modules of core.cli, in the order of the help
+COMMANDS = (
+    "stage",
+    "predict",
+    "fit",
+    "jobs",
+    "data",
+    "model",
+    "chat",
+    "serve",
+)  # modules of core.cli, in the order of the help
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,8 +2,8 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two. Data, training, PPO, models from elsewhere and sending have files of their own:
-`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from core.messages_data import DATA
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
+from core.messages_predict import PREDICT
 from core.messages_push import PUSH
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
@@ -376,6 +377,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **PPO,
     **IMPORTED,
     **PUSH,
+    **PREDICT,
 }
 
 

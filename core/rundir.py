@@ -10,7 +10,7 @@
     pairs.json       rank 0                        how a reward model orders held-out pairs (`core.records_reward`)
     difficulty.npy   rank 0                        how hard a curriculum has found each training row
     rollouts/        rank 0                        answers of PPO (`core.records_ppo`): step-n.jsonl, held-out-n.jsonl
-    judge-k.jsonl    rank k                        what an AI judge said of them, so that it is not asked twice
+    judge-k.jsonl    rank k                        what an AI judge said of them; predictions/: `core.records_predict`
     log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed

@@ -12,6 +12,7 @@ from webui.text_bring import BRING
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_ppo import PPO
+from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
@@ -286,6 +287,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **JUDGE,
     **PPO,
     **PUSH_TEXT,
+    **PREDICT_TEXT,
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,

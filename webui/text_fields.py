@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic.fields import FieldInfo
 
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
+from webui.text_fields_predict import PREDICT_FIELDS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
 # key: (English label, Chinese label, Chinese help)
@@ -105,6 +106,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     **STAGE_FIELDS,
     **PPO_FIELDS,
+    **PREDICT_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import data, models, pairs, sections
+from core.configs import data, models, pairs, predict, sections
 from core.configs.models import Answers, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section, setting
@@ -262,6 +262,27 @@ class EvaluateConfig(StageConfig):
     _one = one_device()
 
 
+class PredictConfig(StageConfig):
+    """Answering a file of prompts, one output line a line; it goes on where it was interrupted."""
+
+    model: predict.Answerer = predict.Answerer()
+    data: predict.Asked
+    generation: predict.Sampled = predict.Sampled()
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    @model_validator(mode="after")
+    def _someone_is_asked(self) -> PredictConfig:
+        """A model must be named, and what dresses a prompt needs a prompt to dress."""
+        if not (self.model.base or self.model.lora):
+            raise conflict("predict.no_model", "model.base")
+        if not self.data.with_prompt and self.data.system:
+            raise conflict("predict.raw_system", "data.system")
+        if not self.data.with_prompt and self.model.template:
+            raise conflict("predict.raw_template", "model.template", template=self.model.template)
+        return self
+
+
 class ScoreConfig(StageConfig):
     """Scoring answers with a reward model: one score a row."""
 
@@ -346,6 +367,7 @@ STAGES: dict[str, Stage] = {
         Stage("merge", MergeConfig, "core.recipes.merge"),
         Stage("push", PushConfig, "core.recipes.push", uses_devices=False),
         Stage("evaluate", EvaluateConfig, "core.recipes.evaluate"),
+        Stage("predict", PredictConfig, "core.recipes.predict"),
         Stage("score", ScoreConfig, "core.recipes.score"),
         Stage("vocabulary", VocabularyConfig, "core.recipes.vocabulary", uses_devices=False),
         Stage("fetch", FetchConfig, "core.recipes.fetch", uses_devices=False),

@@ -53,6 +53,10 @@ class ChatOptions(Weights, Sampling):
         "galen", "Sampling values to begin with. article: those that the MedicalGPT article prints."
     )
     system: str = setting("", "System message at the head of the conversation.")
+    single_turn: bool = setting(False, "Forget the conversation after every answer.")
+    template: str | None = setting(None, "A named chat template instead of the model's own.")
+    with_prompt: bool = setting(True, "Ask in the chat template. Off: the model goes on writing what was typed.")
+    tokenizer_path: str = setting("", "A folder with another tokenizer.", advanced=True)
 
     @model_validator(mode="before")
     @classmethod
