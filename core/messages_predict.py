@@ -62,7 +62,11 @@ PREDICT: dict[str, tuple[str, str]] = {
     # -- in the run ---------------------------------------------------------------------------------------------------
     "predict.changed": (
         "{count} lines were answered before these settings were others: {keys}.",
-        "Start a new run with the new settings; jobs resume {run} goes on with the old ones.",
+        "Set them as they were, or start a new run.",
+    ),
+    "resume.answers": (
+        "It was {before} when the first lines were answered, and would be {now} for the others.",
+        "Resume {run} without it, or start a new run.",
     ),
     "predict.file_changed": (
         "{file} is not what it was when the first {count} lines were answered.",

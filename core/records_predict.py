@@ -81,6 +81,11 @@ def windows_folder(run: Path) -> Path:
     return run / "predictions"
 
 
+def answers_begun(run: Path) -> bool:
+    """Whether lines were answered by a plan that a resumed run has to keep."""
+    return (windows_folder(run) / PLAN).is_file()
+
+
 def predictions_file(output: Path) -> Path:
     return output / PREDICTIONS
 

@@ -50,7 +50,11 @@ PREDICT_ZH: dict[str, tuple[str, str]] = {
     ),
     "predict.changed": (
         "已有 {count} 行是在这些设置改变之前回答的：{keys}。",
-        "请用新设置启动新的运行；jobs resume {run} 会按原来的设置继续。",
+        "请改回原来的设置，或启动新的运行。",
+    ),
+    "resume.answers": (
+        "回答前面的行时它是 {before}，其余的行却会是 {now}。",
+        "请不改它而继续 {run}，或启动新的运行。",
     ),
     "predict.file_changed": (
         "{file} 与回答前 {count} 行时已不相同。",

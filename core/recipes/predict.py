@@ -110,7 +110,7 @@ def agree(context: RunContext, config: PredictConfig, prompts: Prompts, speaker:
     changed = sorted(key for key in settings if found.settings.get(key) != settings[key])
     done = sum(windows.rows(number) for number in range(-(-prompts.total // config.data.window)))
     if changed:
-        raise InputError("predict.changed", count=done, keys=", ".join(changed), run=context.run.id)
+        raise InputError("predict.changed", count=done, keys=", ".join(changed))
     if found.sha256 != prompts.sha256:
         raise DataError("predict.file_changed", file=prompts.name, count=done)
     if found.weights != speaker.weights:
