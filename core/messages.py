@@ -15,6 +15,7 @@ from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
 from core.messages_predict import PREDICT
 from core.messages_push import PUSH
+from core.messages_serving import SERVING
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
 
@@ -342,35 +343,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{checkpoint}.",
     ),
     "run.not_found": ("There is no run '{run}' in this workspace.", "List them with `python -m core jobs list`."),
-    # -- serve: chat and the local server -----------------------------------------------------------------------------
-    "serve.context": (
-        "The conversation has {tokens} tokens and the model can hold {allowed}.",
-        "Start a new conversation or shorten the question.",
-    ),
-    "serve.unknown_model": ("There is no model '{model}' here; there are {known}.", "Choose one of these."),
-    "serve.bad_request": ("The request cannot be read: {detail}.", "See the OpenAI chat completions format."),
-    "serve.unsupported": ("'{field}' is not supported here.", "Leave it out."),
-    "serve.unauthorised": ("The key is missing or wrong.", "Send it as `Authorization: Bearer KEY`."),
-    "serve.failed": ("The answer broke off: {detail}.", "Try again; the server's log has the details."),
-    "serve.not_finite": (
-        "{model} computed no usable number: its weights are broken.",
-        "Its training diverged; choose an earlier checkpoint.",
-    ),
-    "serve.start_failed": ("The chat server did not start: {detail}.", "Its log: {log}."),
-    "serve.will_not_end": (
-        "The chat server in {folder} does not end.",
-        "End its process by hand; its pid is in server.json.",
-    ),
-    "serve.gone": ("The chat server has ended.", "Ask again; it is started anew."),
-    "serve.public_without_key": (
-        "{host} can be reached from other machines, and no key is set.",
-        "Set GALEN_API_KEY in the environment, or serve on 127.0.0.1.",
-    ),
-    "serve.gpu_busy": (
-        "{device} is in use by {holder}. Use the CPU instead?",
-        "Choose the CPU as device, wait for it to end, or stop it.",
-    ),
-    "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
     **DATA,
     **STEPS,
     **TRAINING,
@@ -378,6 +350,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **IMPORTED,
     **PUSH,
     **PREDICT,
+    **SERVING,
 }
 
 

@@ -56,7 +56,7 @@ PREDICT: dict[str, tuple[str, str]] = {
         "Write their numbers: gpus=0, or gpus=0,1.",
     ),
     "chat.one_model": (
-        "One model at a time answers with a template, a tokenizer or without a prompt: {names} are several.",
+        "One model at a time answers with another tokenizer, or without a template: {names} are several.",
         "Name one of them as lora_model.",
     ),
     # -- in the run ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from core.data.store.library import import_file
 from core.errors import ConfigError, DataError, InputError, ModelError
 from core.evaluation.asking import asked_by
 from core.evaluation.decoding import Drawing, decode
-from core.models.cache import RoomyLayer, roomy
+from core.models.cache import RoomyLayer, with_room
 from core.records_predict import windows_folder
 from core.rundir import RunDir
 from core.workspace import Workspace
@@ -190,7 +190,7 @@ def test_a_roomy_cache_holds_what_the_usual_one_holds(tiny_model: Path) -> None:
     ids = torch.randint(5, 200, (3, 90), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         usual = model(input_ids=ids[:, :10], use_cache=True).past_key_values
-        other = roomy(model(input_ids=ids[:, :10], use_cache=True).past_key_values)
+        other = with_room(model(input_ids=ids[:, :10], use_cache=True).past_key_values)
         assert all(isinstance(layer, RoomyLayer) for layer in other.layers)
         for at in range(10, 90):
             if at == 50:

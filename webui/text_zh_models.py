@@ -132,6 +132,9 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     # -- the chat server
     "serve.context": ("对话共 {tokens} 个词元，模型最多容纳 {allowed} 个。", "请开始新对话，或缩短问题。"),
     "serve.unknown_model": ("这里没有模型“{model}”；现有 {known}。", "请从中选择。"),
+    "serve.only_scores": ("{model} 是奖励模型：只打分，不写回答。", "请通过 /v1/score 使用它。"),
+    "serve.scores_nothing": ("{model} 写回答，不打分。", "请指定一次奖励模型的运行。"),
+    "serve.no_answer": ("对话要按其回答打分，而这段对话没有以回答结尾。", "请以 role 为 assistant 的消息结尾。"),
     "serve.bad_request": ("无法读取请求：{detail}。", "请参考 OpenAI chat completions 的格式。"),
     "serve.unsupported": ("这里不支持“{field}”。", "请去掉它。"),
     "serve.unauthorised": ("缺少密钥或密钥不正确。", "请以 `Authorization: Bearer KEY` 发送。"),

@@ -45,7 +45,7 @@ PREDICT_ZH: dict[str, tuple[str, str]] = {
     "predict.would_overwrite": ("{path} 已经存在，而且不是预测结果。", "请另指定一个文件，或先移走它。"),
     "predict.gpus": ("“{value}”不是 GPU 编号。", "请写编号：gpus=0，或 gpus=0,1。"),
     "chat.one_model": (
-        "指定模板、分词器或不用模板时，一次只能有一个模型回答：{names} 不止一个。",
+        "使用另一个分词器或不用模板时，一次只能有一个模型回答：{names} 不止一个。",
         "lora_model 请只写其中一个。",
     ),
     "predict.changed": (

@@ -3,8 +3,8 @@
 It talks to the same server as the page and starts one where none runs. `/reset` forgets the conversation, `/system …`
 sets the system message, `/quit` (or Ctrl-D) ends; Ctrl-C stops the answer. `single_turn=true` forgets after every
 answer. With several runs in lora_model (`base` may be one of them) every one answers. Questions piped in are answered
-one a line, within one conversation. What the server does not do (another tokenizer, a named template, a text that is
-gone on with) is done by a model in this process (`core.cli.talk`).
+one a line, within one conversation. What the server does not do (another tokenizer, a text that is gone on with, an
+adapter as PEFT wrote it in the days of `.bin`) is done by a model in this process (`core.cli.talk`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.cli.follow import plain
 from core.cli.output import fail, print_json
 from core.cli.serve import base_of
 from core.configs.files import read_settings
-from core.errors import ConfigError, GalenError, InputError, Problem
+from core.errors import GalenError, InputError
 from core.models.answering import check_template, check_tokenizer, find_answerer
 from core.models.library import STARTER
 from core.models.runs import find_run
@@ -50,14 +50,14 @@ Ask = Callable[[str, list[Message], threading.Event], Iterator[str | Answer]]
 def add(subparsers: Any) -> None:
     about = "chat with a base model or a run in the terminal"
     parser = subparsers.add_parser("chat", help=about, description=f"{about}. /reset forgets, /quit ends.")
-    names = ", ".join([*ChatOptions.model_fields, "use_cpu", "gpus"])
+    names = ", ".join(ChatOptions.model_fields)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=f"any of {names}")
     parser.set_defaults(handler=lambda args: run(args, args.settings))
 
 
 def run(args: argparse.Namespace, words: Iterable[str]) -> int:
     """Hold a conversation as `words` (key=value) say. Raises ConfigError, and what keeps a model from answering."""
-    options = read_settings(ChatOptions, placed(words))
+    options = read_settings(ChatOptions, words)
     workspace = Workspace(args.workspace)
     interactive = sys.stdin.isatty() and not args.json
     names = options.lora_model or ["base"]
@@ -72,23 +72,6 @@ def run(args: argparse.Namespace, words: Iterable[str]) -> int:
     if args.json:
         print_json({"turns": conversation.turns})
     return status
-
-
-def placed(words: Iterable[str]) -> list[str]:
-    """`use_cpu=true` and `gpus=0` as the device that they mean."""
-    kept, cpu, gpus = [], False, ""
-    for word in words:
-        name, _, value = word.partition("=")
-        if name == "use_cpu":
-            cpu = value.lower() in ("true", "1", "yes", "")
-        elif name == "gpus":
-            gpus = value
-            if not all(number.strip().isdecimal() for number in value.split(",")):
-                raise ConfigError([Problem("predict.gpus", {"value": value}, key="gpus")])
-        else:
-            kept.append(word)
-    device = "cpu" if cpu else ",".join(f"cuda:{number.strip()}" for number in gpus.split(",")) if gpus else ""
-    return [*kept, f"device={device}"] if device else kept
 
 
 def _asked_for(workspace: Workspace, options: ChatOptions, interactive: bool) -> str | None:
@@ -116,7 +99,7 @@ def _apart(options: ChatOptions) -> bool:
     """Whether something is wanted that the server does not do."""
     folders = [Path(name).expanduser() for name in options.lora_model]
     old = any((folder / ADAPTER_BIN).is_file() and not (folder / ADAPTER).is_file() for folder in folders)
-    return old or bool(options.tokenizer_path or options.template) or not options.with_prompt
+    return old or bool(options.tokenizer_path) or not options.with_prompt
 
 
 def _by_server(workspace: Workspace, options: ChatOptions) -> tuple[Ask, str]:
@@ -124,7 +107,7 @@ def _by_server(workspace: Workspace, options: ChatOptions) -> tuple[Ask, str]:
         workspace,
         base_of(workspace, options),
         [name for name in options.lora_model if name != "base"],
-        device=options.device,
+        device=options.place,
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,
         on_progress=lambda phase: print(f"{phase} …", file=sys.stderr) if phase != "ready" else None,
@@ -145,6 +128,7 @@ def _ask_server(
         repetition_penalty=options.repetition_penalty,
         max_tokens=options.max_new_tokens,
         seed=options.seed,
+        template=options.template,
         cancel=cancel,
     )
 

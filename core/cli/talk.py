@@ -1,6 +1,6 @@
 """A model in this process that answers a terminal: for what the chat server does not do.
 
-Another tokenizer, a named template, or no template at all: then what was typed is a text that the model goes on with.
+Another tokenizer, an adapter in `.bin` form, or no template: then what was typed is a text that the model goes on with.
 Base, chain and adapter are merged as for a prediction (`core.evaluation.speaker`), and the device is claimed beside
 chat servers. One model answers. Imports torch when it is made.
 """
@@ -44,7 +44,7 @@ class Talker:
         found = find_answerer(workspace, options.base_model or ("" if lora else STARTER), lora)
         check_type(found.parent.folder, options.model_type)
         holder = Holder(run=f"{place.HOLDER} in a terminal", workspace=str(workspace.path), pid=os.getpid())
-        taken = place.take(choose_device(options.device, workspace), holder)
+        taken = place.take(choose_device(options.place, workspace), holder)
         self.options, self.device, self._claim = options, taken.shown, taken
         on_progress("importing")
         from core.evaluation.speaker import load_speaker

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from core.errors import RunError
 from core.evaluation.answers import nucleus
-from core.models.cache import roomy
+from core.models.cache import with_room
 
 KEPT = 0.75  # share of the rows that are still at work below which the others leave
 
@@ -123,7 +123,7 @@ def steps(
         if "position_ids" in takes:
             options["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         output = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
-        cache = output.past_key_values if at else roomy(output.past_key_values)
+        cache = output.past_key_values if at else with_room(output.past_key_values)
         logits = output.logits[:, -1].float()
         if bool(torch.isnan(logits).any()):
             raise RunError("serve.not_finite", model=model.name_or_path)

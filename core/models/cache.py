@@ -1,65 +1,53 @@
-"""A key-value cache with room to grow: Transformers' own is copied whole at every token. Imports torch.
+"""A key-value cache with room for the next tokens: Transformers' own layer copies all that there is for each. Imports
+torch.
 
     output = model(input_ids, use_cache=True)
-    cache = roomy(output.past_key_values)              for the tokens that follow
+    cache = with_room(output.past_key_values)          for the tokens that follow
 
-On a CPU that copying is more than half of the time of a token (docs/lab.md). Layers of another kind, such as those that
-keep a window only, stay as they are.
+On a CPU that copying is more than half of the time of a token.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-ROOM = 64  # tokens that a layer makes room for at once, at least
-SHARE = 8  # or this part of what it holds
+ROOM = 128  # tokens
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values [rows, heads, tokens, width] at the beginning of longer tensors."""
-
-    @classmethod
-    def of(cls, layer: DynamicLayer) -> RoomyLayer:
-        """Takes over what `layer` holds, which is left empty."""
-        made = cls()
-        made.lazy_initialization(layer.keys, layer.values)
-        made.keys, made.values = layer.keys, layer.values
-        made._long = [layer.keys, layer.values]
-        layer.reset()
-        return made
-
-    _long: list[Tensor]
+    """`keys` and `values` [rows, heads, tokens, d] are the filled part of tensors that are longer."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        used = self.keys.shape[-2]
-        end = used + key_states.shape[-2]
-        if end > self._long[0].shape[-2]:
-            self._grow(used, end + max(ROOM, end // SHARE))
-        for long, new in zip(self._long, (key_states, value_states), strict=True):
-            long[:, :, used:end] = new
-        self.keys, self.values = (long[:, :, :end] for long in self._long)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+            self._room = 0
+        if end > self._room:
+            self._room = end + ROOM
+            self._keys, self._values = (F.pad(each, (0, 0, 0, self._room - start)) for each in (self.keys, self.values))
+        self._keys[:, :, start:end], self._values[:, :, start:end] = key_states, value_states
+        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
         return self.keys, self.values
 
-    def _grow(self, used: int, size: int) -> None:
-        grown = []
-        for part in (self.keys, self.values):
-            longer = part.new_empty(*part.shape[:2], size, part.shape[-1])
-            longer[:, :, :used] = part
-            grown.append(longer)
-        self._long = grown
+    def fill(self, keys: Tensor, values: Tensor) -> RoomyLayer:
+        """Take these; they get room when the next token comes."""
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self._room = keys, values, 0
+        return self
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        super().batch_select_indices(indices)
-        self._long = [self.keys, self.values]
+        self.fill(self.keys[indices], self.values[indices])
 
 
-def roomy(cache: Any) -> Any:
-    """`cache`, a Transformers cache that holds the prompt, with layers that grow cheaply."""
+def with_room(cache: Any) -> Any:
+    """`cache`, a Transformers cache that holds a prompt; layers that keep something else than all tokens stay."""
     for at, layer in enumerate(cache.layers):
-        if type(layer) is DynamicLayer and layer.is_initialized and isinstance(layer.keys, torch.Tensor):
-            cache.layers[at] = RoomyLayer.of(layer)
+        if type(layer) is DynamicLayer and layer.is_initialized:
+            cache.layers[at] = RoomyLayer().fill(layer.keys, layer.values)
     return cache

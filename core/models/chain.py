@@ -66,6 +66,9 @@ def read_adapter(folder: Path, *, whole: bool = False) -> dict[str, Factors]:
             if b is None:
                 raise ModelError("chain.unreadable", path=str(folder), detail=f"{name} has no second factor")
             found[name] = Factors(a.float(), b.float(), _scaling(config, name, a.shape[0]))
+    alone = [key for key in tensors if key.endswith(B) and key.removesuffix(B) + A not in tensors]
+    if alone:
+        raise ModelError("chain.unreadable", path=str(folder), detail=f"{alone[0]} has no first factor")
     odd = [key for key in tensors if not key.endswith((A, B, FROZEN)) and key != PREFIX + SCORE]
     if odd and not whole:
         raise ModelError("chain.not_plain", path=str(folder), detail=f"it holds {odd[0]}")

@@ -29,6 +29,7 @@ SUCCESSORS = {
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "deepseek": "deepseek_v2",
 }  # fmt: skip
 
+SPREAD = "cuda"  # as a device: all GPUs together
 TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -49,7 +50,7 @@ def resolve_dtype(name: str, device: str) -> torch.dtype:
 
 def has_bf16(device: str) -> bool:
     """Whether the hardware multiplies in bf16 (on a CPU: AVX512-BF16, AMX, or ARM's BF16)."""
-    wanted = "cpu:0" if device.startswith("cpu") else device
+    wanted = "cpu:0" if device.startswith("cpu") else "cuda:0" if device == SPREAD else device
     return any(found.bf16 for found in devices() if found.id == wanted)
 
 
@@ -61,12 +62,17 @@ def load_model(
     attention: str = "auto",
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """The causal language model in `folder`, in eval mode on `device`. Raises ModelError with the reason."""
+    """The causal language model in `folder`, in eval mode on `device`. Raises ModelError with the reason.
+
+    device `cuda` (without a number): the layers are spread over all GPUs that this process sees.
+    """
     config = families.read_config(folder)
     if not families.writes_text(config):
         raise ModelError("model.not_causal", path=str(folder), architecture=families.architecture(config))
     transformers_logging.disable_progress_bar()
     options: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
+    if device == SPREAD:
+        options["device_map"] = "balanced"
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -84,7 +90,9 @@ def load_model(
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError("model.missing_weights", path=str(folder), count=len(missing), example=missing[0])
-    return model.to("cpu" if device.startswith("cpu") else device).eval()
+    if device != SPREAD:
+        model.to("cpu" if device.startswith("cpu") else device)
+    return model.eval()
 
 
 def explained(error: Exception, folder: Path, config: dict[str, Any]) -> GalenError:

@@ -91,12 +91,12 @@ def ensure_server(
 
 
 def choose_device(device: str, workspace: Workspace) -> str:
-    """`auto`: the first GPU that no training holds, else the CPU of a machine without GPUs.
+    """`auto`: the first GPU that no training holds, else the CPU of a machine without GPUs. Several: with commas.
 
     Raises DeviceError `serve.gpu_busy` where every GPU is held: a page can then offer the CPU; `device.unknown`.
     """
     if device != "auto":
-        return expand([device])[0]
+        return ",".join(expand(device.split(",")))
     gpus = [found for found in devices() if found.is_gpu]
     if not gpus:
         return "cpu:0"
@@ -109,8 +109,9 @@ def choose_device(device: str, workspace: Workspace) -> str:
 
 def _check_free(device: str, workspace: Workspace) -> None:
     held = _trainings(workspace)
-    if device in held:
-        raise DeviceError("serve.gpu_busy", device=device, holder=held[device])
+    for gpu in device.split(","):
+        if gpu in held:
+            raise DeviceError("serve.gpu_busy", device=gpu, holder=held[gpu])
 
 
 def _trainings(workspace: Workspace) -> dict[str, str]:
