@@ -216,7 +216,7 @@ def test_a_base_without_a_template_asks_for_one_here_too(
     assert "no chat template" in said
     assert "template=medicalgpt" in said
     try:
-        [turn] = talk(monkeypatch, capsys, workspace, "ba\n", *words, "template=alpaca")
+        [turn] = talk(monkeypatch, capsys, workspace, "ba\n", *words, "template=vicuna")
         [other] = talk(monkeypatch, capsys, workspace, "ba\n", *words, "template=medicalgpt")
     finally:
         stop_server(workspace)

@@ -32,7 +32,7 @@ from webui.text_fields import choice_label, help_text, label, section_name
 
 PICKERS = {  # chosen from what the workspace holds, or typed
     "model.base", "data.train", "data.validation", "data.general", "words.corpus", "models.runs", "data.rows",
-    "data.prompts",
+    "data.prompts", "data.file",
 }  # fmt: skip
 TEMPLATES = {"model.template", "models.template"}  # chosen from the templates that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
@@ -44,7 +44,8 @@ LISTED = {  # lists with one entry a line, and the lines that are shown; other l
 TALL = {"rewards.judge_prompt": 4, "model.card": 12}  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
-    "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
+    "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts", "data.file", "data.system",
+    "data.predictions", "model.lora",
 }  # fmt: skip
 HALF = {"tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings"}
 ONLY_WHEN = {  # section or key → style class

@@ -46,7 +46,11 @@ RENDER: dict[str, Render] = {
 RESUMABLE = (State.STOPPED, State.FAILED, State.INTERRUPTED)
 BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
-WAITS = ("config.missing", "ppo.no_reward")  # what is not there yet is told at Start, not while the form is filled
+WAITS = (
+    "config.missing",
+    "ppo.no_reward",
+    "predict.no_model",
+)  # what is not there yet is told at Start, not while the form is filled
 BUTTONS = (*BAR, DROP, "reuse")
 
 
@@ -291,7 +295,7 @@ class RunPanel:
             names = [weighted(line)[0] for line in config.rewards.models]
             found += [parents.problem("score", name, key="rewards.models") for name in names]
         base = getattr(getattr(config, "model", None), "base", None)
-        if isinstance(base, str):
+        if isinstance(base, str) and base:
             go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
             found.append(parents.problem(self.stage, base, go_on=go_on))
         return [problem for problem in found if problem is not None]

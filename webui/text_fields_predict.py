@@ -28,7 +28,7 @@ PREDICT_FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     "data.predictions": ("Copy to", "另存到", "回答同时写入的文件，JSON Lines 格式。留空：只保存在运行里。"),
     "data.with_prompt": (
-        "Chat template on",
+        "Use template",
         "使用模板",
         "按对话模板提问。关闭：每一行是一段文本，由模型接着写。",
     ),

@@ -6,7 +6,7 @@ PREDICT_TEXT: dict[str, tuple[str, str]] = {
     "stage.predict": ("many prompts", "批量预测"),
     "phase.counting": ("Counting lines", "统计行数"),
     "phase.predicting": ("Answering", "回答中"),
-    "chat.tab_talk": ("Chat", "对话"),
+    "chat.tab_chat": ("Chat", "对话"),
     "chat.tab_predict": ("Many prompts", "批量预测"),
     "predict.intro": (
         "A file of prompts, answered line by line: one output line for each, in the same order.\n"
@@ -21,10 +21,11 @@ PREDICT_TEXT: dict[str, tuple[str, str]] = {
         "当前未显示回答。在左侧选好模型和提问后点“开始”，回答会显示在这里。",
     ),
     "predict.upload": ("Upload a file of prompts", "上传提问文件"),
+    "predict.drop_note": ("plain lines, JSONL, JSON, CSV or Parquet", "纯文本、JSONL、JSON、CSV 或 Parquet"),
     "predict.took": ("{name} lies in the workspace: {path}", "{name} 已存入工作区：{path}"),
     "predict.sampling": ("How answers are drawn", "回答方式"),
-    "predict.greedy": ("The likeliest answer", "最可能的回答"),
-    "predict.article": ("As in the article", "与文章相同"),
+    "predict.way_greedy": ("The likeliest answer", "最可能的回答"),
+    "predict.way_article": ("As in the article", "与文章相同"),
     "predict.not_yet": ("The answers begin once the model is loaded.", "加载模型后开始回答。"),
     "predict.asked": ("asked", "提问"),
     "predict.answer": ("answer", "回答"),
