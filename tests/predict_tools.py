@@ -63,7 +63,7 @@ def begin(workspace: Workspace, base: Path | str, file: Path | str, *words: str,
     speaker = load_speaker(found, config.model, scratch, with_prompt=True, device="cpu", dtype=torch.float32)
     windows = Windows(windows_folder(context.run.path))
     plan = predict.agree(context, config, prompts, speaker, windows)
-    way = Way(speaker, config.generation, config.data.system, config.run.seed, plan.tokens, stop)
+    way = Way(speaker, config.generation, config.data.system, config.run.seed, plan.tokens, lambda ended: stop())
     made = (
         (number, batch)
         for number, window in enumerate(prompts.windows(config.data.window))

@@ -22,7 +22,9 @@ from core.models.cache import RoomyLayer, with_room
 from core.records_predict import windows_folder
 from core.rundir import RunDir
 from core.workspace import Workspace
+from tests import chatglm_tools
 from tests.conftest import build_tokenizer, conversations, write_jsonl
+from tests.families_tools import KINDS, build_model
 from tests.models_tools import make_adapter, make_run, make_whole_run
 from tests.predict_tools import answer, begin, codes, config_of, lines, summary
 
@@ -160,9 +162,10 @@ def test_the_answers_are_those_of_generate(tiny_model: Path) -> None:
     prompts = [encoder.prompt_ids([{"role": "user", "content": text}]) for text in questions(9)]
     stops = [*encoder.stop_ids, *range(40, 140)]  # so many that rows end early
     for penalty in (1.0, 1.3):
+        ended: list[int] = []
         said = decode(
             model, prompts, [30 + at for at in range(9)], range(9), Drawing(repetition_penalty=penalty),
-            stop_ids=stops, seed=1, check_stop=lambda: None,
+            stop_ids=stops, seed=1, on_step=ended.append,
         )  # fmt: skip
         config = GenerationConfig(do_sample=False, repetition_penalty=penalty, eos_token_id=stops, pad_token_id=0)
         for at, prompt in enumerate(prompts):
@@ -170,6 +173,29 @@ def test_the_answers_are_those_of_generate(tiny_model: Path) -> None:
             alone = model.generate(input_ids=torch.tensor([prompt]), generation_config=config)
             assert said[at] == alone[0, len(prompt) :].tolist()
         assert len({len(ids) for ids in said}) > 1
+        assert ended == sorted(ended)
+        assert len(ended) == max(map(len, said))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "context"])
+def test_every_family_answers_in_a_batch_as_alone(tmp_path: Path, kind: str) -> None:
+    """`context`: ChatGLM-6B whose prompts end their context with its own token, and are read in both directions."""
+    if kind == "context":
+        model = chatglm_tools.tiny_model().eval()
+        lead = [model.config.gmask_token_id, model.config.bos_token_id]
+    else:
+        model = AutoModelForCausalLM.from_pretrained(build_model(kind, tmp_path), dtype=torch.float32).eval()
+        lead = []
+    rng = torch.Generator().manual_seed(2)
+    prompts = [[*torch.randint(10, 60, (length,), generator=rng).tolist(), *lead] for length in (3, 9, 30)]
+    stops = list(range(20, 60))
+    means = {"stop_ids": stops, "seed": 1, "on_step": lambda ended: None}
+    together = decode(model, prompts, [20, 12, 25], range(3), Drawing(), **means)
+    for at, prompt in enumerate(prompts):
+        assert decode(model, [prompt], [[20, 12, 25][at]], [at], Drawing(), **means) == [together[at]]
+        config = GenerationConfig(do_sample=False, max_new_tokens=[20, 12, 25][at], eos_token_id=stops, pad_token_id=0)
+        alone = model.generate(input_ids=torch.tensor([prompt]), generation_config=config)
+        assert together[at] == alone[0, len(prompt) :].tolist()
 
 
 def test_draws_follow_the_distribution() -> None:

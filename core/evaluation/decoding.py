@@ -84,17 +84,18 @@ def decode(
     *,
     stop_ids: Sequence[int],
     seed: int,
-    check_stop: Callable[[], None],
+    on_step: Callable[[int], None],
 ) -> list[list[int]]:
     """The new tokens of every prompt, at most `limits` of them, the stop token among them.
 
-    Raises what `check_stop` raises, between two tokens; RunError `serve.not_finite` where the model computes no number.
+    on_step: is told after every token how many rows have ended. Raises what it raises, and RunError `serve.not_finite`
+    where the model computes no number.
     """
     said: list[list[int]] = [[] for _ in prompts]
     for step in steps(model, prompts, limits, numbers, drawing, stop_ids=stop_ids, seed=seed):
         for row, token in step:
             said[row].append(token)
-        check_stop()
+        on_step(len(prompts) - len(step))
     return said
 
 

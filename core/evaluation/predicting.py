@@ -98,14 +98,15 @@ class Ready:
 
 @dataclass(frozen=True)
 class Way:
-    """How lines are asked and answered. `tokens`: of a batch, prompts and answers."""
+    """How lines are asked and answered. `tokens`: of a batch, prompts and answers. `on_step` is told after every token
+    how many lines of the batch are done; what it raises ends the work."""
 
     speaker: Speaker
     generation: Sampled
     system: str
     seed: int
     tokens: int
-    check_stop: Callable[[], None]
+    on_step: Callable[[int], None]
 
     @property
     def drawing(self) -> Drawing:
@@ -115,7 +116,7 @@ class Way:
 def answer_window(way: Way, prompts: Prompts, window: Sequence[Any], first: int, done: int) -> Iterator[Batch]:
     """The batches of a window but for the first `done`, which are there already. `first`: its first line, from 0.
 
-    Raises what `check_stop` raises, between two tokens.
+    Raises what `way.on_step` raises.
     """
     ready, failed = sort_out(way, [prompts.ask(row) for row in window])
     works: list[list[Ready] | Batch] = [Batch(rows=failed)] if failed else []
@@ -200,5 +201,5 @@ def _said(way: Way, batch: Sequence[Ready], first: int) -> list[list[int]]:
         way.drawing,
         stop_ids=way.speaker.stop_ids,
         seed=way.seed,
-        check_stop=way.check_stop,
+        on_step=way.on_step,
     )

@@ -69,8 +69,8 @@ def main(context: RunContext) -> None:
     plan = agree(context, config, prompts, speaker, windows)
 
     # 4
-    way = Way(speaker, config.generation, data.system, config.run.seed, plan.tokens, report.check_stop)
-    Share(context, prompts, windows, data.window, way).answer()
+    share = Share(context, prompts, windows, data.window)
+    share.answer(Way(speaker, config.generation, data.system, config.run.seed, plan.tokens, share.look_up))
 
     # 5
     if context.rank == 0:
@@ -138,14 +138,13 @@ class Share:
     prompts: Prompts
     windows: Windows
     size: int
-    way: Way
     done: int = 0
     now: int = 0
     tokens: int = 0
     began: float = field(default_factory=time.monotonic)
     open_elsewhere: set[int] = field(default_factory=set)
 
-    def answer(self) -> None:
+    def answer(self, way: Way) -> None:
         """Answer what is left; rank 0 returns when the other processes have theirs, too."""
         context, total = self.context, self.prompts.total
         count = -(-total // self.size)
@@ -159,17 +158,22 @@ class Share:
         mine.clear()
         for number, window in enumerate(self.prompts.windows(self.size)):
             if number in before and self.windows.rows(number) < len(window):
-                self._answer(number, window, before[number])
+                self._answer(way, number, window, before[number])
         while context.rank == 0 and self._elsewhere() and self.open_elsewhere:
             context.report.check_stop()
             context.report.progress(self.done)
             time.sleep(NAP)
         context.report.progress(total)
 
-    def _answer(self, number: int, window: list[Any], done: int) -> None:
+    def look_up(self, ended: int) -> None:
+        """Between two tokens: `ended` lines of the batch under way have their answer. Raises StopRequested."""
+        self.context.report.check_stop()
+        self.context.report.progress(self.done + ended)
+
+    def _answer(self, way: Way, number: int, window: list[Any], done: int) -> None:
         first = number * self.size
         self.windows.mend(number)
-        for batch in answer_window(self.way, self.prompts, window, first, done):
+        for batch in answer_window(way, self.prompts, window, first, done):
             self.windows.append(number, batch)
             self._note([row for _, row in batch.rows])
         self._elsewhere()
@@ -229,7 +233,7 @@ def deliver(context: RunContext, windows: Windows, count: int, total: int, summa
 
 def tally(summary: Summary, row: Prediction, seconds: float) -> None:
     summary.lines += 1
-    summary.seconds += seconds
+    summary.seconds = round(summary.seconds + seconds, 3)
     summary.tokens += row.tokens
     if row.error is not None:
         summary.failed[row.error.code] = summary.failed.get(row.error.code, 0) + 1
