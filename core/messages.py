@@ -6,6 +6,8 @@ placeholders of the two. Chat, data, training, PPO, models from elsewhere and se
 `core.messages_chat`, `_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
 placeholders of the two. Data, training, PPO, models from elsewhere, sending, annotating and comparing have own files:
 `core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from core.messages_data import DATA
 from core.messages_evaluate import EVALUATE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
+from core.messages_predict import PREDICT
 from core.messages_push import PUSH
 from core.messages_serving import SERVING
 from core.messages_steps import STEPS
@@ -371,6 +374,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **ANNOTATE,
     **EVALUATE,
     **CHOICE,
+    **PREDICT,
     **SERVING,
 }
 

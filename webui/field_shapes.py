@@ -5,7 +5,7 @@ from __future__ import annotations
 PICKERS = {  # chosen from what the workspace holds, or typed
     "model.base", "data.train", "data.validation", "data.general", "words.corpus", "models.runs", "data.rows",
     "data.prompts", "data.dev", "models.chain", "judging.reward", "judging.base", "report.domain", "report.general",
-    "annotator.base", "answers.base",
+    "annotator.base", "answers.base", "data.file",
 }  # fmt: skip
 TEMPLATES = {"model.template", "models.template", "annotator.template"}  # from those that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
@@ -23,6 +23,7 @@ TALL = {  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
     "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts", "data.dev", "task.kind",
+    "data.file", "data.system", "data.predictions", "model.lora",
 }  # fmt: skip
 HALF = {
     "tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings", "annotator.kind",

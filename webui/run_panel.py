@@ -47,7 +47,10 @@ RENDER: dict[str, Render] = {
 BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
 # What is not there yet is told at Start, not while the form is filled.
-WAITS = ("config.missing", "ppo.no_reward", "evaluate.nobody", "evaluate.no_endpoint", "evaluate.no_judge")
+WAITS = (
+    "config.missing", "ppo.no_reward", "evaluate.nobody", "evaluate.no_endpoint", "evaluate.no_judge",
+    "predict.no_model",
+)  # fmt: skip
 BUTTONS = (*BAR, DROP, "reuse")
 
 
@@ -292,7 +295,7 @@ class RunPanel:
             names = [weighted(line)[0] for line in config.rewards.models]
             found += [parents.problem("score", name, key="rewards.models") for name in names]
         base = getattr(getattr(config, "model", None), "base", None)
-        if isinstance(base, str):
+        if isinstance(base, str) and base:
             go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
             found.append(parents.problem(self.stage, base, go_on=go_on))
         return [problem for problem in found if problem is not None]

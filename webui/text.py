@@ -15,6 +15,7 @@ from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_ppo import PPO
+from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
 from webui.text_report import REPORT_TEXT
 from webui.text_shape import SHAPE
@@ -249,6 +250,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **PPO,
     **PUSH_TEXT,
     **REPORT_TEXT,
+    **PREDICT_TEXT,
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,

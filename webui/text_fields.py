@@ -11,6 +11,7 @@ from webui.text_fields_annotate import ANNOTATE_CHOICES, ANNOTATE_FIELDS, ANNOTA
 from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
 from webui.text_fields_evaluating import EVALUATING_CHOICES, EVALUATING_FIELDS, EVALUATING_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
+from webui.text_fields_predict import PREDICT_FIELDS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
 # key: (English label, Chinese label, Chinese help)
@@ -111,6 +112,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     **CHOICE_FIELDS,
     **EVALUATING_FIELDS,
     **ANNOTATE_FIELDS,
+    **PREDICT_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
