@@ -217,7 +217,7 @@ class App:
             select = page.panel.select
             to_chat = page.panel.buttons["chat"].click(lambda: gr.Tabs(selected="chat"), None, self.tabs, **QUIET)
             to_chat.then(
-                self.chat.take, [select, self.chat.kept, self.chat.asking, self.lang],
+                self.chat.work.take, [select, self.chat.kept, self.chat.asking, self.lang],
                 [self.chat.kept, *self.chat.turns], **QUIET,
             ).then(**self.chat.keep)  # fmt: skip
             to_chat.then(partial(self.talks.bring, TALKS[0]), None, self.talks.outputs, **QUIET)
