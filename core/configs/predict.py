@@ -7,7 +7,7 @@ from typing import Literal
 from core.configs.sections import MODEL_TYPE, Section, setting
 
 
-class Answerer(Section):
+class Answering(Section):
     """Who answers. One of `base` and `lora` is needed."""
 
     base: str = setting(

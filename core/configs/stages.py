@@ -265,7 +265,7 @@ class EvaluateConfig(StageConfig):
 class PredictConfig(StageConfig):
     """Answering a file of prompts, one output line a line; it goes on where it was interrupted."""
 
-    model: predict.Answerer = predict.Answerer()
+    model: predict.Answering = predict.Answering()
     data: predict.Asked
     generation: predict.Sampled = predict.Sampled()
     run: sections.Run = sections.Run()
