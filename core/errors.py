@@ -114,9 +114,10 @@ class RunError(GalenError):
 
 
 class StopRequested(GalenError):
-    """Raised inside a run once it has seen `stop_requested` and has left everything in order."""
+    """Raised inside a run once it has seen `stop_requested` and has left everything in order; with a code of its own
+    where it has done what it can and waits for somebody."""
 
     exit_status = 130
 
-    def __init__(self) -> None:
-        super().__init__("run.stopped")
+    def __init__(self, code: str = "run.stopped", **params: Any) -> None:
+        super().__init__(code, **params)

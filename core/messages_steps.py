@@ -32,7 +32,7 @@ STEPS: dict[str, tuple[str, str]] = {
     ),
     "step.no_words": ("There are no words to look for.", "Choose topics, or give words or a list of your own."),
     "step.words_not_utf8": ("The word list {file} is not UTF-8.", "Save it as UTF-8, one word a line."),
-    "step.no_scores": ("No row has a score yet.", "Put the step `quality` before it."),
+    "step.no_scores": ("No row has a score yet.", "Put the step `quality` before it, or have the rows annotated."),
     "step.no_losses": (
         "The run {run} has no perplexities.",
         "Name a finished run of the stage perplexity: `python -m core jobs list`.",
@@ -55,6 +55,8 @@ STEPS: dict[str, tuple[str, str]] = {
     "step.words": ("It holds words on {topics}: {words}.", ""),
     "step.contaminated": ("It shares a passage with line {line} of the test {test}: {text}", ""),
     "step.low_score": ("Its score is {score}, lower than {limit}; the weakest sign is '{weakest}'.", ""),
+    "step.unscored": ("It has no score.", ""),
+    "step.low_own_score": ("Its score is {score}, lower than {limit}.", ""),
     "step.bucket": ("It is in bucket {bucket} of {buckets}; only {kept} stay.", ""),
     # -- shaping -------------------------------------------------------------------------------------------------------
     "step.cannot_convert": (

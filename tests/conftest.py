@@ -11,8 +11,9 @@ import pytest
 
 from core.workspace import Workspace
 from tests.browser_tools import browser, opened, ready
+from tests.endpoint_tools import endpoint
 
-__all__ = ["browser", "opened", "ready"]  # fixtures
+__all__ = ["browser", "endpoint", "opened", "ready"]  # fixtures
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models, and two files of tests at a time

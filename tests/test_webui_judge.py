@@ -28,9 +28,10 @@ from core.rundir import RunDir, append_jsonl, write_record, write_text
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 from tests.models_tools import make_run
-from webui import views_judge
+from webui import views_judge, views_said
 from webui.confine import confine
 from webui.pages.evaluate import copies
+from webui.said import Asked
 from webui.views import Snapshot, snapshot
 
 SCRIPT = "<script>alert(1)</script>"
@@ -100,18 +101,20 @@ def test_answers_stand_side_by_side_as_they_come(workspace: Workspace) -> None:
     append_jsonl(prompts_file(output), Question(number=0, line=1, messages=asked, reference="as written").model_dump())
     append_jsonl(answers_file(output), Reply(model=0, number=0, text=f"said {SCRIPT}", tokens=3).model_dump())
     append_jsonl(answers_file(output), Reply(model=1, number=0, end="too_long").model_dump())
-    drawn = views_judge.answers(shot, "en")
+    drawn = views_said.browser(shot.run, False, Asked(), "en")
     assert "<script>" not in drawn
     assert [name in drawn for name in ("Be brief.", "as written", "said &lt;script&gt;", "leaves no room")] == [
         True
     ] * 4
     assert "--sides:3" in drawn
-    assert "1 of 2 prompts" in drawn
+    assert "1–1 of 1" in drawn
     made.answering = [
         Answering(model=0, refusal=Refusal(code="model.no_template", params={"model": "m", "known": "x"}))
     ]
     write_record(evaluation_file(output), made)
-    assert "--sides:2" in views_judge.answers(shot, "en")  # a model that answers nothing has no column
+    assert "--sides:2" in views_said.browser(
+        shot.run, False, Asked(), "en"
+    )  # a model that answers nothing has no column
 
 
 def test_files_are_served_from_the_folder_for_downloads_alone(workspace: Workspace) -> None:

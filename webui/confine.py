@@ -16,7 +16,6 @@ from core.configs.sections import lines_of
 from core.data.store.library import open_dataset
 from core.errors import GalenError, InputError, Problem
 from core.models.library import STARTER, list_models, looks_like_hub_id
-from core.rundir import RunRef
 from core.workspace import Workspace
 
 Known = Callable[[Workspace, str], bool]
@@ -52,6 +51,7 @@ def _knows_nothing(workspace: Workspace, text: str) -> bool:
 
 
 # The settings that may name something on this machine: what the workspace knows, and whether a hub id may be meant.
+LISTED = {"new.against"}  # names, one a line
 WEIGHTED = {"data.mix", "rewards.models"}  # one name a line, each with a weight behind it
 WEIGHT = re.compile(r"\s*:\s*[\d.e+-]+$")
 NAMING: dict[str, tuple[Known, bool]] = {
@@ -63,8 +63,17 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "data.rows": (_knows_dataset, False),
     "data.prompts": (_knows_dataset, False),
     "models.runs": (_knows_model, True),
+    "models.chain": (_knows_run, False),
+    "judging.reward": (_knows_model, True),
+    "judging.base": (_knows_model, True),
+    "report.domain": (_knows_dataset, False),
+    "report.general": (_knows_dataset, False),
+    "safety.file": (_knows_nothing, False),
     "rewards.models": (_knows_model, True),
     "words.corpus": (_knows_dataset, False),
+    "annotator.base": (_knows_model, True),
+    "answers.base": (_knows_model, True),
+    "new.against": (_knows_dataset, False),
     "words.list": (_knows_nothing, False),
     "model.source": (_knows_source, True),
     "model.lora": (_knows_run, True),
@@ -92,7 +101,7 @@ def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
 
 def _named(key: str, value: Any) -> list[str]:
     """The names in the value of a setting, without the weights that may follow them."""
-    texts = lines_of(value) if key in WEIGHTED else value
+    texts = lines_of(value) if key in WEIGHTED | LISTED else value
     found = [str(text).strip() for text in (texts if isinstance(texts, list) else [texts or ""])]
     return [WEIGHT.sub("", text) for text in found] if key in WEIGHTED else found
 
@@ -127,16 +136,3 @@ def check_base(text: str, workspace: Workspace) -> None:
     """Whether a chat may load `text` as its base. Raises InputError `path.outside`."""
     for problem in confine({"model.base": text}, workspace):
         raise InputError(problem.code, **problem.params)
-
-
-def check_run(run: str, which: str, workspace: Workspace) -> str:
-    """The reference of a run's weights for the chat server: a run of the workspace, or an adapter folder in a root.
-
-    Raises InputError `run.bad_reference`, `run.not_found` or `path.outside`.
-    """
-    ref = RunRef.parse(f":{which}").model_copy(update={"run": run})
-    if _knows_run(workspace, run):
-        return str(ref)
-    if not _exists(run):
-        raise InputError("run.not_found", run=run)
-    return str(workspace.allowed(run))

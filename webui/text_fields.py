@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from webui.text_fields_annotate import ANNOTATE_CHOICES, ANNOTATE_FIELDS, ANNOTATE_SECTIONS
+from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
+from webui.text_fields_evaluating import EVALUATING_CHOICES, EVALUATING_FIELDS, EVALUATING_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
 from webui.text_fields_predict import PREDICT_FIELDS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
@@ -107,6 +110,9 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     **STAGE_FIELDS,
     **PPO_FIELDS,
     **PREDICT_FIELDS,
+    **CHOICE_FIELDS,
+    **EVALUATING_FIELDS,
+    **ANNOTATE_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -123,6 +129,8 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "devices": ("Devices", "设备"),
     **STAGE_SECTIONS,
     **PPO_SECTIONS,
+    **EVALUATING_SECTIONS,
+    **ANNOTATE_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.
@@ -146,6 +154,9 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("schedule.scheduler", "polynomial"): ("polynomial", "多项式"),
     ("schedule.scheduler", "inverse_sqrt"): ("inverse root", "平方根倒数"),
     **STAGE_CHOICES,
+    **CHOICE_CHOICES,
+    **EVALUATING_CHOICES,
+    **ANNOTATE_CHOICES,
 }
 
 

@@ -124,12 +124,11 @@ STAGE_FIELDS: dict[str, tuple[str, str, str]] = {
     "data.rows": (
         "Test data",
         "测试数据",
-        "数据集或文件，每行一个。文档和对话给出损失和困惑度，偏好对给出准确率。",
+        "数据集或文件，每行一个。文档和对话给出损失和困惑度，偏好对和选择题给出准确率。",
     ),
     "data.prompts": ("Prompts", "提示", "每个模型都要回答的提示：文件或数据集；纯文本则每行一个。"),
     "data.tokens": _TOKENS,
     "evaluate:data.max_rows": ("Max rows", "最多行数", "每个数据集最多用多少行，由随机种子选取。留空：全部。"),
-    "evaluate:data.max_length": ("Max tokens", "最大长度", "每行看多少个词元。"),
     "generation.max_new_tokens": ("Answer length", "回答长度", "回答的长度上限（词元）。"),
     "generation.temperature": ("Temperature", "温度", "0：总是取概率最大的词元。"),
     "generation.top_p": ("Top-p", "Top-p", "从合计达到这个概率的最可能词元中采样。"),

@@ -54,12 +54,13 @@ JUDGE: dict[str, tuple[str, str]] = {
     "merge.col_difference": ("Difference", "差异"),
     # -- evaluate
     "evaluate.intro": (
-        "Puts a base and what was made of it on the same rows, in one table.\n"
-        "Documents and conversations give loss and perplexity, preference pairs give accuracy, prompts are answered "
-        "side by side.\n"
+        "Puts a base and what was made of it on the same rows, in one table: what was gained in the domain, and what "
+        "it cost elsewhere.\n"
+        "A chain fills in a run's base and all its stages. Domain and general sets are measured, and their questions "
+        "answered; test data and prompts are compared besides.\n"
         "Take rows that no model has been trained on.",
-        "让基座和由它得到的模型面对同样的数据，结果列成一张表。\n"
-        "文档和对话给出损失与困惑度，偏好对给出准确率，提示的回答并排显示。\n"
+        "让基座和由它得到的模型面对同样的数据，结果列成一张表：领域里得到了什么，其他方面付出了什么。\n"
+        "选一个运行的链，就填入它的基座和全部阶段。领域集和通用集既测量，也让模型回答其中的问题；测试数据和提示另作比较。\n"
         "请使用任何模型都没有训练过的数据。",
     ),
     "evaluate.none_shown": (
@@ -96,9 +97,6 @@ JUDGE: dict[str, tuple[str, str]] = {
         "How far the better answer lies ahead on average: in scores, or in nats a token.",
         "更好的回答平均领先多少：以得分计，或以每词元奈特计。",
     ),
-    "judge.answers": ("answers", "回答"),
-    "judge.length": ("tokens", "词元数"),
-    "judge.cut_off": ("cut off", "被截断"),
     "judge.tokenizers_differ": (
         "These models cut text into different tokens: compare them by bits a byte.",
         "这些模型的分词方式不同：请按比特/字节比较。",
@@ -115,10 +113,6 @@ JUDGE: dict[str, tuple[str, str]] = {
     "judge.no_prompts": (
         "No prompts were asked. Choose a dataset of prompts and start again; the answers stand side by side here.",
         "没有提问。选择一个提示数据集后重新开始，回答会并排显示在这里。",
-    ),
-    "judge.more_answers": (
-        "{shown} of {count} prompts are shown; answers.csv holds all of them.",
-        "显示 {count} 个提示中的 {shown} 个，全部回答见 answers.csv。",
     ),
     "judge.reference": ("In the data", "数据中的回答"),
     "judge.tokens": ("{n} tokens", "{n} 词元"),

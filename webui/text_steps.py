@@ -22,6 +22,8 @@ _TEXT: dict[str, tuple[str, str, str]] = {
 
 # (setting, value): (English, Chinese), whichever step the setting belongs to.
 CHOICES: dict[tuple[str, str], tuple[str, str]] = {
+    ("by", "signs"): ("signs", "表面特征"),
+    ("by", "column"): ("the row's own score", "行自带的评分"),
     ("by", "row"): ("the whole row", "整行"),
     ("by", "question"): ("the question", "问题"),
     ("by", "answer"): ("the answer", "回答"),

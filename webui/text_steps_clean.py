@@ -59,6 +59,11 @@ STEP_TEXT: dict[str, tuple[str, str, str]] = {
         "比片段短的题目，只要达到这个长度并整题出现在行中就算。",
     ),
     "quality": ("Quality score", "质量评分", "给每行打 0 到 1 的分：回答长度、重复、符号、结尾是否完整、套话。"),
+    "quality.by": (
+        "By",
+        "依据",
+        "signs：在这里计算评分。column：保留行自带的评分，例如标注所得；没有评分的行会被去掉。",
+    ),
     "quality.min_score": ("Lowest score", "最低分", "去掉低于此分的行。"),
     "quality.run": ("Perplexity run", "困惑度任务", "对这些行做过的困惑度任务，其结果一并计入。"),
     "bucket": ("Buckets", "分桶", "按评分或难度把行分成数量相近的桶，保留其中几桶，或记下桶号。"),

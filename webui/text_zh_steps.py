@@ -26,7 +26,7 @@ STEPS_ZH: dict[str, tuple[str, str]] = {
     ),
     "step.no_words": ("没有可查找的词。", "请选择主题，或给出自己的词或词表。"),
     "step.words_not_utf8": ("词表 {file} 不是 UTF-8 编码。", "请另存为 UTF-8，每行一个词。"),
-    "step.no_scores": ("还没有任何行有评分。", "请在它之前加一个 `quality` 步骤。"),
+    "step.no_scores": ("还没有任何行有评分。", "请在它之前加一个 `quality` 步骤，或先对这些行做标注。"),
     "step.no_losses": (
         "运行 {run} 没有困惑度结果。",
         "请填写一个已完成的 perplexity 阶段的运行：`python -m core jobs list`。",
@@ -49,6 +49,8 @@ STEPS_ZH: dict[str, tuple[str, str]] = {
     "step.words": ("含有 {topics} 方面的词：{words}。", ""),
     "step.contaminated": ("与测试集 {test} 的第 {line} 行有相同片段：{text}", ""),
     "step.low_score": ("评分为 {score}，低于 {limit}；最弱的一项是“{weakest}”。", ""),
+    "step.unscored": ("没有评分。", ""),
+    "step.low_own_score": ("评分为 {score}，低于 {limit}。", ""),
     "step.bucket": ("位于 {buckets} 个桶中的第 {bucket} 个；只保留 {kept}。", ""),
     "step.cannot_convert": ("“{kind}”类型的行不能转换成“{to}”。", "可以转换成：{possible}。"),
     "step.all_rows": (

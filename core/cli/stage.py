@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.annotating.people import waits_for_person
 from core.cli.follow import follow, on_interrupt
 from core.cli.output import print_json
+from core.cli.rate import rate
 from core.configs.article import Mapped, from_arguments
 from core.configs.files import dump_yaml, list_presets, resolve
 from core.configs.stages import STAGES, Stage, TrainingConfig
@@ -84,7 +86,10 @@ def begin(args: argparse.Namespace, values: Mapping[str, Any]) -> int:
         print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
         return 0
     print(f"{run.id}  {run.config()['run']['name']}", flush=True)
-    return follow(run, json=args.json, stop=bool(interrupts))
+    status = follow(run, json=args.json, stop=bool(interrupts))
+    if waits_for_person(run) and sys.stdin.isatty() and not args.json:
+        return rate(workspace, run)
+    return status
 
 
 def read_text(path: Path) -> str:

@@ -153,6 +153,11 @@ class Quality(Step):
     runs: ClassVar[tuple[str, ...]] = ("run",)
 
     do: Literal["quality"] = "quality"
+    by: Literal["signs", "column"] = setting(
+        "signs",
+        "signs: the score is computed here. column: rows keep the score that they bring, such as that of an "
+        "annotation; a row without one is dropped.",
+    )
     min_score: float | None = setting(None, "Drop rows with a lower score.", ge=0, le=1)
     run: str = setting(
         "",

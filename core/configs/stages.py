@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import data, models, pairs, predict, sections
-from core.configs.models import Answers, Tests
+from core.configs import annotate, data, evaluating, models, pairs, predict, sections
+from core.configs.models import Answers, Compared, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
-from core.configs.sections import Section, setting
+from core.configs.sections import Section
 
 PLUGINS = "GALEN_PLUGINS"
 HUB_NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII)  # an owner's, or a repository's
@@ -253,13 +254,22 @@ class PushConfig(StageConfig):
 class EvaluateConfig(StageConfig):
     """Comparing models: loss and perplexity, pair accuracy, answers to prompts."""
 
-    models: models.Compared
-    data: Tests = Tests()  # not models.Tests: in here `models` is the field above
+    models: Compared = Compared()  # not models.Compared: in here `models` is this field
+    data: Tests = Tests()
     generation: Answers = Answers()
+    safety: evaluating.Safety = evaluating.Safety()
+    judging: evaluating.Judging = evaluating.Judging()
+    report: evaluating.Report = evaluating.Report()
     run: sections.Run = sections.Run()
     devices: sections.Devices = sections.Devices()
 
     _one = one_device()
+
+    @model_validator(mode="after")
+    def _complete(self) -> EvaluateConfig:
+        for code, key, params in evaluating.lacking(self.models, self.judging, self.report):
+            raise conflict(code, key, **params)
+        return self
 
 
 class PredictConfig(StageConfig):
@@ -272,14 +282,9 @@ class PredictConfig(StageConfig):
     devices: sections.Devices = sections.Devices()
 
     @model_validator(mode="after")
-    def _someone_is_asked(self) -> PredictConfig:
-        """A model must be named, and what dresses a prompt needs a prompt to dress."""
-        if not (self.model.base or self.model.lora):
-            raise conflict("predict.no_model", "model.base")
-        if not self.data.with_prompt and self.data.system:
-            raise conflict("predict.raw_system", "data.system")
-        if not self.data.with_prompt and self.model.template:
-            raise conflict("predict.raw_template", "model.template", template=self.model.template)
+    def _complete(self) -> PredictConfig:
+        for code, key, params in predict.lacking(self.model, self.data):
+            raise conflict(code, key, **params)
         return self
 
 
@@ -294,32 +299,10 @@ class ScoreConfig(StageConfig):
     _one = one_device()
 
 
-class FetchSource(Section):
-    source: str = setting(
-        "starter", "starter, a hub id, a folder with a model or a LoRA adapter, or a GGUF file.", min_length=1
-    )
-    hub: Literal["huggingface", "modelscope"] = setting("huggingface", "Which hub a hub id belongs to.")
-    revision: str = setting("main", "Branch, tag or commit on the hub.", advanced=True)
-    folder: str = setting("", "Name of the model in the workspace. Empty: made from the source.", max_length=80)
-    base: str | None = setting(
-        None,
-        "Of an adapter, or of weights published as a difference: the model that they belong to. Empty: the one that "
-        "the adapter names.",
-    )
-    difference: Literal["auto", "yes", "no"] = setting(
-        "auto",
-        "Weights that have to be added to a base, as Ziya-LLaMA-13B-v1 was published. auto: told by the name.",
-        advanced=True,
-    )
-    template: str | None = setting(
-        None, "The named chat template that an adapter was trained with. Empty: the tokenizer's own.", advanced=True
-    )
-
-
 class FetchConfig(StageConfig):
     """Bringing a model or an adapter in: a run like any other, so it can be followed, stopped and resumed."""
 
-    model: FetchSource = FetchSource()
+    model: models.FetchSource = models.FetchSource()
 
 
 class ImportConfig(StageConfig):
@@ -346,6 +329,26 @@ class PerplexityConfig(StageConfig):
     _one = one_device()
 
 
+class AnnotateConfig(StageConfig):
+    """Annotating rows: an endpoint, a model or a person grades, ranks or improves them, or new rows are written."""
+
+    task: annotate.Task = annotate.Task()
+    data: annotate.Annotated
+    annotator: annotate.Annotator = annotate.Annotator()
+    answers: annotate.Sampled = annotate.Sampled()
+    new: annotate.NewRows = annotate.NewRows()
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    _one = one_device()
+
+    @model_validator(mode="after")
+    def _possible(self) -> AnnotateConfig:
+        if (fault := annotate.fault(self.task, self.annotator)) is not None:
+            raise conflict(fault.code, fault.key, **fault.params)
+        return self
+
+
 @dataclass(frozen=True)
 class Stage:
     """`recipe` is imported by name, and only by the process that runs it. `uses_devices`: waits for its devices."""
@@ -354,6 +357,11 @@ class Stage:
     config: type[StageConfig]
     recipe: str
     uses_devices: bool = True
+    computes: Callable[[Mapping[str, Any]], bool] = lambda config: True  # whether a run with this config, as JSON, does
+
+    def waits(self, config: Mapping[str, Any]) -> bool:
+        """Whether a run with this config, as JSON, computes on its devices, and so waits for them."""
+        return self.uses_devices and self.computes(config)
 
 
 STAGES: dict[str, Stage] = {
@@ -374,6 +382,7 @@ STAGES: dict[str, Stage] = {
         Stage("import", ImportConfig, "core.recipes.import_data", uses_devices=False),
         Stage("prepare", PrepareConfig, "core.recipes.prepare", uses_devices=False),
         Stage("perplexity", PerplexityConfig, "core.recipes.perplexity"),
+        Stage("annotate", AnnotateConfig, "core.recipes.annotate", computes=annotate.computes),
     )
 }
 

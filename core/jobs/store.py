@@ -26,6 +26,7 @@ from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin
+from core.jobs.retrying import worth_resuming
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.models.library import check_not_pointed_at, children
@@ -126,8 +127,8 @@ def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[st
 
 
 def resumable(run: RunDir, state: State | None = None) -> bool:
-    """Whether `resume` would go on with it."""
-    return (state or state_of(run)) in (State.FAILED, State.STOPPED, State.INTERRUPTED)
+    """Whether `resume` would go on with it, and not only meet the same bad input again."""
+    return worth_resuming(run, state or state_of(run))
 
 
 def delete(workspace: Workspace, run: RunDir) -> None:

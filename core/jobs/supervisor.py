@@ -67,7 +67,7 @@ class Supervisor:
         self._forget()
         self.touched = time.monotonic()
         stage = STAGES.get(run.stage)
-        waits = stage is None or stage.uses_devices
+        waits = stage is None or stage.waits(run.config())
         self.status = Status(
             attempt=1 + sum(1 for entry in run.attempts.glob("*") if entry.name.isdigit()),
             supervisor_pid=os.getpid(),

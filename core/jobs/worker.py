@@ -67,7 +67,7 @@ def _context(run: RunDir, report: Report, rank: int, world_size: int) -> RunCont
         config = stage.config.model_validate(run.config())
     except ValidationError as error:
         raise RunError("run.bad_config", detail=failures.first_problem(error)) from error
-    on_gpu = any(device.startswith("cuda") for device in config.devices.use) and stage.uses_devices
+    on_gpu = any(device.startswith("cuda") for device in config.devices.use) and stage.waits(run.config())
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if on_gpu else "cpu"
     workspace = Workspace(run.path.resolve().parent.parent)
     return RunContext(run, workspace, config, report, rank, world_size, device)
@@ -140,7 +140,7 @@ def _print(error: BaseException) -> None:
     """For the log: the whole traceback, or for bad input its sentence. A full disk has no room for either."""
     try:
         if isinstance(error, InputError):
-            print(error, file=sys.stderr)
+            print(f"{failures.LAST_WORDS}{error}", file=sys.stderr)
         else:
             traceback.print_exception(error)
         sys.stderr.flush()

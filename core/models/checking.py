@@ -1,5 +1,6 @@
 """Whether Transformers can make a model of a folder, found out without loading a weight. Imports torch.
 
+    check_kind(folder)         does it know models of that kind?
     check_model(folder)        raises the ModelError that says what is wrong
 
 Names and shapes of the files are compared with those of the class, so that a shard that was left out, a layer of
@@ -12,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from core.data.encode.tokenizer import load_tokenizer
@@ -26,10 +27,18 @@ OF_A_LAYER = re.compile(r"^(model|transformer|gpt_neox)\.(layers|h)\.\d+\.(?!.*(
 INTEGERS = ("int8", "uint8", "i16", "i32", "i64")
 
 
+def check_kind(folder: Path) -> None:
+    """Raise ModelError as `skeleton` unless Transformers has a class for the config in `folder`; nothing is loaded."""
+    try:
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise explained(error, folder, families.read_config(folder)) from error
+
+
 def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model of `folder` without weights (on the device "meta"), and what Transformers says of its files.
 
-    Raises ModelError `model.unknown_architecture`, `model.needs_code`, `model.load_failed`.
+    Raises ModelError `model.unknown_architecture` or `_kind`, `model.needs_code`, `model.load_failed`.
     """
     config = families.read_config(folder)
     auto: Any = AutoModelForCausalLM if families.writes_text(config) else AutoModelForSequenceClassification

@@ -13,7 +13,8 @@ The signs, each from 0 (bad) to 1 (good), of the answer and the question before 
     score = (mean of the signs + the weakest sign) / 2
 
 A mean alone would forgive one fatal fault for five good signs, the weakest alone would not tell good rows apart. The
-score is a rough sieve: it knows nothing of what is true.
+score is a rough sieve: it knows nothing of what is true. Who has had rows marked by a model or a person
+(`core.recipes.annotate`) sieves by those marks instead (`by=column`).
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ COUNTERS = 1 << 22  # pieces are counted by hash, so that memory does not grow w
 # -- quality ----------------------------------------------------------------------------------------------------------
 def quality(step: Quality, job: Job) -> PerRow:
     """Write the score; drop rows under the least one, naming the weakest sign."""
+    if step.by == "column":
+        return _brought(step)
     kind = job.kind
     losses = read_losses(job.workspace, step.run) if step.run else None
 
@@ -72,6 +75,19 @@ def quality(step: Quality, job: Job) -> PerRow:
         if step.min_score is not None and item.score < step.min_score:
             weakest = min(signs, key=lambda name: signs[name])
             return Drop("step.low_score", {"score": item.score, "limit": step.min_score, "weakest": weakest})
+        return item
+
+    return check
+
+
+def _brought(step: Quality) -> PerRow:
+    """Rows by the score that they come with: an annotator's, a reward model's."""
+
+    def check(item: Item) -> Item | Drop:
+        if item.score is None:
+            return Drop("step.unscored")
+        if step.min_score is not None and item.score < step.min_score:
+            return Drop("step.low_own_score", {"score": round(item.score, 3), "limit": step.min_score})
         return item
 
     return check

@@ -1,0 +1,93 @@
+"""What an annotator is asked and says, in plain values. Whoever answers prompts is an `Annotator`.
+
+for key, reply in annotator.ask({"a": "Mark this: …", "b": [{"role": "user", "content": "…"}]}, understood):
+    if reply.failed: …        else: reply.text, reply.tokens_in, reply.tokens_out
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.data.dialogue import Message
+from core.errors import RunError
+
+Prompt = str | Sequence[Message]  # a text is one turn of the user
+Understood = Callable[[str], bool]  # whether what was said is of any use; nonsense is asked for once more
+
+NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
+THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of a reasoning model; what stands in it is no answer
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of one prompt, over all its tries.
+
+    text: what was said, None where that was no chat completion. tokens_in, tokens_out: as the annotator counts them,
+    0 where it does not. failed: why there was no reply. reached: a request got as far as the annotator, so it counts.
+    refused: `failed`, and because of this prompt (too long, say): others may do better.
+    """
+
+    text: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    failed: str = ""
+    reached: bool = True
+    refused: bool = False
+
+
+class Annotator(Protocol):
+    """Answers prompts, `at_once` of them side by side. `identity` names who it is and how it is asked."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def at_once(self) -> int: ...
+
+    def ask(self, prompts: Mapping[str, Prompt], understood: Understood) -> Iterator[tuple[str, Reply]]:
+        """One Reply for each prompt, with its key, as they come; a failure is a Reply, too."""
+
+    def down(self, detail: str) -> RunError:
+        """The error of an annotator that does not answer at all, for the caller to raise."""
+
+
+@dataclass
+class Usage:
+    """What has been asked so far: prompts, those of them that failed, tokens."""
+
+    asked: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def add(self, reply: Reply) -> None:
+        self.asked += 1
+        self.failed += bool(reply.failed)
+        self.tokens_in += reply.tokens_in
+        self.tokens_out += reply.tokens_out
+
+    def cost(self, price_in: float, price_out: float) -> float:
+        """What the tokens cost, at prices a million."""
+        return (self.tokens_in * price_in + self.tokens_out * price_out) / MILLION
+
+
+def something(text: str) -> bool:
+    """Whether anything was said but thoughts."""
+    return bool(spoken(text))
+
+
+def spoken(text: str) -> str:
+    """What was said, without a reasoning model's thoughts and the spaces round it."""
+    return THOUGHTS.sub("", text).strip()
+
+
+def number_in(text: str | None, low: float, high: float) -> float | None:
+    """The first number of what was said, if it lies from `low` to `high`; else None."""
+    found = NUMBER.search(THOUGHTS.sub("", text)) if text else None
+    number = float(found[0]) if found else math.nan
+    return number if low <= number <= high else None

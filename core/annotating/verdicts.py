@@ -1,0 +1,123 @@
+"""What an annotator said of a row, understood: a number, an order of answers, a text, or new rows.
+
+Models say it in words, which are read leniently and never guessed: where the words allow no reading, there is none.
+People say it with a key (`core.annotating.people`), and may say more: that answers are equal, that all are bad, that
+nothing needs to be changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from core.annotating.replies import number_in, spoken
+from core.configs.annotate import DIFFICULTIES, MARKS, TaskKind
+
+Mark = Literal["", "tie", "bad", "skip", "fine"]
+NAMED = re.compile(r"(?:answer|response|回答|答案)\s*[#\[(]?(\d{1,2})(?!\d|\.\d)", re.I)
+LIST = re.compile(r"1\s*[.)、]\s*[^\W\d]")  # how a list begins, which is no mark of 1
+IN_A_ROW = re.compile(r"\d+(?:[^\w\n]+\d+)+")  # nothing but signs between them
+QUOTES = {'"': '"', "“": "”", "「": "」"}
+CODE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+_NUMBER = r"[\s#*>\-]*(?:\d{1,2}\s*[.)、:：]\s*)?\**\s*"
+ASKED = re.compile(rf"^{_NUMBER}(?:question|instruction|q|问题|问|提问|指令)\s*\d*\s*\**\s*[:：]\**", re.I | re.M)
+ANSWERED = re.compile(rf"^{_NUMBER}(?:answer|response|output|a|回答|答案|答)\s*\d*\s*\**\s*[:：]\**", re.I | re.M)
+ASKING_NAMES, ANSWERING_NAMES = ("question", "instruction", "问题"), ("answer", "output", "response", "回答", "答案")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of these. order: places of the answers as they were shown, from 0, the best first. marks: of each of them.
+    pairs: new questions with their answers. mark: what only people say."""
+
+    number: float | None = None
+    order: tuple[int, ...] | None = None
+    marks: tuple[float, ...] | None = None
+    text: str | None = None
+    pairs: tuple[tuple[str, str], ...] | None = None
+    mark: Mark = ""
+
+
+def read(kind: TaskKind, text: str | None, answers: int = 0) -> Verdict | None:
+    """What a model's words say for this task; None for nonsense. `answers`: how many there are to be put in order."""
+    if not text:
+        return None
+    if kind in ("difficulty", "score"):
+        bounds = DIFFICULTIES if kind == "difficulty" else MARKS
+        number = None if LIST.match(spoken(text)) else number_in(text, *bounds)
+        return None if number is None else Verdict(number=number)
+    if kind == "rank":
+        order = order_in(text, answers)
+        return None if order is None else Verdict(order=order)
+    if kind == "improve":
+        better = unquoted(spoken(text))
+        return Verdict(text=better) if better else None
+    pairs = pairs_in(text)
+    return Verdict(pairs=tuple(pairs)) if pairs else None
+
+
+def order_in(text: str, count: int) -> tuple[int, ...] | None:
+    """The places, from 0, of `count` numbered answers: `2 > 1 > 3`, or every `Answer 2` in turn.
+
+    Every answer must be named, once; the last may be left out. Numbers amid prose say nothing.
+    """
+    said = spoken(text)
+    lonely = re.findall(r"\d+", said)
+    readings = [NAMED.findall(said), *(re.findall(r"\d+", run) for run in IN_A_ROW.findall(said))]
+    for numbers in [*readings, lonely if len(lonely) == 1 and not re.search(r"\w{3}", said) else []]:
+        order = [int(number) - 1 for number in numbers]
+        whole = len(set(order)) == len(order) and all(0 <= place < count for place in order)
+        if whole and len(order) >= max(1, count - 1):
+            return tuple(order + [place for place in range(count) if place not in order])
+    return None
+
+
+def unquoted(text: str) -> str:
+    """Without the quotation marks that models like to put round a whole answer."""
+    closing = QUOTES.get(text[:1])
+    whole = closing is not None and len(text) > 1 and text.endswith(closing) and closing not in text[1:-1]
+    return text[1:-1].strip() if whole else text
+
+
+# -- new rows ---------------------------------------------------------------------------------------------------------
+def pairs_in(text: str) -> list[tuple[str, str]]:
+    """(question, answer) of each that is whole: from JSON, or from lines that begin with `Question:` and `Answer:`."""
+    said = spoken(text)
+    return _from_json(said) or _from_lines(said)
+
+
+def _from_json(said: str) -> list[tuple[str, str]]:
+    fenced = CODE.search(said)
+    try:
+        held: Any = orjson.loads(fenced[1] if fenced else said)
+    except orjson.JSONDecodeError:
+        return []
+    found = []
+    for entry in held if isinstance(held, list) else [held]:
+        row = entry if isinstance(entry, dict) else {}
+        asked, answered = _named(row, ASKING_NAMES), _named(row, ANSWERING_NAMES)
+        if asked and answered:
+            found.append((asked, answered))
+    return found
+
+
+def _named(row: dict[str, Any], names: Sequence[str]) -> str:
+    values = (row.get(name) for name in names)
+    return next((value.strip() for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def _from_lines(said: str) -> list[tuple[str, str]]:
+    found = []
+    starts = [*ASKED.finditer(said)]
+    for at, start in enumerate(starts):
+        end = starts[at + 1].start() if at + 1 < len(starts) else len(said)
+        part = said[start.end() : end]
+        if (middle := ANSWERED.search(part)) is not None:
+            asked, answered = part[: middle.start()].strip(" \n*-#"), part[middle.end() :].strip(" \n*-#")
+            if asked and answered:
+                found.append((asked, answered))
+    return found
