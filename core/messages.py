@@ -2,12 +2,12 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
-`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
 placeholders of the two. Chat, data, training, PPO, models from elsewhere and sending have files of their own:
 `core.messages_chat`, `_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
 placeholders of the two. Data, training, PPO, models from elsewhere, sending, annotating and comparing have own files:
 `core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
 """
 
 from __future__ import annotations
@@ -371,10 +371,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **CHAT,
     **IMPORTED,
     **PUSH,
-    **PREDICT,
     **ANNOTATE,
     **EVALUATE,
     **CHOICE,
+    **PREDICT,
     **SERVING,
 }
 

@@ -51,7 +51,6 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "report.not_named": ("no set was named", ""),
     "report.not_measured": ("there is no figure to compare", ""),
     "report.change_accuracy": ("accuracy on {set}, {before} → {after} ({change} points, {low} to {high})", ""),
-    "report.change_accuracy_norm": ("acc_norm on {set}, {before} → {after} ({change} points, {low} to {high})", ""),
     "report.change_safe": (
         "share of red flags passed in {set}, {before} → {after} ({change} points, {low} to {high})",
         "",
@@ -60,9 +59,11 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "report.change_perplexity": ("perplexity on {set}, {before} → {after} ({change}, {low} to {high})", ""),
     "report.change_bits_per_byte": ("bits a byte on {set}, {before} → {after} ({change}, {low} to {high})", ""),
     "report.change_reward": ("reward on {set}, {before} → {after} ({change}, {low} to {high})", ""),
-    "report.change_tokens": (
-        "answers on {set} of another length, {before} → {after} tokens ({change}, {low} to {high})",
-        "",
+    "report.longer": ("longer answers on {set}, {before} → {after} tokens ({change}, {low} to {high})", ""),
+    "report.shorter": ("shorter answers on {set}, {before} → {after} tokens ({change}, {low} to {high})", ""),
+    "report.unread": (
+        "The judge's words allowed no verdict on {unread} of {pairs} pairs of answers.",
+        "Take a judge that follows instructions; a small model does not.",
     ),
     "report.few_rows": (
         "Fewer than {few} rows stand behind some figures ({sets}): their intervals are rough.",

@@ -128,9 +128,10 @@ class Said(Record):
 
     Means over `answers`: `tokens`, `chars`, `repetition`; where the data has answers, `char_bleu4`, `rouge1`, `rouge2`,
     `rougeL` and `exact`, and `bleu` of all of them as a corpus (`core.evaluation.texts` defines them). `reward`: mean
-    score by the reward run. `win`: share of comparisons with the base's answers that were won, a tie counting
-    half; `wins`, `ties` and `losses` count them. `safe`: share of red-flag questions answered as their rules want it.
-    intervals: where the true value lies with 95 % probability, as far as the questions are drawn at random.
+    score by the reward run. `win`: share of comparisons with the base's answers that were won, a tie counting half;
+    `wins`, `ties`, `losses` and, where the judge's words allowed no verdict, `unread` count them. `safe`: share of
+    red-flag questions answered as their rules want it. intervals: where the true value lies with 95 % probability, as
+    far as the questions are drawn at random.
     """
 
     model: int

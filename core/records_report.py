@@ -17,6 +17,7 @@ MEASURES: dict[str, int] = {
     "accuracy": 1, "accuracy_norm": 1, "perplexity": -1, "bits_per_byte": -1,
     "safe": 1, "reward": 1, "win": 1, "tokens": 0,
 }  # fmt: skip
+SECOND = ("accuracy_norm",)  # another reading of what stands there already: in the table, and nowhere else
 SHARES = ("accuracy", "accuracy_norm", "safe", "win")  # shown in per cent, and their changes in points
 
 
@@ -24,16 +25,17 @@ Verdict = Literal["", "better", "worse", "changed", "open"]
 
 
 class Figure(Record):
-    """One measure of one model. [low, high] holds the true value with 95 % probability.
+    """One measure of one model. [low, high] holds the true value with 95 % probability; None for too few rows.
 
     change: the difference to the base on the `pairs` rows that both have, with an interval of its own; None for the
     base, and where the two do not compare. Of a win rate it is what lies above one half. verdict: whether that is good,
-    where the interval leaves out 0; `changed` where a change is neither good nor bad; `open` where it holds 0.
+    where the interval leaves out 0; `changed` where a change is neither good nor bad; `open` where it holds 0, or
+    there are too few pairs for one.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     rows: int
     change: float | None = None
     change_low: float | None = None
@@ -46,9 +48,13 @@ Figures = dict[str, Figure]  # by measure
 
 
 class Block(Record):
-    """One set: a dataset, what it stands for, which measures some model has, and the categories of its rows."""
+    """One set: a dataset, what it stands for, which measures some model has, and the categories of its rows.
+
+    label: what it is called, the dataset's name; with the version where two of them are called alike.
+    """
 
     dataset: str
+    label: str = ""
     role: Role = ""
     measures: list[str] = []
     categories: list[str] = []
@@ -96,6 +102,14 @@ def said(told: Told | Mapping[str, Any], say: Say, joint: str) -> str:
         for name, value in told.params.items()
     }
     return say(told.code, params)
+
+
+def between(measure: str, low: float | None, high: float | None, *, change: bool = False) -> str:
+    """`[28.2 %, 43.0 %]`; "" where there is no interval."""
+    if low is None or high is None:
+        return ""
+    write = signed if change else shown
+    return f"[{write(measure, low)}, {write(measure, high)}]"
 
 
 def shown(measure: str, value: float | None) -> str:

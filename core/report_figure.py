@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.records_report import MEASURES, SHARES, Block, Figure, TaxReport
+from core.records_report import MEASURES, SECOND, SHARES, Block, Figure, TaxReport
 
 WIDTH, HEIGHT, GAP = 270, 190, 18  # of a panel
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 44, 34
@@ -42,10 +42,12 @@ def panels(report: TaxReport) -> list[Panel]:
     found = []
     for place, block in enumerate(report.blocks):
         for measure in block.measures:
+            if measure in SECOND:
+                continue
             points = [
                 (line.name, figure)
                 for line in report.lines[1:]
-                if (figure := line.figures[place].get(measure)) is not None and figure.change is not None
+                if (figure := line.figures[place].get(measure)) is not None and figure.change_low is not None
             ]
             if points:
                 found.append(Panel(block, measure, points))
@@ -102,7 +104,7 @@ def _heading(panel: Panel, words: Mapping[str, str]) -> str:
     unit = "%" if panel.measure in SHARES else ""
     head = " ".join(part for part in (words[panel.measure], f"({unit})" if unit else "", way) if part)
     role = f"{words[panel.block.role]} · " if panel.block.role else ""
-    about = cut(role + panel.block.dataset.partition("@")[0], LONGEST)
+    about = cut(role + panel.block.label, LONGEST)
     return f'<text class="head" x="0" y="13">{_esc(head)}</text><text class="quiet" x="0" y="29">{_esc(about)}</text>'
 
 

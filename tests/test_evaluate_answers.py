@@ -173,6 +173,8 @@ def test_a_judge_that_reads_is_followed(workspace: Workspace, chat: None, both: 
     assert math.isclose(said_of(found, 1).figures["win"], statistics.mean(values))
     differing = sum(tuned[number].text != base[number].text for number in base)
     assert len(set(endpoint.prompts)) == 2 * differing  # in both orders
+    counts = said_of(found, 1).figures
+    assert sum(counts[name] for name in ("wins", "ties", "losses", "unread")) == 12
     assert all(prompt.startswith("Below are two") or "两个编号回答" in prompt for prompt in endpoint.prompts)
 
 
@@ -185,6 +187,8 @@ def test_a_finished_run_can_judge(workspace: Workspace, chat: None, both: str, t
     assert not found.judges.unjudged
     assert {verdict.outcome for verdict in verdicts_of(run)} <= {"", "tie", "win", "loss"}
     assert len(verdicts_of(run)) == 12
+    unread = sum(verdict.outcome == "" for verdict in verdicts_of(run))
+    assert said_of(found, 1).figures["unread"] == unread
 
 
 def test_a_judge_that_is_down_is_told_of_and_stops_nothing(workspace: Workspace, chat: None, both: str) -> None:

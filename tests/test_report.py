@@ -167,7 +167,7 @@ def test_a_sentence_says_what_was_gained_and_what_was_lost(report: TaxReport) ->
     [line] = told(report)
     assert line.startswith("tuned against base. In the domain: better accuracy on exam, 33.3 % → 66.7 % (+33.3 points")
     assert "In general: worse perplexity on prose" in line
-    assert "answers on asked of another length, 11 → 16 tokens" in line
+    assert "longer answers on asked, 11 → 16 tokens" in line
     [chinese] = [said(each, lambda code, params: code_text(code, params, "zh")[0], "；") for each in report.told]
     assert chinese.startswith("tuned 与 base 相比。领域：变好的有exam 的准确率 33.3 % → 66.7 %")
     assert "通用：变差的有prose 的困惑度" in chinese
@@ -197,6 +197,39 @@ def test_sets_without_a_role_are_listed_and_told_of(tmp_path: Path) -> None:
     general = make([comparison(tmp_path / "runs", exams=[exams[0], exams[1].model_copy(update={"role": "general"})],
                                sources=[Source(name="asked@1", asked=ROWS)])], resamples=200, seed=1)  # fmt: skip
     assert "In the domain: no set was named." in told(general)[0]
+
+
+def test_a_handful_of_rows_proves_nothing(tmp_path: Path) -> None:
+    """Four rows on which all went well: a resample of them is all well, too, and says nothing of others."""
+    run = comparison(tmp_path / "runs")
+    lines = items_file(run.output).read_text("utf-8").splitlines(keepends=True)
+    items_file(run.output).write_text("".join(line for line in lines if 20 <= json.loads(line)["number"] < 24))
+    report = make([run], resamples=200, seed=1)
+    for figures in report.lines[1].figures:
+        assert {figure.verdict for figure in figures.values()} == {"open"}
+        assert all(figure.change_low is None for figure in figures.values())
+    accuracy, length = report.lines[1].figures[0]["accuracy"], report.lines[1].figures[1]["tokens"]
+    assert (accuracy.value, accuracy.low, accuracy.high) == (1, *wilson(1.0, 4))
+    assert length.low is None
+    assert told(report)[0].count("there is no figure to compare") == 2
+    assert "n=4<br>+5" in as_markdown(report)
+
+
+def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    exams = [Exam(dataset="en@1", sha256="x", kind="choice", rows=ROWS, role="domain"),
+             Exam(dataset="en@2", sha256="y", kind="text", rows=ROWS, role="general")]  # fmt: skip
+    report = make([comparison(tmp_path / "runs", exams=exams)], resamples=200, seed=1)
+    assert [block.label for block in report.blocks] == ["en@1", "asked", "en@2"]
+    assert "perplexity on en@2" in told(report)[0]
+
+
+def test_verdicts_that_could_not_be_read_are_told_of(tmp_path: Path) -> None:
+    run = comparison(tmp_path / "runs")
+    append_jsonl(
+        items_file(run.output), Item(model=1, exam=None, number=3, line=3, figures={"unread": 1.0}).model_dump()
+    )
+    [note] = [note for note in make([run], resamples=200, seed=1).notes if note.code == "report.unread"]
+    assert note.params == {"unread": 1, "pairs": ROWS}
 
 
 def test_few_rows_are_told_of(tmp_path: Path) -> None:

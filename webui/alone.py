@@ -22,10 +22,11 @@ from core.talks import MOST_PANES
 from core.workspace import Workspace
 from webui import app
 from webui.catalog import Reader
+from webui.chat_work import Alone
 from webui.contestants import BASE, Contestants
 from webui.labels import Labels
 from webui.page import QUIET, Page
-from webui.pages.chat import CHAT_KEPT, Alone, ChatPage
+from webui.pages.chat import CHAT_KEPT, ChatPage
 from webui.sparing import spare_the_browser
 
 UPLOADS = "100kb"  # nothing is to be uploaded here, and Gradio's route for it cannot be taken away

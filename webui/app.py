@@ -108,8 +108,8 @@ class App:
         self.stages: dict[str, StageLike] = {tab.stage: StagePage(self.page, tab) for tab in STAGE_TABS}
         self.stages |= {"merge": merge_page(self.page), "evaluate": evaluate_page(self.page)}
         self.stages["predict"] = predict_page(self.page)
-        self.talks = Talks(self.labels, {"chat": self.chat, "predict": self.stages["predict"]})
         self.runs = RunsPage(self.page, self.stages)
+        self.talks = Talks(self.labels, {"chat": self.chat, "predict": self.stages["predict"]})
         parts: dict[str, Any] = {"data": self.data, "chat": self.talks, "runs": self.runs, **self.stages}
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
@@ -217,7 +217,7 @@ class App:
             select = page.panel.select
             to_chat = page.panel.buttons["chat"].click(lambda: gr.Tabs(selected="chat"), None, self.tabs, **QUIET)
             to_chat.then(
-                self.chat.take, [select, self.chat.kept, self.chat.asking, self.lang],
+                self.chat.work.take, [select, self.chat.kept, self.chat.asking, self.lang],
                 [self.chat.kept, *self.chat.turns], **QUIET,
             ).then(**self.chat.keep)  # fmt: skip
             to_chat.then(partial(self.talks.bring, TALKS[0]), None, self.talks.outputs, **QUIET)

@@ -48,8 +48,8 @@ BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
 # What is not there yet is told at Start, not while the form is filled.
 WAITS = (
-    "config.missing", "ppo.no_reward", "predict.no_model", "evaluate.nobody", "evaluate.no_endpoint",
-    "evaluate.no_judge",
+    "config.missing", "ppo.no_reward", "evaluate.nobody", "evaluate.no_endpoint", "evaluate.no_judge",
+    "predict.no_model",
 )  # fmt: skip
 BUTTONS = (*BAR, DROP, "reuse")
 

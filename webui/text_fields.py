@@ -109,10 +109,10 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     **STAGE_FIELDS,
     **PPO_FIELDS,
-    **PREDICT_FIELDS,
     **CHOICE_FIELDS,
     **EVALUATING_FIELDS,
     **ANNOTATE_FIELDS,
+    **PREDICT_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {

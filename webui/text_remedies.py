@@ -25,6 +25,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "Go on in the tab Data, Annotate, and make the dataset once more; or leave it at that.",
         "可在“数据 → 标注”中接着标注，再生成一次；也可以到此为止。",
     ),
+    "predict.other_base": (
+        f"Bring {{adapter}} in with its own base under {MORE}, then choose the run that comes of it.",
+        f"请在{MORE_ZH}中连同它自己的底座导入 {{adapter}}，然后选择由此产生的运行。",
+    ),
     "report.no_evaluation": ("Choose finished runs of the tab Evaluate.", "请选择“评估”页中已完成的运行。"),
     # -- models
     "model.unknown": (

@@ -40,16 +40,17 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
     "report.not_named": ("没有指定数据集", ""),
     "report.not_measured": ("没有可比较的指标", ""),
     "report.change_accuracy": ("{set} 的准确率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
-    "report.change_accuracy_norm": (
-        "{set} 的 acc_norm {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）",
-        "",
-    ),
     "report.change_safe": ("{set} 的红线通过率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_win": ("{set} 的胜率 {after}（比持平 {change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_perplexity": ("{set} 的困惑度 {before} → {after}（{change}，区间 {low} 至 {high}）", ""),
     "report.change_bits_per_byte": ("{set} 的比特/字节 {before} → {after}（{change}，区间 {low} 至 {high}）", ""),
     "report.change_reward": ("{set} 的奖励得分 {before} → {after}（{change}，区间 {low} 至 {high}）", ""),
-    "report.change_tokens": ("{set} 的回答长度变为 {before} → {after} 词元（{change}，区间 {low} 至 {high}）", ""),
+    "report.longer": ("{set} 的回答变长，{before} → {after} 词元（{change}，区间 {low} 至 {high}）", ""),
+    "report.shorter": ("{set} 的回答变短，{before} → {after} 词元（{change}，区间 {low} 至 {high}）", ""),
+    "report.unread": (
+        "{pairs} 对回答中有 {unread} 对，评判模型的话无法判读。",
+        "请换一个能听从指令的评判模型，小模型做不到。",
+    ),
     "report.few_rows": ("部分指标背后不足 {few} 行（{sets}），区间比较粗略。", "请用更多行测量。"),
     "report.tokenizers_differ": ("这些模型的分词方式不同：困惑度不能互相比较，比特/字节可以。", ""),
     "report.settings_differ": (

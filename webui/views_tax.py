@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core.records_evaluation import Evaluation
-from core.records_report import MEASURES, Block, Figure, Line, TaxReport, Told, said, shown, signed
+from core.records_report import MEASURES, Block, Figure, Line, TaxReport, Told, between, said, shown, signed
 from core.report_figure import figure_svg
 from webui.figures import count, esc, size
 from webui.messages import code_text
@@ -86,7 +86,7 @@ def table(made: TaxReport, found: Evaluation, lang: str) -> str:
     top, heads = [f'<th class="name" rowspan="2">{esc(t("tax.model", lang))}</th>'], []
     for block in made.blocks:
         role = t(ROLES[block.role], lang)
-        name = f"{esc(block.dataset.partition('@')[0])}<span>{esc(role)}</span>"
+        name = f"{esc(block.label)}<span>{esc(role)}</span>"
         top.append(f'<th class="group" colspan="{len(block.measures)}" title="{esc(block.dataset)}">{name}</th>')
         heads += [_head(measure, at, lang) for at, measure in enumerate(block.measures)]
     rows = "".join(_row(made, found, place, lang) for place in range(len(made.lines)))
@@ -114,9 +114,9 @@ def _cell(figure: Figure | None, measure: str, where: str, first: bool, lang: st
     start = "first " if first else ""
     if figure is None:
         return f'<td class="{start}open">–</td>'
-    between = f"[{shown(measure, figure.low)}, {shown(measure, figure.high)}]"
+    interval = between(measure, figure.low, figure.high) or t("tax.of", lang, n=count(figure.rows))
     hint = f"{t('tax.of', lang, n=count(figure.rows))} · {t('tax.see', lang)}"
-    inner = f"<b>{esc(shown(measure, figure.value))}</b><span>{esc(between)}</span>{_change(figure, measure, lang)}"
+    inner = f"<b>{esc(shown(measure, figure.value))}</b><span>{esc(interval)}</span>{_change(figure, measure, lang)}"
     button = f'<button type="button" title="{esc(hint)}" {where}>{inner}</button>' if where else inner
     return f'<td class="{start}number">{button}</td>'
 
@@ -124,9 +124,9 @@ def _cell(figure: Figure | None, measure: str, where: str, first: bool, lang: st
 def _change(figure: Figure, measure: str, lang: str) -> str:
     if figure.change is None:
         return ""
-    between = f"[{signed(measure, figure.change_low)}, {signed(measure, figure.change_high)}]"
+    interval = between(measure, figure.change_low, figure.change_high, change=True)
     verdict = t(f"tax.{figure.verdict}", lang) if figure.verdict else ""
-    said_ = f"{signed(measure, figure.change)} {between}"
+    said_ = f"{signed(measure, figure.change)} {interval}".rstrip()
     return f'<span class="change {figure.verdict}" title="{esc(verdict)}">{esc(said_)}</span>'
 
 
@@ -173,7 +173,7 @@ def categories(made: TaxReport, place: int, lang: str) -> str:
             for at, measure in enumerate(block.measures)
         ]
         rows.append(f'<tr><td class="name">{esc(category)}</td>{"".join(cells)}</tr>')
-    said_ = t("tax.categories", lang, dataset=block.dataset.partition("@")[0])
+    said_ = t("tax.categories", lang, dataset=block.label)
     drawn = f"<thead><tr>{''.join(top)}</tr><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody>"
     inner = f'<div class="scroll judge tax-table"><table class="table">{drawn}</table></div>'
     return f'<details class="tax-categories"><summary>{esc(said_)}</summary>{inner}</details>'

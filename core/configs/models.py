@@ -1,4 +1,4 @@
-"""Sections of the stages that make no training: vocabulary, merge, push, evaluate, score."""
+"""Sections of the stages that make no training: vocabulary, fetch, merge, push, evaluate, score."""
 
 from __future__ import annotations
 
@@ -32,6 +32,28 @@ class Words(Section):
     min_count: int = setting(5, "How often a unit must occur in the corpus.", ge=1)
     max_length: int = setting(8, "Characters a unit may have.", ge=1, le=64)
     max_rows: int | None = setting(None, "Learn from this many rows only, chosen by the seed.", ge=1, advanced=True)
+
+
+class FetchSource(Section):
+    source: str = setting(
+        "starter", "starter, a hub id, a folder with a model or a LoRA adapter, or a GGUF file.", min_length=1
+    )
+    hub: Literal["huggingface", "modelscope"] = setting("huggingface", "Which hub a hub id belongs to.")
+    revision: str = setting("main", "Branch, tag or commit on the hub.", advanced=True)
+    folder: str = setting("", "Name of the model in the workspace. Empty: made from the source.", max_length=80)
+    base: str | None = setting(
+        None,
+        "Of an adapter, or of weights published as a difference: the model that they belong to. Empty: the one that "
+        "the adapter names.",
+    )
+    difference: Literal["auto", "yes", "no"] = setting(
+        "auto",
+        "Weights that have to be added to a base, as Ziya-LLaMA-13B-v1 was published. auto: told by the name.",
+        advanced=True,
+    )
+    template: str | None = setting(
+        None, "The named chat template that an adapter was trained with. Empty: the tokenizer's own.", advanced=True
+    )
 
 
 class Merged(Section):
@@ -167,25 +189,3 @@ class Scored(Section):
     max_rows: int | None = setting(None, "Score only this many rows, chosen by the seed.", ge=1)
     max_length: int = setting(1024, "Tokens of a question with its answer that are looked at.", ge=8, le=1_048_576)
     tokens: int = setting(4096, "Tokens computed at a time; fewer need less memory.", ge=64, advanced=True)
-
-
-class FetchSource(Section):
-    source: str = setting(
-        "starter", "starter, a hub id, a folder with a model or a LoRA adapter, or a GGUF file.", min_length=1
-    )
-    hub: Literal["huggingface", "modelscope"] = setting("huggingface", "Which hub a hub id belongs to.")
-    revision: str = setting("main", "Branch, tag or commit on the hub.", advanced=True)
-    folder: str = setting("", "Name of the model in the workspace. Empty: made from the source.", max_length=80)
-    base: str | None = setting(
-        None,
-        "Of an adapter, or of weights published as a difference: the model that they belong to. Empty: the one that "
-        "the adapter names.",
-    )
-    difference: Literal["auto", "yes", "no"] = setting(
-        "auto",
-        "Weights that have to be added to a base, as Ziya-LLaMA-13B-v1 was published. auto: told by the name.",
-        advanced=True,
-    )
-    template: str | None = setting(
-        None, "The named chat template that an adapter was trained with. Empty: the tokenizer's own.", advanced=True
-    )

@@ -63,7 +63,7 @@ def reward_answers(context: RunContext, config: EvaluateConfig, dtype: torch.dty
             model, questions, replies, tokens=config.data.tokens, check_stop=report.check_stop,
             on_progress=report.progress,
         )  # fmt: skip
-        notes.judged_answers(place, "reward", scores, [])
+        notes.judged_answers(place, "reward", {number: {"reward": score} for number, score in scores.items()}, [])
         _sum(notes, config, place, notes.answer_items(place))
     del model
     let_go()

@@ -2,7 +2,7 @@
 
     with comparer(context, config) as compare:
         verdicts = compare(place, pairs(questions, own, base), on_progress)
-        figures = outcomes(verdicts)            1 for a win, 0.5 for a tie, 0 for a loss, by the question's number
+        figures = outcomes(verdicts)            `win`: 1 for a win, 0.5 for a tie, 0 for a loss
 
 Models that judge have a liking for one place (Zheng et al., arXiv:2306.05685, 3.3): an answer wins only where it is
 named both times; where each order names another one, it is a tie. Equal answers are a tie, and nobody is asked. Where
@@ -67,8 +67,11 @@ def pairs(questions: Iterable[Question], own: Iterable[Answer], base: Iterable[A
     ]
 
 
-def outcomes(verdicts: Iterable[Verdict]) -> dict[int, float]:
-    return {verdict.number: VALUES[verdict.outcome] for verdict in verdicts if verdict.outcome}
+def outcomes(verdicts: Iterable[Verdict]) -> dict[int, dict[str, float]]:
+    """Figures by the question's number: `win`, or `unread` where the judge's words allowed no verdict."""
+    return {
+        verdict.number: {"win": VALUES[verdict.outcome]} if verdict.outcome else {"unread": 1.0} for verdict in verdicts
+    }
 
 
 @contextmanager

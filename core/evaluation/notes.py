@@ -65,10 +65,10 @@ class Notes:
         cells = {(cell.model, cell.exam) for cell in self.found.cells}
         counted = {each.model for each in self.found.answering}
         judges = self.found.judges
-        done = {"reward": set(judges.rewarded), "win": set(judges.compared)}
+        done = {"reward": set(judges.rewarded), "win": set(judges.compared), "unread": set(judges.compared)}
         for row in rows:
             model, exam, figures = row["model"], row["exam"], row["figures"]
-            whose = next((done[name] for name in JUDGED if name in figures), counted)
+            whose = next((done[name] for name in done if name in figures), counted)
             if (model in whose) if exam is None else (model, exam) in cells:
                 append_jsonl(items_file(self.run.output), row)
         verdicts, _ = read_jsonl(verdicts_file(folder))
@@ -112,18 +112,21 @@ class Notes:
         self.found.said = [each for each in self.found.said if each.model != model] + list(said)
         self._write()
 
-    def judged_answers(self, model: int, figure: str, values: Mapping[int, float], verdicts: Sequence[Verdict]) -> None:
-        """What a judge made of a model's answers, by the question's number: one more figure of their items."""
+    def judged_answers(
+        self, model: int, by: str, values: Mapping[int, dict[str, float]], verdicts: Sequence[Verdict]
+    ) -> None:
+        """What a judge made of a model's answers, by the question's number: more figures of their items. `by`: a name
+        of `JUDGED`."""
         asked = {question.number: question for question in self.questions}
         items = [
-            Item(model=model, exam=None, number=number, line=asked[number].line, figures={figure: value},
+            Item(model=model, exam=None, number=number, line=asked[number].line, figures=figures,
                  category=asked[number].category)
-            for number, value in values.items()
+            for number, figures in values.items()
         ]  # fmt: skip
         self.items(items)
         append_jsonl(verdicts_file(self.run.output), *(verdict.model_dump() for verdict in verdicts))
         judges = self.found.judges
-        (judges.rewarded if figure == "reward" else judges.compared).append(model)
+        (judges.rewarded if by == "reward" else judges.compared).append(model)
 
     def unjudged(self, refusal: Refusal) -> None:
         self.found.judges.unjudged.append(refusal)
@@ -154,10 +157,10 @@ class Notes:
     def replies_of(self, model: int) -> list[Reply]:
         return [reply for reply in self.replies.values() if reply.model == model]
 
-    def open_to(self, figure: str) -> list[int]:
+    def open_to(self, by: str) -> list[int]:
         """The models whose answers a judge has not seen yet. The base is compared with nobody."""
         judges = self.found.judges
-        seen = judges.rewarded if figure == "reward" else [self.found.base, *judges.compared]
+        seen = judges.rewarded if by == "reward" else [self.found.base, *judges.compared]
         return [each.model for each in self.found.answering if each.answers and each.model not in seen]
 
     # -- what is left to do -------------------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ MEANS = {
     "tokens": "tokens",
 }
 RIGHT = ("accuracy", "accuracy_norm", "safe")  # 0 or 1 of every row
+JUDGED = ("reward", "win", "unread")
+LEAST = 10  # rows; with fewer, resampling gives an interval that is too narrow, and of one row none at all
 EVEN = 0.5  # the win rate of answers that are as good as the base's
 
 
@@ -68,13 +70,15 @@ class Set:
 
 @dataclass
 class Gathered:
-    """What the files of some runs hold. tokenizers: of each model; differing: settings that are not the same."""
+    """What the files of some runs hold. differing: settings that are not the same; unread: comparisons asked for, and
+    those of them that gave no verdict."""
 
     models: list[Judged] = field(default_factory=list)
     sets: dict[Name, Set] = field(default_factory=dict)
     reward: str = ""
     by: str = ""
     differing: list[str] = field(default_factory=list)
+    unread: tuple[int, int] = (0, 0)
 
 
 def make(runs: Sequence[RunDir], *, resamples: int, seed: int) -> TaxReport:
@@ -89,8 +93,9 @@ def make(runs: Sequence[RunDir], *, resamples: int, seed: int) -> TaxReport:
     same_tokens = len({model.tokenizer for model in found.models if model.tokenizer}) < 2
     for each in sorted(found.sets.values(), key=lambda each: ("domain", "general", "").index(each.block.role)):
         add(report, each, Measuring(resamples, seed, same_tokens))
+    _name(report.blocks)
     report.told = sentences(report)
-    report.notes = notes_on(report, found.differing, same_tokens)
+    report.notes = notes_on(report, found.differing, same_tokens, found.unread)
     return report
 
 
@@ -132,9 +137,11 @@ def _take(found: Gathered, run: RunDir, evaluation: Evaluation) -> None:
             continue
         name, role, by, key = _whose(evaluation, questions, item)
         if not same_judges:
-            item.figures = {name: value for name, value in item.figures.items() if name not in ("reward", "win")}
+            item.figures = {name: value for name, value in item.figures.items() if name not in JUDGED}
         each = found.sets.setdefault(name, Set(Block(dataset=name[0], role=role), by))
         each.block.role = each.block.role or role
+        judged = "win" in item.figures or "unread" in item.figures
+        found.unread = found.unread[0] + judged, found.unread[1] + ("unread" in item.figures)
         new.setdefault(name, {}).setdefault(places[item.model], {})[key] = item
     for name, models in new.items():
         for place, rows in models.items():
@@ -215,6 +222,13 @@ def add(report: TaxReport, each: Set, means: Measuring) -> None:
         line.groups.append(groups)
 
 
+def _name(blocks: Sequence[Block]) -> None:
+    """A label for each, with the version where names repeat."""
+    names = [block.dataset.partition("@")[0] for block in blocks]
+    for block, name in zip(blocks, names, strict=True):
+        block.label = name if names.count(name) == 1 else block.dataset
+
+
 def _has(rows: Rows, name: str) -> bool:
     return any(_counts(item, name) for item in rows.values())
 
@@ -242,10 +256,11 @@ def figures_of(rows: Rows, base: Rows | None, names: Iterable[str], means: Measu
 def _figure(rows: Rows, base: Rows | None, name: str, means: Measuring) -> Figure:
     keys = [key for key in sorted(rows) if _counts(rows[key], name)]
     own = _sampled([rows[key] for key in keys], name, means)
-    low, high = own.interval
+    figure = Figure(value=own.value, rows=len(keys))
     if name in RIGHT:
-        low, high = wilson(own.value, len(keys))
-    figure = Figure(value=own.value, low=low, high=high, rows=len(keys))
+        figure.low, figure.high = wilson(own.value, len(keys))
+    elif len(keys) >= LEAST:
+        figure.low, figure.high = own.interval
     if base is None or (name == "perplexity" and not means.same_tokens):
         return figure
     if name == "win":
@@ -276,9 +291,10 @@ _SCALES: dict[str, Callable[[Floats], Floats]] = {
 
 
 def _with_change(figure: Figure, change: Sampled, pairs: int, name: str) -> Figure:
-    figure.change, figure.pairs = change.value, pairs
-    figure.change_low, figure.change_high = change.interval
-    figure.verdict = verdict_of(figure.change_low, figure.change_high, MEASURES[name])
+    figure.change, figure.pairs, figure.verdict = change.value, pairs, "open"
+    if pairs >= LEAST:
+        figure.change_low, figure.change_high = change.interval
+        figure.verdict = verdict_of(figure.change_low, figure.change_high, MEASURES[name])
     return figure
 
 

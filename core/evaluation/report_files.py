@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.messages import sentence
-from core.records_report import Figure, Line, TaxReport, report_file, said, shown, signed
+from core.records_report import Figure, Line, TaxReport, between, report_file, said, shown, signed
 from core.report_figure import figure_svg
 from core.rundir import write_record, write_text
 
@@ -76,7 +76,7 @@ def as_markdown(report: TaxReport) -> str:
     parts += [*_table(report), ""]
     parts += ["In brackets: where the true value lies with 95 % probability, as far as the rows are drawn at random.",
               "Below: the difference to the first model on the same rows; ▲ better, ▼ worse, ◆ changed, where its "
-              "interval leaves out zero.", ""]  # fmt: skip
+              "interval leaves out zero. Fewer than ten rows have no interval.", ""]  # fmt: skip
     if figure_svg(report, WORDS):
         parts += ["![Differences to the base](report.svg)", ""]
     parts += [f"- {said(each, words, '; ')}" for each in report.notes]
@@ -88,7 +88,7 @@ def as_markdown(report: TaxReport) -> str:
     parts += [f"- Every row and answer with what each model made of it: {rows}.", ""]
     for place, block in enumerate(report.blocks):
         if block.categories:
-            parts += [f"## {block.dataset.partition('@')[0]}, by category", "", *_categories(report, place), ""]
+            parts += [f"## {plain(block.label)}, by category", "", *_categories(report, place), ""]
     return "\n".join(parts)
 
 
@@ -104,18 +104,18 @@ def _table(report: TaxReport) -> list[str]:
 
 def _head(report: TaxReport, place: int) -> str:
     block = report.blocks[place]
-    role = f" ({WORDS[block.role]})" if block.role else ""
-    return plain(block.dataset.partition("@")[0]) + role
+    return plain(block.label) + (f" ({WORDS[block.role]})" if block.role else "")
 
 
 def _categories(report: TaxReport, place: int) -> Iterable[str]:
+    """A line for each category and measure, a column for each model."""
     block = report.blocks[place]
-    columns = [(line, measure) for measure in block.measures for line in report.lines]
-    yield "| category | " + " | ".join(f"{plain(line.name)}<br>{WORDS[measure]}" for line, measure in columns) + " |"
-    yield "|---|" + "---|" * len(columns)
+    yield "| category | | " + " | ".join(plain(line.name) for line in report.lines) + " |"
+    yield "|---|---|" + "---|" * len(report.lines)
     for category in block.categories:
-        cells = [cell(measure, _group(line, place, category, measure)) for line, measure in columns]
-        yield f"| {plain(category)} | " + " | ".join(cells) + " |"
+        for measure in block.measures:
+            cells = [cell(measure, _group(line, place, category, measure)) for line in report.lines]
+            yield f"| {plain(category)} | {WORDS[measure]} | " + " | ".join(cells) + " |"
 
 
 def _group(line: Line, place: int, category: str, measure: str) -> Figure | None:
@@ -123,15 +123,15 @@ def _group(line: Line, place: int, category: str, measure: str) -> Figure | None
 
 
 def cell(measure: str, figure: Figure | None) -> str:
-    """`51.3 % [43.5, 59.0]<br>+15.4 [+9.0, +21.8] ▲`"""
+    """`51.3 % [43.5 %, 59.0 %] n=156<br>+15.4 [+9.0, +21.8] ▲`"""
     if figure is None:
         return "–"
-    about = f"{shown(measure, figure.value)} [{shown(measure, figure.low)}, {shown(measure, figure.high)}]"
-    about += f" n={figure.rows}"
-    if figure.change is None or figure.change_low is None or figure.change_high is None:
+    about = f"{shown(measure, figure.value)} {between(measure, figure.low, figure.high)} n={figure.rows}"
+    about = about.replace("  ", " ")
+    if figure.change is None:
         return about
-    between = f"[{signed(measure, figure.change_low)}, {signed(measure, figure.change_high)}]"
-    return f"{about}<br>{signed(measure, figure.change)} {between}{SIGNS[figure.verdict]}"
+    interval = between(measure, figure.change_low, figure.change_high, change=True)
+    return f"{about}<br>{signed(measure, figure.change)} {interval}".rstrip() + SIGNS[figure.verdict]
 
 
 def plain(text: str) -> str:
@@ -146,5 +146,5 @@ def table(report: TaxReport) -> list[str]:
         for place, block in enumerate(report.blocks):
             for measure, figure in line.figures[place].items():
                 about = cell(measure, figure).replace("<br>", "  difference ")
-                lines.append(f"    {line.name}, {block.dataset.partition('@')[0]}, {WORDS[measure]}: {about}")
+                lines.append(f"    {line.name}, {block.label}, {WORDS[measure]}: {about}")
     return lines

@@ -88,8 +88,10 @@ def _figures(items: Sequence[Item], overlaps: Sequence[Overlap | None]) -> Figur
     if counts:
         found["bleu"] = bleu_of(np.sum(counts, axis=0).tolist())
     outcomes = [item.figures["win"] for item in items if "win" in item.figures]
-    if outcomes:
+    unread = sum("unread" in item.figures for item in items)
+    if outcomes or unread:
         found |= {name: float(outcomes.count(value)) for name, value in OUTCOMES.items()}
+        found["unread"] = float(unread)
     return found
 
 

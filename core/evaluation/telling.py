@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.records_report import Block, Figure, Line, TaxReport, Told, shown, signed
+from core.records_report import SECOND, Block, Figure, Line, TaxReport, Told, shown, signed
 
 FEW = 30  # rows; with fewer, resampling them says little about others
 SIDES = ("domain", "general")
@@ -40,10 +40,10 @@ def on_side(blocks: Sequence[Block], line: Line, base: Line, places: Sequence[in
     compared = False
     for place in places:
         for measure, figure in line.figures[place].items():
-            compared = compared or figure.change is not None
-            if figure.verdict in found:
+            compared = compared or figure.change_low is not None
+            if figure.verdict in found and measure not in SECOND:
                 under = base.figures[place].get(measure)
-                found[figure.verdict].append(change(blocks[place].dataset, measure, figure, under))
+                found[figure.verdict].append(change(blocks[place].label, measure, figure, under))
     if not compared:
         return [Told(code="report.not_measured")]
     said = [
@@ -54,29 +54,34 @@ def on_side(blocks: Sequence[Block], line: Line, base: Line, places: Sequence[in
     return [*said, *found["changed"]]
 
 
-def change(dataset: str, measure: str, figure: Figure, base: Figure | None) -> Told:
-    """`accuracy on exam: 35.9 % → 51.3 % (+15.4, from +9.0 to +21.8)`."""
+def change(label: str, measure: str, figure: Figure, base: Figure | None) -> Told:
+    """`accuracy on exam, 35.9 % → 51.3 % (+15.4 points, +9.0 to +21.8)`."""
     params = {
-        "set": dataset.partition("@")[0],
+        "set": label,
         "before": shown(measure, base.value if base is not None else None),
         "after": shown(measure, figure.value),
         "change": signed(measure, figure.change),
         "low": signed(measure, figure.change_low),
         "high": signed(measure, figure.change_high),
     }
+    if measure == "tokens":
+        return Told(code="report.longer" if (figure.change or 0) > 0 else "report.shorter", params=params)
     return Told(code=f"report.change_{measure}", params=params)
 
 
 # -- what to mind -----------------------------------------------------------------------------------------------------
-def notes_on(report: TaxReport, differing: Sequence[str], same_tokens: bool) -> list[Told]:
+def notes_on(report: TaxReport, differing: Sequence[str], same_tokens: bool, unread: tuple[int, int]) -> list[Told]:
+    """unread: how many comparisons a judge was asked for, and how many of its replies allowed no verdict."""
     found = []
     few = [
-        f"{block.dataset.partition('@')[0]} ({rows})"
+        f"{block.label} ({rows})"
         for place, block in enumerate(report.blocks)
         if 0 < (rows := fewest(report.lines, place)) < FEW
     ]
     if few:
         found.append(Told(code="report.few_rows", params={"sets": ", ".join(few), "few": FEW}))
+    if unread[1]:
+        found.append(Told(code="report.unread", params={"unread": unread[1], "pairs": unread[0]}))
     if not same_tokens:
         found.append(Told(code="report.tokenizers_differ"))
     if differing:
