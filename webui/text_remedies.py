@@ -29,6 +29,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         f"Bring {{adapter}} in with its own base under {MORE}, then choose the run that comes of it.",
         f"请在{MORE_ZH}中连同它自己的底座导入 {{adapter}}，然后选择由此产生的运行。",
     ),
+    "predict.no_adapter": (
+        f"Choose a run from the list; an adapter from a hub is brought in first, under {MORE}.",
+        f"请从列表中选择一次运行；来自模型库的适配器请先在{MORE_ZH}中导入。",
+    ),
     "report.no_evaluation": ("Choose finished runs of the tab Evaluate.", "请选择“评估”页中已完成的运行。"),
     # -- models
     "model.unknown": (
