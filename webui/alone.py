@@ -27,6 +27,7 @@ from webui.contestants import BASE, Contestants
 from webui.labels import Labels
 from webui.page import QUIET, Page
 from webui.pages.chat import CHAT_KEPT, ChatPage
+from webui.sparing import spare_the_browser
 
 UPLOADS = "100kb"  # nothing is to be uploaded here, and Gradio's route for it cannot be taken away
 
@@ -71,7 +72,7 @@ def build_chat(workspace: Workspace, alone: Alone, lang: str = "auto") -> gr.Blo
         kept_lang = gr.Textbox("", visible=False)
         chat.wire()
         _wire(blocks, page, chat, kept_lang, auto=lang == "auto")
-    app.spare_the_browser(blocks)
+    spare_the_browser(blocks)
     return blocks
 
 

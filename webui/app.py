@@ -7,7 +7,6 @@ Order of events at load: language and address first, then what the workspace hol
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -39,6 +38,7 @@ from webui.pages.runs import RunsPage
 from webui.pages.stage import STAGE_TABS, TRAIN, StagePage
 from webui.run_panel import StageLike
 from webui.seen import Seen, note_writers
+from webui.sparing import spare_the_browser
 from webui.talks import TALKS, Talks
 from webui.text import LANGUAGES, t
 
@@ -286,8 +286,7 @@ class App:
         held = METHODS[0] if front in METHODS else TALKS[0] if front in TALKS else front
         tabs = gr.Tabs(selected=held) if held else gr.skip()
         selectors = [run_id if name == owner else others.get(name, gr.skip()) for name in self.stages]
-        chosen = run_id if stage else gr.skip()
-        return [tabs, *self._method_of(front), *selectors, chosen, *self.talks.bring(front)]
+        return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip(), *self.talks.bring(front)]
 
     def _method_of(self, front: str) -> list[Any]:
         """Updates of (method, its columns) that bring a stage to the front of their tab; none for another one."""
@@ -351,30 +350,6 @@ def language_of(request: gr.Request | None, kept: Any, otherwise: str, *, auto: 
         return kept
     accepted = request.headers.get("accept-language", "") if request and auto else ""
     return "zh" if accepted.lower().startswith("zh") else otherwise
-
-
-def spare_the_browser(blocks: gr.Blocks) -> None:
-    """Three things that Gradio's front end does badly, put right for all events.
-
-    It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the
-    first 9 with all stages): where progress is hidden, and where the browser alone computes, nobody needs to be told;
-    one that is told makes every event of the page slow for good. And two listeners of one trigger that
-    both wait for the last event start each other for ever, once two events come in quick succession: one may wait.
-    And what draws after another event is dropped while it is drawing already, so that what came last is not shown:
-    it draws once more. (What works, a generator, is begun once.)
-    """
-    waiting: set[Any] = set()
-    for event in blocks.fns.values():
-        if event.show_progress == "hidden" or event.fn is None:
-            event.show_progress_on = []
-        follows = event.trigger_after is not None and event.trigger_mode == "once"
-        if follows and event.fn is not None and not inspect.isgeneratorfunction(event.fn):
-            event.trigger_mode = "always_last"
-        if event.fn is not None and event.trigger_mode == "always_last":
-            targets = {target for target in event.targets if target[0] is not None}
-            if targets & waiting:
-                event.trigger_mode = "multiple"
-            waiting |= targets
 
 
 def build_app(workspace: Workspace, lang: str = "auto") -> gr.Blocks:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.configs.predict import Answerer as Settings
+from core.configs.predict import Answering
 from core.errors import InputError
 from core.jobs.queue import Holder
 from core.models.answering import check_tokenizer, find_answerer
@@ -36,7 +36,7 @@ class Talker:
         if len(options.lora_model) > 1:
             raise InputError("chat.one_model", names=", ".join(options.lora_model))
         lora = next((name for name in options.lora_model if name != "base"), "")
-        settings = Settings(
+        settings = Answering(
             tokenizer=str(check_tokenizer(options.tokenizer_path)) if options.tokenizer_path else "",
             template=options.template,
             trust_remote_code=options.trust_remote_code,

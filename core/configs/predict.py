@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from core.configs.sections import MODEL_TYPE, Section, setting
 
 
-class Answerer(Section):
+class Answering(Section):
     """Who answers. One of `base` and `lora` is needed."""
 
     base: str = setting(
@@ -63,3 +64,14 @@ class Sampled(Section):
     top_p: float = setting(1.0, "Sample from the likeliest tokens that together have this share.", gt=0, le=1)
     top_k: int = setting(0, "Draw from so many of the likeliest tokens at most; 0 from all.", ge=0, le=100_000)
     repetition_penalty: float = setting(1.0, "Above 1: tokens that were already said become less likely.", ge=0.5, le=2)
+
+
+def lacking(model: Answering, data: Asked) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(code, setting, parameters) of what does not go together: somebody has to answer, and without a template there is
+    no conversation."""
+    if not (model.base or model.lora):
+        yield "predict.no_model", "model.base", {}
+    if not data.with_prompt and data.system:
+        yield "predict.raw_system", "data.system", {}
+    if not data.with_prompt and model.template:
+        yield "predict.raw_template", "model.template", {"template": model.template}

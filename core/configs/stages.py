@@ -275,21 +275,16 @@ class EvaluateConfig(StageConfig):
 class PredictConfig(StageConfig):
     """Answering a file of prompts, one output line a line; it goes on where it was interrupted."""
 
-    model: predict.Answerer = predict.Answerer()
+    model: predict.Answering = predict.Answering()
     data: predict.Asked
     generation: predict.Sampled = predict.Sampled()
     run: sections.Run = sections.Run()
     devices: sections.Devices = sections.Devices()
 
     @model_validator(mode="after")
-    def _someone_is_asked(self) -> PredictConfig:
-        """A model must be named, and what dresses a prompt needs a prompt to dress."""
-        if not (self.model.base or self.model.lora):
-            raise conflict("predict.no_model", "model.base")
-        if not self.data.with_prompt and self.data.system:
-            raise conflict("predict.raw_system", "data.system")
-        if not self.data.with_prompt and self.model.template:
-            raise conflict("predict.raw_template", "model.template", template=self.model.template)
+    def _complete(self) -> PredictConfig:
+        for code, key, params in predict.lacking(self.model, self.data):
+            raise conflict(code, key, **params)
         return self
 
 

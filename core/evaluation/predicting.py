@@ -44,15 +44,19 @@ class Windows:
 
     def batches(self, number: int) -> list[Batch]:
         """What a window has got so far, in whole batches."""
+        return [Batch.model_validate_json(line) for line in self._lines(number)]
+
+    def _lines(self, number: int) -> list[bytes]:
         try:
             data = self.path(number).read_bytes()
         except FileNotFoundError:
             return []
-        return [Batch.model_validate_json(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+        return data[: data.rfind(b"\n") + 1].splitlines()
 
-    def rows(self, number: int) -> int:
-        """How many lines of a window are done."""
-        return sum(len(batch.rows) for batch in self.batches(number))
+    def done(self, number: int) -> tuple[int, int]:
+        """How many batches of a window there are, and how many lines they answer."""
+        rows = [len(orjson.loads(line)["rows"]) for line in self._lines(number)]
+        return len(rows), sum(rows)
 
     def mend(self, number: int) -> None:
         """Cut a torn last line off, before others are appended."""

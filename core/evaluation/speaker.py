@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from core.configs.predict import Answerer as Settings
+from core.configs.predict import Answering
 from core.data.dialogue import Message
 from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer, stop_ids_of
@@ -32,7 +32,7 @@ from core.records import RootBase
 CPU_BYTES = 1 << 30  # of keys and values that a batch may hold in main memory
 CPU_TOKENS = 16384  # more at once are no faster there (docs/lab.md)
 GPU_SHARE = 0.5  # of the free memory, for the same; the rest is for activations and scores
-GPU_TOKENS = 1 << 18
+GPU_TOKENS = 1 << 16  # reading so many at once takes memory of its own
 FEWEST = 1024
 
 
@@ -91,7 +91,7 @@ def key_value_bytes(model: PreTrainedModel) -> int:
 
 
 def load_speaker(
-    found: Answerer, settings: Settings, scratch: Path, *, with_prompt: bool, device: str, dtype: torch.dtype
+    found: Answerer, settings: Answering, scratch: Path, *, with_prompt: bool, device: str, dtype: torch.dtype
 ) -> Speaker:
     """`scratch`: a folder for a moment, where an adapter of another program is rewritten.
 

@@ -95,7 +95,10 @@ def _size(file: str) -> int:
 
 # -- step 3 -----------------------------------------------------------------------------------------------------------
 def agree(context: RunContext, config: PredictConfig, prompts: Prompts, speaker: Speaker, windows: Windows) -> Plan:
-    """The plan of all attempts and devices. Raises InputError `predict.changed`, DataError and ModelError likewise."""
+    """The plan of all attempts and devices.
+
+    Raises InputError `predict.changed` or `predict.weights_changed`, DataError `predict.file_changed`.
+    """
     path = windows.folder / PLAN
     settings = _deciding(config)
     found = read_record(path, Plan)
@@ -108,14 +111,15 @@ def agree(context: RunContext, config: PredictConfig, prompts: Prompts, speaker:
         time.sleep(NAP)
         found = read_record(path, Plan)
     changed = sorted(key for key in settings if found.settings.get(key) != settings[key])
-    done = sum(windows.rows(number) for number in range(-(-prompts.total // config.data.window)))
+    same = (found.sha256, found.weights) == (prompts.sha256, speaker.weights)
+    if same and not changed:
+        return found
+    done = sum(windows.done(number)[1] for number in range(-(-prompts.total // config.data.window)))
     if changed:
         raise InputError("predict.changed", count=done, keys=", ".join(changed))
     if found.sha256 != prompts.sha256:
         raise DataError("predict.file_changed", file=prompts.name, count=done)
-    if found.weights != speaker.weights:
-        raise InputError("predict.weights_changed", count=done)
-    return found
+    raise InputError("predict.weights_changed", count=done)
 
 
 def _deciding(config: PredictConfig) -> dict[str, Any]:
@@ -149,16 +153,15 @@ class Share:
         context, total = self.context, self.prompts.total
         count = -(-total // self.size)
         self.open_elsewhere = {number for number in range(count) if number % context.world_size != context.rank}
-        mine = {number: self.windows.batches(number) for number in range(count) if number not in self.open_elsewhere}
-        self.done = sum(len(batch.rows) for batches in mine.values() for batch in batches)
+        before = {number: self.windows.done(number) for number in range(count) if number not in self.open_elsewhere}
+        self.done = sum(lines for _, lines in before.values())
         if self.done:
             print(f"{self.done} lines are answered already")
         context.report.phase("predicting", total=total, unit="row", step=self.done)
-        before = {number: len(batches) for number, batches in mine.items()}
-        mine.clear()
         for number, window in enumerate(self.prompts.windows(self.size)):
-            if number in before and self.windows.rows(number) < len(window):
-                self._answer(way, number, window, before[number])
+            batches, lines = before.get(number, (0, len(window)))
+            if lines < len(window):
+                self._answer(way, number, window, batches)
         while context.rank == 0 and self._elsewhere() and self.open_elsewhere:
             context.report.check_stop()
             context.report.progress(self.done)
@@ -197,7 +200,7 @@ class Share:
         """Count the windows that other processes have finished since the last look."""
         for number in sorted(self.open_elsewhere):
             expected = min(self.size, self.prompts.total - number * self.size)
-            if self.windows.rows(number) < expected:
+            if self.windows.done(number)[1] < expected:
                 break
             self.open_elsewhere.discard(number)
             self.done += expected
@@ -211,15 +214,8 @@ def deliver(context: RunContext, windows: Windows, count: int, total: int, summa
     output = context.run.output
     context.report.phase("delivering", total=total, unit="row")
     output.mkdir(parents=True, exist_ok=True)
-    temporary = windows.folder / ".predictions.tmp"
-    first = ""
-    with open(temporary, "wb") as file:
-        for row, seconds in windows.lines(count):
-            file.write(line_of(row))
-            tally(summary, row, seconds)
-            first = first or (row.error.sentence if row.error is not None else "")
+    first = put_together(windows, count, predictions_file(output), summary)
     assert summary.lines == total, f"{summary.lines} of {total} lines"
-    os.replace(temporary, predictions_file(output))
     flush_folder(output)
     if summary.copy_at:
         copy_whole(predictions_file(output), Path(summary.copy_at))
@@ -229,6 +225,21 @@ def deliver(context: RunContext, windows: Windows, count: int, total: int, summa
         print(line)
     if not summary.answered:
         raise DataError("predict.nothing", count=total, detail=first)
+
+
+def put_together(windows: Windows, count: int, target: Path, summary: Summary) -> str:
+    """Write `target` whole or not at all, and count its lines. Returns the first reason why one has no answer."""
+    temporary, first = windows.folder / ".predictions.tmp", ""
+    try:
+        with open(temporary, "wb") as file:
+            for row, seconds in windows.lines(count):
+                file.write(line_of(row))
+                tally(summary, row, seconds)
+                first = first or (row.error.sentence if row.error is not None else "")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return first
 
 
 def tally(summary: Summary, row: Prediction, seconds: float) -> None:
