@@ -3,7 +3,7 @@
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
 placeholders of the two. Data, training, PPO, models from elsewhere and sending have files of their own:
-`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_merge`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.messages_data import DATA
+from core.messages_merge import MERGE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
 from core.messages_push import PUSH
@@ -376,6 +377,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **PPO,
     **IMPORTED,
     **PUSH,
+    **MERGE,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from webui.text_zh_data import DATA_ZH
 from webui.text_zh_imported import IMPORTED_ZH
+from webui.text_zh_merge import MERGE_ZH
 from webui.text_zh_models import MODELS_ZH
 from webui.text_zh_ppo import PPO_ZH
 from webui.text_zh_push import PUSH_ZH
@@ -154,4 +155,4 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     # -- serve: chat and the local server
 }
 
-MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | MERGE_ZH)
