@@ -45,7 +45,8 @@ class Verification(Record):
 
     `merging` is the largest difference that merging alone has made, on the whole model in memory; `difference`, `kl`
     and `same` (the share of positions with the same likeliest token) are those of the files. kl and same are missing
-    for a reward model, whose outputs are scores. `allowed` is what `difference`, or with a kl the kl, may be at most.
+    for a reward model, whose outputs are scores. `allowed` is what `difference`, or with a kl the kl, may be at most;
+    `agrees`: whether the answers are as near as that. `passed` is about all that was compared.
     """
 
     dtype: str
@@ -59,6 +60,7 @@ class Verification(Record):
     kl: float | None = None
     same: float | None = None
     allowed: float | None = None
+    agrees: bool | None = None
     probes: list[Probe] = []
 
 

@@ -24,7 +24,7 @@ from core.models.streaming import NotStreamableError, Plan, compare, plan_merge,
 from core.models.weights import INDEX, weight_files
 from tests.chain_tools import logits
 from tests.conftest import build_tokenizer
-from tests.families_tools import build_model
+from tests.families_tools import build_hrm, build_model
 
 SMALL_SHARD = 40_000  # bytes
 
@@ -35,20 +35,6 @@ def build_gpt2(folder: Path) -> Path:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=4)
     GPT2LMHeadModel(config).save_pretrained(folder)
-    return folder
-
-
-def build_hrm(folder: Path) -> Path:
-    """The only family that writes text, and whose matrices are cut when they are loaded, in this Transformers."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    tokenizer = build_tokenizer(folder)
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "hrm_text", vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=4,
-    )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 
 

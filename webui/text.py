@@ -11,6 +11,7 @@ from typing import Any
 from webui.text_bring import BRING
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
+from webui.text_merge import MERGE_TEXT
 from webui.text_ppo import PPO
 from webui.text_push import PUSH_TEXT
 from webui.text_shape import SHAPE
@@ -284,6 +285,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **LOOK,
     **STAGES_TEXT,
     **JUDGE,
+    **MERGE_TEXT,
     **PPO,
     **PUSH_TEXT,
     **SHELF_TEXT,

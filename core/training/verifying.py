@@ -104,6 +104,7 @@ def verify(
     measured = difference if whole or kl is None else kl
     finite = all(bool(torch.isfinite(each).all()) for each in (*before, *(merged or ()), *written))
     close = merging is None or not exact or merging <= EXACT * largest
+    agrees = finite and close and measured <= allowed
     return Verification(
         computed_in=name_of(computed_in),
         dtype=name_of(dtype),
@@ -113,7 +114,8 @@ def verify(
         kl=kl,
         same=same,
         allowed=allowed,
-        passed=finite and close and measured <= allowed,
+        agrees=agrees,
+        passed=agrees,
         probes=rows,
     )
 
