@@ -8,6 +8,8 @@ placeholders of the two. Data, training, PPO, models from elsewhere, sending, an
 `core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
 placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
 `core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
+placeholders of the two. Data, training, PPO, models from elsewhere and sending have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_merge`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from core.messages_chat import CHAT
 from core.messages_choice import CHOICE
 from core.messages_data import DATA
 from core.messages_evaluate import EVALUATE
+from core.messages_merge import MERGE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
 from core.messages_predict import PREDICT
@@ -376,6 +379,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **CHOICE,
     **PREDICT,
     **SERVING,
+    **MERGE,
 }
 
 

@@ -14,6 +14,7 @@ from webui.text_chat import CHAT_TEXT
 from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
+from webui.text_merge import MERGE_TEXT
 from webui.text_ppo import PPO
 from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
@@ -247,6 +248,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **STAGES_TEXT,
     **JUDGE,
     **CHOICE_TEXT,
+    **MERGE_TEXT,
     **PPO,
     **PUSH_TEXT,
     **REPORT_TEXT,

@@ -64,12 +64,24 @@ class Merged(Section):
     folder: str = setting(
         "", "Name of the merged model in the workspace. Empty: it stays in the run, and is listed by it.", max_length=80
     )
+    verify: Literal["auto", "weights"] = setting(
+        "auto",
+        "What is compared before it is delivered. weights: every number that was written. auto: and, where the whole "
+        "model has room in memory, what it answers.",
+        advanced=True,
+    )
     shard_size: str = setting(
         "4GB", "Size of one weight file at most.", pattern=r"^\d+(\.\d+)? ?[KMG]B$", advanced=True
     )
     trust_remote_code: bool = setting(
         False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
     )
+
+    @property
+    def shard_bytes(self) -> int:
+        """shard_size as a number; its units are powers of ten, as Transformers has them."""
+        number, unit = self.shard_size[:-2], self.shard_size[-2:]
+        return int(float(number) * {"KB": 1e3, "MB": 1e6, "GB": 1e9}[unit])
 
 
 class Sent(Section):
