@@ -2,6 +2,7 @@
 
     python run_webui.py --workspace ~/galen --root /data --lang zh
     GALEN_PASSWORD=… python run_webui.py --host 0.0.0.0 --user doctor
+    python run_webui.py --chat lora_model=RUN              the chat alone, with these models, to show them to others
 
 It listens on this machine only unless `--host` says otherwise, and refuses that without a password (GALEN_PASSWORD, or
 the file `password` in the workspace, readable by you alone). Without one it answers only to the names of this machine.
@@ -16,6 +17,14 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.cli.output import fail
+from core.errors import GalenError
+from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 PASSWORD = "GALEN_PASSWORD"
 POLICY = (
@@ -37,6 +46,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         "--lang", choices=("auto", "zh", "en"), default="auto", help="language before anybody switches it"
     )
     parser.add_argument("--user", default="galen", help="name to log in with, where a password is set")
+    parser.add_argument(
+        "--chat",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="only the chat, with base_model=… and lora_model=a,b; other settings: those of `python -m core serve`",
+    )
     parser.add_argument("--open", action="store_true", help="open a browser window, too")
     return parser.parse_args(words)
 
@@ -62,10 +77,23 @@ def find_password(workspace: Path) -> str | None:
     return file.read_text(encoding="utf-8").strip() or None
 
 
+def build(workspace: Workspace, args: argparse.Namespace) -> tuple[gr.Blocks, dict[str, Any]]:
+    """The page, whole or the chat alone, and what its `launch` needs. Raises GalenError for models that cannot be
+    shown."""
+    if args.chat is None:
+        from webui.app import build_app, launch_options
+
+        return build_app(workspace, args.lang), launch_options(workspace)
+    from core.configs.files import read_settings
+    from core.serving.options import Weights
+    from webui import alone
+
+    models = alone.check_models(workspace, read_settings(Weights, args.chat))
+    return alone.build_chat(workspace, models, args.lang), alone.launch_options(workspace)
+
+
 def main(words: list[str] | None = None) -> int:
     args = parse(words)
-    from core.workspace import Workspace
-
     workspace = Workspace(args.workspace, roots=args.root)
     password = find_password(workspace.path)
     if not is_local(args.host) and password is None:
@@ -75,15 +103,17 @@ def main(words: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    try:
+        app, options = build(workspace, args)
+    except GalenError as error:
+        return fail(error)
     from starlette.middleware import Middleware
 
-    from webui.app import build_app, launch_options
     from webui.policy import LOCAL_NAMES, LocalNamesOnly, SecurityHeaders
 
     middleware = [Middleware(SecurityHeaders, policy=POLICY)]
     if password is None:
         middleware.append(Middleware(LocalNamesOnly, names={*LOCAL_NAMES, args.host}))
-    app = build_app(workspace, args.lang)
     print(f"Galen: http://{args.host}:{args.port}  (workspace {workspace.path})", flush=True)
     app.launch(
         server_name=args.host,
@@ -92,7 +122,7 @@ def main(words: list[str] | None = None) -> int:
         quiet=True,
         auth=(args.user, password) if password else None,
         app_kwargs={"middleware": middleware},
-        **launch_options(workspace),
+        **options,
     )
     return 0
 

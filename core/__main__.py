@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from core.cli.output import fail
 from core.errors import GalenError, InputError
 
-COMMANDS = ("stage", "fit", "jobs", "rate", "data", "model", "chat", "serve")  # modules of core.cli, as in the help
+# Modules of core.cli, in the order of the help.
+COMMANDS = ("stage", "predict", "report", "fit", "jobs", "rate", "data", "model", "chat", "votes", "serve")
 
 
 def build_parser() -> argparse.ArgumentParser:

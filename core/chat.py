@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import queue
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from core.models.hashes import weight_hashes
 from core.models.lineage import RunWeights
 from core.models.loading import resolve_dtype
 from core.models.weights import check_folder
-from core.serving.engine import Answer, Engine
+from core.serving.answer import Answer
+from core.serving.engine import Engine
 from core.serving.options import ARTICLE, Sampling
 from core.serving.registry import Registry, Served
 from core.serving.sampling import Sampling as Drawing
@@ -66,7 +67,9 @@ class Chat:
             made = Path(place) / facts["place"]
             hashes = tuple(weight_hashes(made))
             kind = {"model": made} if facts["whole"] else {"adapter": made}
-            return cls(registry.add(RunWeights(source.name, folder, weights.weights, weights=hashes, **kind)))
+            return cls(
+                registry[registry.add(RunWeights(source.name, folder, weights.weights, weights=hashes, **kind)).name]
+            )
 
     def predict(self, questions: Sequence[str | Sequence[Message]], *, raw: bool = False, **sampling: Any) -> list[str]:
         """An answer for each question, in their order.
@@ -80,7 +83,8 @@ class Chat:
         questions = [questions] if isinstance(questions, str) else questions
         settings = Sampling.model_validate(sampling).model_dump()
         drawing = Drawing(max_tokens=settings.pop("max_new_tokens"), stop=(), **settings)
-        return [self._answer(self._prompt(question, raw), drawing) for question in questions]
+        asked = [self._ask(self._prompt(question, raw), drawing) for question in questions]
+        return [said() for said in asked]
 
     def _prompt(self, question: str | Sequence[Message], raw: bool) -> Sequence[int]:
         if isinstance(question, str) and raw:
@@ -89,14 +93,19 @@ class Chat:
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
         return self.served.encoder.prompt_ids(messages)
 
-    def _answer(self, prompt: Sequence[int], drawing: Drawing) -> str:
+    def _ask(self, prompt: Sequence[int], drawing: Drawing) -> Callable[[], str]:
+        """Ask, and return what waits for the answer: many are computed together."""
         text: list[str] = []
         ended: queue.Queue[GalenError | None] = queue.Queue()
+
+        def said() -> str:
+            error = ended.get()
+            if error is not None:
+                raise error
+            return "".join(text)
+
         self._engine.submit(Answer(self.served, prompt, drawing, text.append, lambda _, error: ended.put(error)))
-        error = ended.get()
-        if error is not None:
-            raise error
-        return "".join(text)
+        return said
 
     def close(self) -> None:
         """Free the thread; the model goes with this object. Nothing can be asked any more."""

@@ -2,8 +2,14 @@
 
 A code is `area.what`; its sentence says what is wrong and what there is instead, its remedy what to do next. Both are
 `str.format` templates. The page's Chinese wording of the same codes is in `webui/text_zh.py`; a test compares the
-placeholders of the two. Data, training, PPO, models from elsewhere, sending and annotating have files of their own:
-`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`.
+placeholders of the two. Chat, data, training, PPO, models from elsewhere and sending have files of their own:
+`core.messages_chat`, `_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending, annotating and comparing have own files:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
+placeholders of the two. Data, training, PPO, models from elsewhere and sending have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_merge`.
 """
 
 from __future__ import annotations
@@ -11,10 +17,16 @@ from __future__ import annotations
 from typing import Any
 
 from core.messages_annotate import ANNOTATE
+from core.messages_chat import CHAT
+from core.messages_choice import CHOICE
 from core.messages_data import DATA
+from core.messages_evaluate import EVALUATE
+from core.messages_merge import MERGE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
+from core.messages_predict import PREDICT
 from core.messages_push import PUSH
+from core.messages_serving import SERVING
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
 
@@ -198,6 +210,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "'{source}' is no folder, no file, and no hub id such as Qwen/Qwen3-0.6B.",
         "Check the spelling; `python -m core model starter` gets the starter model.",
     ),
+    "model.is_file": (
+        "{path} is a file; a model is a folder, or one file in the GGUF form, whose name ends in .gguf.",
+        "Name the folder in which it lies.",
+    ),
     "model.no_adapter": (
         "{path} is not a LoRA adapter: it has no {file}.",
         "Name a run, or the folder that holds adapter_config.json.",
@@ -212,12 +228,21 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "model.adapter_mismatch": ("{adapter} does not fit {base}: {detail}.", "Choose an adapter of this base."),
     "model.base_missing": (
-        "The base that {run} was trained on is gone: {path}.",
+        "The base of {run} is gone: {path}.",
         "Get it again with `python -m core model import {source}`.",
+    ),
+    "model.base_lost": (
+        "The base of {run} is gone: {path} ({source}).",
+        "Put it back, or bring in the same weights from elsewhere with `python -m core model import SOURCE`: they are "
+        "known by their SHA-256, under whatever name.",
     ),
     "model.base_changed": (
         "{path} is no longer the model that {run} was trained on: the SHA-256 of {file} differs.",
-        "Get the original again with `python -m core model import {source}`.",
+        "Get the original again, beside it, with `python -m core model import {source} name=NAME`.",
+    ),
+    "model.base_altered": (
+        "{path} is no longer the model that {run} was trained on: the SHA-256 of {file} differs.",
+        "Put the original back, or bring it in from elsewhere with `python -m core model import SOURCE name=NAME`.",
     ),
     "model.run_no_weights": (
         "{run} has no weights to use: {detail}.",
@@ -258,7 +283,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "device.twice": ("A device is listed twice: {devices}.", "Name each device once."),
     "device.busy": ("{device} is held by {holder}.", "Wait until it ends, or choose another device."),
     # -- run: jobs, failures ------------------------------------------------------------------------------------------
-    "run.stopped": ("The run was stopped as asked.", "Resume continues it from its last checkpoint."),
+    "run.stopped": ("The run was stopped as asked.", "Resume goes on from what is saved."),
     "run.bad_reference": (
         "'{reference}' does not name a run's weights.",
         "Write RUN, RUN:best, RUN:last or RUN:step-40.",
@@ -285,7 +310,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "run.stopped_waiting": ("The run was stopped while it waited for its devices.", "Resume starts it."),
     "run.stopped_unsaved": (
         "The run was ended before it had saved its last steps.",
-        "Resume continues it from its last checkpoint, or from the start where there is none.",
+        "Resume goes on from what is saved, or from the start where there is nothing.",
     ),
     "run.out_of_memory": (
         "The main memory is not enough: {detail}",
@@ -326,15 +351,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "run.native_crash": (
         "Process {rank} of the run crashed inside a library: signal {signal} ({name}).",
-        "Its log shows where. Resume continues the run from its last checkpoint.",
+        "Its log shows where. Resume goes on from what is saved.",
     ),
     "run.killed": (
         "Process {rank} of the run was killed by signal {signal} ({name}).",
-        "Resume continues the run from its last checkpoint.",
+        "Resume goes on from what is saved.",
     ),
     "run.vanished": (
         "The run ended without a trace: the machine went down, or everything of the run was killed at once.",
-        "Resume continues it from its last checkpoint.",
+        "Resume goes on from what is saved.",
     ),
     "run.nan_loss": (
         "The loss of step {step} is infinite or not a number, at {count} of its {rows} rows.",
@@ -342,42 +367,19 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{checkpoint}.",
     ),
     "run.not_found": ("There is no run '{run}' in this workspace.", "List them with `python -m core jobs list`."),
-    # -- serve: chat and the local server -----------------------------------------------------------------------------
-    "serve.context": (
-        "The conversation has {tokens} tokens and the model can hold {allowed}.",
-        "Start a new conversation or shorten the question.",
-    ),
-    "serve.unknown_model": ("There is no model '{model}' here; there are {known}.", "Choose one of these."),
-    "serve.bad_request": ("The request cannot be read: {detail}.", "See the OpenAI chat completions format."),
-    "serve.unsupported": ("'{field}' is not supported here.", "Leave it out."),
-    "serve.unauthorised": ("The key is missing or wrong.", "Send it as `Authorization: Bearer KEY`."),
-    "serve.failed": ("The answer broke off: {detail}.", "Try again; the server's log has the details."),
-    "serve.not_finite": (
-        "{model} computed no usable number: its weights are broken.",
-        "Its training diverged; choose an earlier checkpoint.",
-    ),
-    "serve.start_failed": ("The chat server did not start: {detail}.", "Its log: {log}."),
-    "serve.will_not_end": (
-        "The chat server in {folder} does not end.",
-        "End its process by hand; its pid is in server.json.",
-    ),
-    "serve.gone": ("The chat server has ended.", "Ask again; it is started anew."),
-    "serve.public_without_key": (
-        "{host} can be reached from other machines, and no key is set.",
-        "Set GALEN_API_KEY in the environment, or serve on 127.0.0.1.",
-    ),
-    "serve.gpu_busy": (
-        "{device} is in use by {holder}. Use the CPU instead?",
-        "Choose the CPU as device, wait for it to end, or stop it.",
-    ),
-    "serve.port_taken": ("Port {port} on {host} is taken.", "Choose another with port=…; port=0 takes a free one."),
     **DATA,
     **STEPS,
     **TRAINING,
     **PPO,
+    **CHAT,
     **IMPORTED,
     **PUSH,
     **ANNOTATE,
+    **EVALUATE,
+    **CHOICE,
+    **PREDICT,
+    **SERVING,
+    **MERGE,
 }
 
 

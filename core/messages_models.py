@@ -16,9 +16,18 @@ IMPORTED: dict[str, tuple[str, str]] = {
         "Choose a model of the kind '{nearest}', its nearest kin; or, if you trust its authors, register its folder "
         "and set model.trust_remote_code=true.",
     ),
+    "model.needs_code_alone": (
+        "{path} is of the kind '{kind}', which works only by running Python code that came with it.",
+        "Choose a model of another kind; or, if you trust its authors, register its folder and set "
+        "model.trust_remote_code=true.",
+    ),
     "model.unknown_architecture": (
         "{path} is of the kind '{kind}', which the installed Transformers does not know.",
         "Its nearest kin that works is '{nearest}': choose a model of that kind, or update Transformers.",
+    ),
+    "model.unknown_kind": (
+        "{path} is of the kind '{kind}', which the installed Transformers does not know.",
+        "Choose a model of another kind, or update Transformers. No kin of it is known here.",
     ),
     "model.wrong_shape": (
         "The weight {tensor} of {path} has the shape {found}, its config.json needs {expected}.",

@@ -31,10 +31,6 @@ TRAINING: dict[str, tuple[str, str]] = {
     ),
     "parent.scores_nothing": ("{run} is no reward model: it writes answers.", "Choose a finished reward run."),
     "parent.nothing_to_merge": ("{run} is a whole model: there is no adapter to merge.", "Choose a run with adapters."),
-    "parent.base_gone": (
-        "The base of {run} is gone: {path}.",
-        "Get it again with `python -m core model import {source}`.",
-    ),
     "parent.nothing_to_continue": (
         "{base} has no adapter that could be trained on.",
         "Set lora.start=new, or choose a run with method lora.",
@@ -301,14 +297,11 @@ TRAINING: dict[str, tuple[str, str]] = {
         "{run} stands among the reward models more than once.",
         "Name it once, with the weight that it is to have.",
     ),
-    # -- merge and evaluate
-    "merge.disagrees": (
-        "The merged model does not say what {run} says: its outputs are {difference} apart, more than rounding.",
-        "Nothing was delivered. Try model.dtype=fp32; if that is no better, please report it.",
-    ),
+    # -- evaluate
     "evaluate.nothing": (
         "There is nothing to compare the models on.",
-        "Name datasets in data.rows, prompts in data.prompts, or both.",
+        "Name datasets in data.rows, prompts in data.prompts, or sets in report.domain and report.general, or ask the "
+        "red flags with safety.questions.",
     ),
     "evaluate.kind": (
         "{ref} holds rows of the kind {kind}, of which no figure is made; there are {kinds}.",

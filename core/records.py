@@ -109,11 +109,15 @@ class WeightFile(Record):
 
 
 class RootBase(Record):
-    """The untouched model at the bottom of a chain. `source` is what the user named, `path` where it lay."""
+    """The untouched model at the bottom of a chain. `source` is what the user named, `path` where it lay.
+
+    imported_from: what the model was brought in from: the starter, a hub id, a path; "" where no import made it.
+    """
 
     source: str
     path: str
     weights: list[WeightFile] = []
+    imported_from: str = ""
 
 
 class ChainLink(Record):

@@ -223,6 +223,13 @@ def _last_number(text: str) -> float | None:
     return float(found[-1].replace(",", "")) if found else None
 
 
+def repeated(text: str, size: int) -> float:
+    """The share of pieces of `size` units in a row that stood in the text before; a unit is a word, or a character."""
+    units = UNITS.findall(text.casefold())
+    pieces = list(zip(*(units[start:] for start in range(size)), strict=False))
+    return (len(pieces) - len(set(pieces))) / len(pieces) if pieces else 0.0
+
+
 # -- the rules --------------------------------------------------------------------------------------------------------
 @rule
 def length(answer: Answer, low: int = 20, high: int = 200) -> float:
@@ -242,9 +249,7 @@ def repetition(answer: Answer, size: int = 4) -> float:
     """
     if size < 1:
         raise ValueError("size is at least 1")
-    units = UNITS.findall(answer.text.casefold())
-    pieces = list(zip(*(units[start:] for start in range(size)), strict=False))
-    return len(set(pieces)) / len(pieces) - 1 if pieces else 0.0
+    return -repeated(answer.text, size)
 
 
 @rule

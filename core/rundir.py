@@ -12,6 +12,7 @@
     rollouts/        rank 0                        answers of PPO (`core.records_ppo`): step-n.jsonl, held-out-n.jsonl
     judge-k.jsonl    rank k                        what an AI judge said of them, so that it is not asked twice
     annotating/      rank 0; judgements: people    what annotators were asked and said (`core.annotating.people`)
+    predictions/     rank k                        answers to a file of prompts (`core.records_predict`)
     log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
@@ -345,13 +346,13 @@ def write_record(path: Path, record: Record) -> None:
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
 
-def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one object in a single write, so that a reader sees a whole line or a torn last one.
+def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
+    """Append objects in a single write, so that a reader sees whole lines and perhaps a torn last one.
 
     A figure that is infinite or no number is written as null, as `write_json` does: readers take it as missing.
     """
     with open(path, "ab", buffering=0) as file:
-        file.write(orjson.dumps(row, option=JSON_OPTIONS) + b"\n")
+        file.write(b"".join(orjson.dumps(row, option=JSON_OPTIONS) + b"\n" for row in rows))
 
 
 def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -47,6 +47,16 @@ class Workspace:
         return self.path / "edits"
 
     @property
+    def chats_dir(self) -> Path:
+        """Saved conversations (`core.talks`): `chats/<name>.json`."""
+        return self.path / "chats"
+
+    @property
+    def votes_file(self) -> Path:
+        """Which of the answers side by side people preferred (`core.votes`), a line for each vote."""
+        return self.path / "votes.jsonl"
+
+    @property
     def encoded_dir(self) -> Path:
         """Datasets as tokens (`core.data.encode.encoded`)."""
         return self.cache_dir / "encoded"

@@ -24,7 +24,7 @@ LETTERS = "ABCD"
 LEADS = 4  # paragraphs of a topic that open with a sentence of introduction
 WORDINGS = 3  # statements and questions that every fact has
 PER_PARAGRAPH = 3  # facts that one paragraph or one quick dialogue touches
-WRONG = ("unhelpful", "dishonest", "harmful")
+WRONG = {"unhelpful": "helpful", "dishonest": "honest", "harmful": "harmless"}  # and the dimension that it violates
 
 Row = dict[str, Any]
 Fact = dict[str, Any]
@@ -55,7 +55,11 @@ def pretrain(topic: Topic, language: str, rng: Random) -> Iterator[Row]:
     for number, group in enumerate(planned):
         said = [fact[language]["statements"][wording] for fact, wording in group]
         opening = [leads[number]] if number in leads else []
-        yield {"text": space.join([*opening, *said]), "facts": [fact["id"] for fact, _ in group]}
+        yield {
+            "text": space.join([*opening, *said]),
+            "category": topic["topic"][language],
+            "facts": [fact["id"] for fact, _ in group],
+        }
 
 
 def companies(facts: list[Fact], rng: Random) -> list[list[tuple[Fact, int]]]:
@@ -83,17 +87,17 @@ def sft(topic: Topic, language: str, rng: Random, voices: Voices) -> Iterator[Ro
         twice = [said["questions"][1], said["answers"][1], said["follow_question"], said["follow_answer"]]
         for texts in (once, twice):
             voice = rng.choice(voices["plain"][language]) if rng.random() < 0.25 else None
-            yield dialogue(texts, voice, [fact])
+            yield dialogue(texts, voice, topic["topic"][language], [fact])
     for group in groups(topic["facts"], rng):
         texts = [text for fact in group for text in (fact[language]["questions"][2], fact[language]["short"])]
-        yield dialogue(texts, rng.choice(voices["brief"][language]), group)
+        yield dialogue(texts, rng.choice(voices["brief"][language]), topic["topic"][language], group)
 
 
-def dialogue(texts: list[str], voice: str | None, facts: list[Fact]) -> Row:
+def dialogue(texts: list[str], voice: str | None, category: str, facts: list[Fact]) -> Row:
     """A ShareGPT row: the user and the assistant speak by turns, after the system turn where there is one."""
     said = [{"from": "system", "value": voice}] if voice else []
     said += [{"from": ("human", "gpt")[index % 2], "value": text} for index, text in enumerate(texts)]
-    return {"conversations": said, "facts": [fact["id"] for fact in facts]}
+    return {"conversations": said, "category": category, "facts": [fact["id"] for fact in facts]}
 
 
 def reward(topic: Topic, language: str, evasions: Iterator[str]) -> Iterator[Row]:
@@ -104,26 +108,27 @@ def reward(topic: Topic, language: str, evasions: Iterator[str]) -> Iterator[Row
         for question, answer, wrong in zip(said["questions"], [*said["answers"], said["short"]], WRONG, strict=True):
             rejected = [said[wrong], next(evasions)] if wrong == "unhelpful" and number % 2 else [said[wrong]]
             row = {"prompt": question, "chosen": answer, "rejected": space.join(rejected)}
-            yield {**row, "wrong": wrong, "fact": fact["id"]}
+            yield {**row, "category": WRONG[wrong], "wrong": wrong, "fact": fact["id"]}
 
 
 def ppo(topic: Topic, language: str) -> Iterator[Row]:
     """Two prompts of every fact: somebody's own case, which no other stage has, and the short question."""
     for fact in topic["facts"]:
         for text in (fact[language]["ask"], fact[language]["questions"][2]):
-            yield {"prompt": text, "fact": fact["id"]}
+            yield {"prompt": text, "category": topic["topic"][language], "fact": fact["id"]}
 
 
 def evaluate(topics: list[Topic], language: str, rng: Random) -> Iterator[Row]:
     """The test questions. In the table the right choice stands first; here every letter is right equally often."""
-    tests = [(fact["id"], test) for topic in topics for fact in topic["facts"] for test in fact[language]["tests"]]
+    tests = [(topic, fact, test) for topic in topics for fact in topic["facts"] for test in fact[language]["tests"]]
     right = [LETTERS[index % len(LETTERS)] for index in range(len(tests))]
     rng.shuffle(right)
-    for (name, test), letter in zip(tests, right, strict=True):
+    for (topic, fact, test), letter in zip(tests, right, strict=True):
         first, *others = test["choices"]
         rng.shuffle(others)
         others.insert(LETTERS.index(letter), first)
-        yield {"question": test["question"], **dict(zip(LETTERS, others, strict=True)), "answer": letter, "fact": name}
+        asked = {"question": test["question"], **dict(zip(LETTERS, others, strict=True)), "answer": letter}
+        yield {**asked, "category": topic["topic"][language], "fact": fact["id"]}
 
 
 # -- all of it --------------------------------------------------------------------------------------------------------

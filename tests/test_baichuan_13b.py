@@ -24,8 +24,8 @@ from core.models.lineage import base_weights
 from core.models.loading import load_model
 from core.models.rewriting import rewrite
 from core.ppo.roles import POLICY
-from core.serving import engine
-from core.serving.engine import Answer
+from core.serving import batch
+from core.serving.answer import Answer
 from core.serving.registry import Registry
 from core.serving.sampling import Sampling
 from core.training.batching import Pack
@@ -345,16 +345,18 @@ def test_ppo_runs(workspace: Workspace, tiny: Path, tmp_path: Path, lettered_rul
 
 
 def test_chat_reads_in_pieces(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "PREFILL", 4)
+    monkeypatch.setattr(batch, "PREFILL", 4)
     registry = Registry(base_weights(Workspace(tmp_path), str(tiny)), dtype=torch.float32, device="cpu")
     served = registry["base"]
     ids = served.encoder.prompt_ids([{"role": "user", "content": "发烧 ba be bi?"}])
     answer = Answer(served, ids, Sampling(max_tokens=6, temperature=0.0), lambda text: None, lambda facts, error: None)
-    while answer.turn():
-        pass
-    read = torch.tensor([[*ids, *answer._tokens]])
+    alone = batch.Batch(served.body, [answer])
+    while alone.answers:
+        alone.advance()
+    read = torch.tensor([[*ids, *answer.tokens]])
     with torch.no_grad():
-        assert served.model(input_ids=read).logits[0, len(ids) - 1 : -1].argmax(-1).tolist() == answer._tokens
+        assert served.body.model(input_ids=read).logits[0, len(ids) - 1 : -1].argmax(-1).tolist() == answer.tokens
+    assert served.body.joins, "ALiBi's distances do not change when a row is padded in front"
 
 
 def test_a_whole_reward_model_is_saved_as_a_classifier(tiny: Path, tmp_path: Path) -> None:

@@ -149,20 +149,24 @@ def test_generate(model) -> None:
 
 @torch.no_grad()
 def test_the_server_reads_a_prompt_in_one_piece(model, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.serving import engine
+    from core.serving import batch
+    from core.serving.answer import Answer
+    from core.serving.body import Body
     from core.serving.sampling import Sampling
 
-    monkeypatch.setattr(engine, "PREFILL", 2)
-    served = SimpleNamespace(model=model, device="cpu", options={}, context=64, stop_ids=frozenset(), name="tiny",
+    monkeypatch.setattr(batch, "PREFILL", 2)
+    body = Body(model)
+    served = SimpleNamespace(body=body, adapter=None, context=64, stop_ids=frozenset(), name="tiny",
                              decode=str, provenance={})  # fmt: skip
     for row in (ROWS[0], ROWS[4]):
-        answer = engine.Answer(served, row, Sampling(max_tokens=3, temperature=0.0), lambda text: None, lambda *_: None)
-        while answer.turn():
-            pass
+        answer = Answer(served, row, Sampling(max_tokens=3, temperature=0.0), lambda text: None, lambda *_: None)
+        alone = batch.Batch(body, [answer])
+        while alone.answers:
+            alone.advance()
         whole = list(row)
         for _ in range(3):
             whole.append(int(published_logits(model, whole)[-1].argmax()))
-        assert answer._tokens == whole[len(row) :]
+        assert answer.tokens == whole[len(row) :]
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

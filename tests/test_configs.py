@@ -21,6 +21,7 @@ NEEDED_BY = {
     "ppo": NEEDED,
     "dpo": NEEDED,
     "prepare": ("recipe.inputs=d",),
+    "predict": ("model.base=m", "data.file=d"),
 }
 
 

@@ -167,12 +167,12 @@ def test_every_stage_gets_its_verdict(tmp_path: Path, capsys) -> None:
 
 
 def test_keys_that_nothing_reads_are_noted_once(tmp_path: Path) -> None:
-    rows = [{**chat("q", "a"), "category": "x", "source": "book"} for _ in range(3)]
+    rows = [{**chat("q", "a"), "tags": "x", "category": "y", "source": "book"} for _ in range(3)]
     rows[0]["conversations"][0]["weight"] = 1
     report = check_file(write_jsonl(tmp_path / "rows.jsonl", rows))
     assert report.ok
     [note] = report.notes
-    assert (note.code, note.params["keys"]) == ("data.unused_keys", "category, conversations[].weight")
+    assert (note.code, note.params["keys"]) == ("data.unused_keys", "tags, conversations[].weight")
 
 
 def test_the_evidence_is_a_sentence(tmp_path: Path) -> None:

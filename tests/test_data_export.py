@@ -39,7 +39,7 @@ ROWS: dict[str, list[dict]] = {
         {"prompt": "q", "answers": [{"content": "a", "score": 0}, {"content": "b", "score": 1}]},
     ],
     "choice": [
-        {"question": ODD, "A": "A. lettered", "B": "b", "C": "c", "answer": "AC"},
+        {"question": ODD, "A": "A. lettered", "B": "b", "C": "c", "answer": "AC", "subject": "内科"},
         {"question": "q", "A": "1", "B": "2", "answer": "B", "source": "exam"},
     ],
 }
@@ -101,7 +101,7 @@ def test_the_ending_says_how(workspace: Workspace, tmp_path: Path, chat_file: Pa
 def test_choices_of_different_number_share_a_table(workspace: Workspace, tmp_path: Path) -> None:
     dataset = import_file(workspace, write_jsonl(tmp_path / "c.jsonl", ROWS["choice"]))
     table = pq.read_table(export(dataset, tmp_path / "c.parquet").path)
-    assert table.column_names == ["question", "A", "B", "C", "answer", "source"]
+    assert table.column_names == ["question", "A", "B", "C", "answer", "source", "category"]
 
 
 def test_a_form_of_another_kind_is_refused(workspace: Workspace, tmp_path: Path, chat_file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from core.children import run_child
+from core.cli import model_convert
 from core.configs.files import resolve
 from core.configs.stages import STAGES
 from core.errors import ConfigError, GalenError, ModelError
@@ -27,19 +29,21 @@ from core.models import disk_use, library
 from core.models.card import model_card
 from core.models.chain import PREFIX, read_adapter
 from core.models.families import check_type
-from core.models.library import find_model
+from core.models.library import find_model, read_card, write_card
 from core.models.lineage import run_weights
 from core.models.loading import load_model
 from core.models.looking import looked_at
 from core.models.parents import check_start, offers, resolve_parent
 from core.models.sources import DIFFERENCE, Source, base_of, holds_adapter, is_difference
-from core.models.weights import ADAPTER, ADAPTER_CONFIG, check_folder
+from core.models.weights import ADAPTER, ADAPTER_CONFIG, check_folder, weight_files
 from core.recipes import fetch, merge
 from core.report import Report, RunContext
 from core.rundir import RunDir, RunRef, write_json
+from core.system import folder_size
 from core.workspace import Workspace
 from tests.models_tools import local_hub, make_adapter
 from tests.test_conversions import baichuan, chatglm2, publish
+from webui import views
 from webui.app import App
 
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6]])
@@ -174,6 +178,41 @@ def test_a_card_says_whose_work_it_is(workspace: Workspace, base: Path, adapter:
     assert str(adapter) not in card
 
 
+def test_nobody_relicenses_what_others_have_trained(workspace: Workspace, base: Path, adapter: Path) -> None:
+    card = read_card(workspace, "tiny")
+    assert card is not None
+    write_card(workspace.models_dir / "tiny", card.model_copy(update={"licence": "apache-2.0"}))
+    unknown = bring(workspace, adapter)
+    (adapter / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# x\n")
+    known = bring(workspace, adapter)
+    text = model_card(workspace, unknown)
+    assert "license:" not in text.split("---")[1]
+    assert "No licence is named at the top" in text
+    text = model_card(workspace, known)
+    assert "license: cc-by-nc-4.0\n" in text.split("---")[1]
+    assert "No licence is named" not in text
+    config = pin(workspace, STAGES["merge"], resolve("merge", values={"model.base": known.id}, workspace=workspace))
+    merged = RunDir.create(workspace.runs_dir, "merge")
+    merge.main(RunContext(merged, workspace, config, Report(merged)))
+    text = model_card(workspace, merged)  # the base's weights are in it as well
+    assert "license:" not in text.split("---")[1]
+    assert "tiny: apache-2.0; ziya-medical-lora: cc-by-nc-4.0" in text
+
+
+@pytest.mark.parametrize(("stabilised", "scaling"), [(False, "scaling 4 (alpha / rank)"), (True, "scaling 8 (rank-")])
+def test_what_an_adapter_is_scaled_by_is_told(
+    workspace: Workspace, base: Path, adapter: Path, stabilised: bool, scaling: str
+) -> None:
+    change(adapter, use_rslora=stabilised)
+    run = bring(workspace, adapter)
+    said = model_card(workspace, run)
+    assert f"rank 4, alpha 16, {scaling}" in said
+    shown = views.result(views.snapshot(run), "en")
+    assert "rank 4, alpha 16, scaling " in shown
+    assert "q_proj" in shown
+    assert ("rank-stabilised" in shown) == stabilised
+
+
 def test_a_base_that_is_published_in_another_form_has_no_id(workspace: Workspace, tmp_path: Path) -> None:
     config, weights = baichuan(False)
     bring(workspace, publish(tmp_path / "Baichuan-7B", config, weights))
@@ -211,17 +250,34 @@ def test_a_value_head_beside_the_adapter_is_a_reward_model(workspace: Workspace,
     torch.testing.assert_close(load_file(run.output / "adapter" / ADAPTER)[f"{PREFIX}score.weight"], head)
 
 
-def test_an_adapter_with_embeddings_becomes_a_model(workspace: Workspace, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
+        {"modules_to_save": ["embed_tokens"]},  # the tiny model ties it to the head, which stays what it was
+        {"modules_to_save": ["norm"], "bias": "all"},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["embed_tokens"], "ensure_weight_tying": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_an_adapter_with_more_than_factors_becomes_a_model(
+    workspace: Workspace, base: Path, tmp_path: Path, settings: dict[str, Any], named: bool
+) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = LoraConfig(
-        r=4, target_modules=["q_proj", "v_proj"], modules_to_save=["embed_tokens", "lm_head"], init_lora_weights=False
-    )
-    tuned = get_peft_model(model, config)
+    made = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **settings}
+    tuned = get_peft_model(model, LoraConfig(**made))
     with torch.no_grad():
-        tuned.get_input_embeddings().weight.mul_(1.5)
-        tuned.get_output_embeddings().weight.mul_(1.5)  # the tiny model ties the two
+        for name, parameter in tuned.named_parameters():
+            if parameter.requires_grad and "lora_" not in name:
+                parameter.mul_(1.5)
     tuned.save_pretrained(tmp_path / "pt-lora")
+    if named:  # as some scripts wrote it
+        file = tmp_path / "pt-lora" / ADAPTER
+        tensors = {re.sub(r"(lora_embedding_[AB])$", r"\1.default", name): t for name, t in load_file(file).items()}
+        save_file({re.sub(r"(lora_[AB])\.", r"\1.default.", name): t for name, t in tensors.items()}, file)
     with torch.no_grad():
         expected = tuned.eval()(IDS).logits
     run = bring(workspace, tmp_path / "pt-lora", base="tiny")
@@ -447,13 +503,38 @@ def test_what_a_model_points_to_is_not_deleted(workspace: Workspace, base: Path,
 
 
 def test_an_unknown_architecture_says_the_nearest(workspace: Workspace, base: Path, tmp_path: Path) -> None:
-    for kind, nearest in (("qwen", "qwen2"), ("llamma", "llama"), ("internlm", "llama")):
+    for kind, nearest in (("qwen", "qwen2"), ("glm9", "glm4"), ("internlm", "llama"), ("fancynet", "")):
         odd = Path(shutil.copytree(base, tmp_path / kind))
         config = json.loads((odd / "config.json").read_text()) | {"model_type": kind}
         (odd / "config.json").write_text(json.dumps(config))
-        error = refused(workspace, odd, "model.unknown_architecture")
+        error = refused(workspace, odd, "model.unknown_architecture" if nearest else "model.unknown_kind")
         assert f"'{kind}'" in str(error)
-        assert f"'{nearest}'" in error.remedy
+        assert (f"'{nearest}'" in error.remedy) == bool(nearest)
+    # A word that is only spelt alike (`fnet`, which writes no text) is no kin; and what fails is not advised.
+    with pytest.raises(ModelError) as told:
+        model_convert._native(odd, tmp_path / "made")
+    assert told.value.code == "model.unknown_kind"
+
+
+def test_a_message_calls_a_source_by_its_name(workspace: Workspace, base: Path, tmp_path: Path) -> None:
+    odd = Path(shutil.copytree(base, tmp_path / "odd"))
+    config = json.loads((odd / "config.json").read_text()) | {"model_type": "fancynet"}
+    (odd / "config.json").write_text(json.dumps(config))
+    torch.save(load_file(odd / "model.safetensors"), odd / "pytorch_model.bin")
+    (odd / "model.safetensors").unlink()
+    error = refused(workspace, odd, "model.unknown_kind")
+    assert str(odd) in error.message
+    assert str(workspace.path) not in error.message
+
+
+def test_all_missing_shards_are_named(tmp_path: Path) -> None:
+    names = [f"model-{number}.safetensors" for number in range(3)]
+    where = {f"layer.{number}": name for number, name in enumerate(names)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    (tmp_path / names[1]).touch()
+    with pytest.raises(ModelError) as error:
+        weight_files(tmp_path)
+    assert f"{names[0]}, {names[2]} are missing" in error.value.message
 
 
 # -- differences ------------------------------------------------------------------------------------------------------
@@ -577,13 +658,23 @@ def test_what_is_seen_of_a_folder(workspace: Workspace, tiny_model: Path, tmp_pa
 # -- the disk ---------------------------------------------------------------------------------------------------------
 def test_what_is_stored_and_how_it_goes(workspace: Workspace, base: Path, adapter: Path) -> None:
     run = bring(workspace, adapter)
+    failed = RunDir.create(workspace.runs_dir, "push")  # what came to nothing needs nothing
+    write_json(failed.config_json, {"model": {"base": run.id}})
+    config = pin(workspace, STAGES["merge"], resolve("merge", values={"model.base": run.id}, workspace=workspace))
+    merged = RunDir.create(workspace.runs_dir, "merge")
+    write_json(merged.config_json, config.model_dump(mode="json"))
+    merge.main(RunContext(merged, workspace, config, Report(merged)))
+    assert config.run.name == "ziya-medical-lora merge"
     for part in ("downloads/own--big", "encoded"):
         (workspace.cache_dir / part).mkdir(parents=True)
         (workspace.cache_dir / part / "x").write_bytes(bytes(5000))
     found = {(item.sort, item.name): item for item in disk_use.stored(workspace)}
-    assert found["model", "tiny"].needed == 1
+    assert found["model", "tiny"].needed == (run.id,)
     assert found["model", "tiny"].points_to == str(base)
     assert found["adapter", "ziya-medical-lora"].run == run.id
+    made = found["made", "ziya-medical-lora merge"]
+    assert (made.run, made.needed) == (merged.id, ())
+    assert made.size > folder_size(merged.output / "model") > 0
     for key in (("download", "own--big"), ("cache", "encoded")):
         assert found[key].size == 5000
         disk_use.remove(workspace, found[key])
@@ -611,6 +702,8 @@ def test_the_page_lists_it_in_both_languages_and_deletes(workspace: Workspace, b
         assert all(word in shown for word in words)
         assert "&lt;b&gt;own" in shown
     clicked = SimpleNamespace(_data={"sort": "adapter", "name": "ziya-medical-lora", "run": run.id})
+    _, shown = card.shown("en")
+    assert "These stop working without it: ziya-medical-lora" in shown
     note, shown = card.removed(clicked, "en")
     assert "was deleted" in note
     assert run.id not in shown

@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from core.jobs import retrying, store
+from core.jobs.retrying import MENDED_OUTSIDE
+from core.messages import MESSAGES
 from core.records import RankEnd, Status
 from core.rundir import RunDir, State, state_of
 from core.workspace import Workspace
@@ -120,3 +122,9 @@ def test_waits_grow_and_are_bounded() -> None:
     waits = [retrying.wait_before(number) for number in range(1, 40)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (retrying.SHORTEST_WAIT, retrying.LONGEST_WAIT)
+
+
+def test_what_is_mended_outside_is_what_the_remedies_say_resume_to() -> None:
+    assert set(MESSAGES) >= MENDED_OUTSIDE
+    told = {code for code, (_, remedy) in MESSAGES.items() if "then resume" in remedy or "and resume" in remedy}
+    assert {code for code in told if not code.startswith("run.")} <= MENDED_OUTSIDE

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError, ModelError
-from core.models import families, library, lineage
+from core.models import again, families, library, lineage
+from core.models.hashes import weight_hashes
+from core.models.library import describe, write_card
+from core.models.parents import find_root, resolve_parent
 from core.models.weights import inspect, weight_files
-from core.records import ChainLink
+from core.records import ChainLink, RootBase
 from core.rundir import RunDir, RunRef, read_json, write_text
 from core.workspace import Workspace
 from tests.models_tools import make_adapter, make_run, make_whole_run
@@ -226,7 +229,36 @@ def test_a_changed_or_missing_base_is_refused(workspace: Workspace, model: Path,
     model.rename(tmp_path / "moved")
     with pytest.raises(ModelError) as error:
         lineage.run_weights(workspace, RunRef.parse(run.id))
-    assert code(error) == "model.base_missing"
+    assert code(error) == "model.base_lost"  # nothing says where the same is to be had
+
+
+def test_a_base_that_is_gone_says_what_brings_it_back(workspace: Workspace, model: Path, tmp_path: Path) -> None:
+    def registered(name: str, folder: Path) -> None:
+        (workspace.models_dir / name).mkdir()
+        card = describe(folder, name, "folder", str(model), weights=weight_hashes(folder), points_to=str(folder))
+        write_card(workspace.models_dir / name, card)
+
+    registered("mine", model)
+    root = resolve_parent(workspace, "mine").root
+    assert root.imported_from == str(model)
+    copy = Path(shutil.copytree(model, tmp_path / "second"))
+    altered = root.model_copy(update={"path": str(tmp_path / "altered")})
+    shutil.copytree(model, altered.path)
+    data = bytearray((tmp_path / "altered" / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "altered" / "model.safetensors").write_bytes(data)
+    shutil.rmtree(workspace.models_dir / "mine")
+    with pytest.raises(ModelError) as error:
+        find_root(workspace, "run", altered)
+    assert code(error) == "model.base_changed"
+    assert f"import {model} name=NAME" in error.value.remedy
+    with pytest.raises(ModelError) as error:
+        find_root(workspace, "run", root.model_copy(update={"path": str(tmp_path / "gone")}))
+    assert f"import {model}`" in error.value.remedy
+    registered("again", copy)  # what the remedy says to do
+    assert find_root(workspace, "run", altered).path == str(copy)
+    starter = RootBase(source="SmolLM2-135M-Instruct", path=str(tmp_path / "gone"))  # as earlier versions wrote it
+    assert "import starter`" in again.gone(workspace, "run", starter, tmp_path / "gone").remedy
 
 
 def test_a_plain_adapter_folder_needs_its_own_base(workspace: Workspace, model: Path, tmp_path: Path) -> None:
@@ -272,8 +304,11 @@ def test_what_cannot_be_loaded_says_why(model: Path) -> None:
     config = read_json(model / "config.json")
     changes = {
         "model.missing_weights": {"num_hidden_layers": 3},
-        "model.unknown_architecture": {"model_type": "from_the_future"},
-        "model.needs_code": {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "m.M", "AutoConfig": "m.C"}},
+        "model.unknown_kind": {"model_type": "from_the_future"},
+        "model.needs_code_alone": {
+            "model_type": "own",
+            "auto_map": {"AutoModelForCausalLM": "m.M", "AutoConfig": "m.C"},
+        },
         "model.not_causal": {"architectures": ["BertModel"]},
         "model.load_failed": {"hidden_size": 32},
     }

@@ -65,3 +65,23 @@ def test_a_fetch_run_is_stopped_while_it_downloads(workspace: Workspace, monkeyp
     assert list(workspace.models_dir.iterdir()) == []
     assert not list((workspace.cache_dir / "models").iterdir())
     silent.close()
+
+
+def test_a_failure_is_told_once_and_under_the_name_that_was_given(workspace: Workspace, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.gguf"
+    junk.write_bytes(b"hello" * 100)
+    done = core(workspace, "model", "import", str(junk), "name=old2")
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("cannot be read as a GGUF file") == 1
+    assert "cannot be read as a GGUF file" in done.stderr
+    assert "jobs resume" not in done.stderr  # the same file would be as bad once more
+    [run] = workspace.runs()
+    assert run.config()["run"]["name"] == "old2"
+    assert "cannot be read" in run.log_file(0).read_text()
+
+
+def test_what_is_no_gguf_file_says_what_it_is(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"x")
+    done = core(workspace, "model", "import", str(tmp_path / "model.bin"))
+    assert (done.returncode, workspace.runs()) == (2, [])
+    assert "is a file; a model is a folder" in done.stderr

@@ -250,13 +250,15 @@ def test_a_far_order_is_written_right(workspace: Workspace, tmp_path: Path, monk
     dealt = []
     deal = stored.StoredRows._deal
     monkeypatch.setattr(stored.StoredRows, "_deal", lambda self, *args: dealt.append(1) or deal(self, *args))
-    bring(workspace, tmp_path, [{"text": f"row {number}", "score": number} for number in range(20_001)])
+    bring(workspace, tmp_path, [{"text": f"row {n}", "score": n, "category": str(n % 7)} for n in range(20_001)])
     [made] = prepare(workspace, recipe({"do": "length", "min_chars": 5}, "shuffle", {"do": "length", "min_chars": 6}))
     assert dealt
     found = all_texts(made)
     assert sorted(found) == sorted(f"row {number}" for number in range(10, 20_001))
     assert found != sorted(found)
-    assert [f"row {line - 1}" for line in made.lines(range(len(made)))] == found
+    lines = made.lines(range(len(made)))
+    assert [f"row {line - 1}" for line in lines] == found
+    assert made.categories(range(len(made))) == [str((line - 1) % 7) for line in lines]
 
 
 def test_rewritten_rows_and_scores_are_found_by_later_steps(workspace: Workspace, tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ from tests.jobs_tools import logs, reaches
 
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo")
 PRESETS = [(stage, preset) for stage in STAGES for preset in list_presets(stage)]
-MORE: dict[str, set[str]] = {"ppo": {"8-devices"}, "dpo": set()}
+MORE: dict[str, set[str]] = {
+    "ppo": {"8-devices"},
+    "dpo": set(),
+    **{stage: {"13b-lora-article", "full-8gpu", "samples-cpu"} for stage in ("pretrain", "sft")},
+}
 SIZES = {"7b": "7b", "13b": "13b", "full": "3b", "8": "13b"}
 
 

@@ -77,7 +77,8 @@ def test_a_card_says_what_stands_in_the_files(workspace: Workspace, tiny_model: 
     assert manifest is not None
     for said in (
         "# tuned | one", "Trained by supervised fine-tuning.", "| revision | " + "a" * 40, f'revision="{"a" * 40}"',
-        f"| 1 | sft | `{run.id}` | own/tiny | lora, rank 4 | 12 |", manifest.root_base.weights[0].sha256,
+        f"| 1 | sft | `{run.id}` | own/tiny | lora: rank 4, alpha 16, scaling 4 (alpha / rank), on",
+        manifest.root_base.weights[0].sha256,
         f"| sft | 3 | 1 | huggingface: own/asked@{COMMIT} | cc-by-4.0 |", f"| of `{run.id}` (sft) |  |",
         "| eval loss | 1.235 |", "no medical advice", "For research", "With Galen", "peft 0.21",
     ):  # fmt: skip

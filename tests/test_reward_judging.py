@@ -11,9 +11,10 @@ import torch
 from core.configs.files import resolve
 from core.configs.pairs import Preference
 from core.errors import ConfigError
+from core.intervals import wilson
 from core.messages import MESSAGES
 from core.records_reward import PairReport
-from core.training.judging import calibration, correlation, figures, gate, lower_bound, report_on
+from core.training.judging import calibration, correlation, figures, gate, report_on
 from core.training.reward import pair_losses
 
 
@@ -111,8 +112,8 @@ def test_nothing_held_out_is_not_fit() -> None:
 
 
 def test_wilson_bound_and_correlation() -> None:
-    assert lower_bound(0.5, 100) == pytest.approx(0.4038, abs=1e-4)
-    assert lower_bound(1.0, 10) == pytest.approx(0.7225, abs=1e-4)
+    assert wilson(0.5, 100)[0] == pytest.approx(0.4038, abs=1e-4)
+    assert wilson(1.0, 10)[0] == pytest.approx(0.7225, abs=1e-4)
     assert correlation(np.ones(4), np.arange(4.0)) is None
     assert correlation(np.arange(4.0), -np.arange(4.0)) == pytest.approx(-1)
 

@@ -144,7 +144,18 @@ def test_pairs_are_wrong_in_three_named_ways_and_not_told_by_length(
     ways = Counter(row["wrong"] for row in rows)
     assert set(ways) == set(build.WRONG)
     assert len(set(ways.values())) == 1
+    assert all(row["category"] == build.WRONG[row["wrong"]] for row in rows)
     assert 0.4 < sum(len(row["chosen"]) > len(row["rejected"]) for row in rows) / len(rows) < 0.6
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_category_is_the_topic_of_its_facts(language: str, files: dict[str, list[Row]], build: Any) -> None:
+    topics, _ = build.load()
+    own = {fact["id"]: topic["topic"][language] for topic in topics for fact in topic["facts"]}
+    for stage in ("pretrain", "sft", "ppo", "evaluate"):
+        rows = files[f"{stage}/{language}.jsonl"]
+        assert {row["category"] for row in rows} == set(own.values())
+        assert all({own[name] for name in row.get("facts", [row.get("fact")])} == {row["category"]} for row in rows)
 
 
 # -- the test set -----------------------------------------------------------------------------------------------------

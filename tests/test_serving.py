@@ -16,9 +16,10 @@ import torch
 from core.errors import GalenError, InputError, ModelError
 from core.models.lineage import adapter_weights, base_weights, run_weights
 from core.rundir import RunRef, write_text
-from core.serving.engine import Answer, Engine
-from core.serving.registry import Registry
-from core.serving.sampling import Sampling, choose, nucleus, penalise
+from core.serving.answer import Answer
+from core.serving.engine import Engine
+from core.serving.registry import Registry, Served
+from core.serving.sampling import FEW, Sampling, candidates, choose, penalise
 from core.serving.text import Detokeniser, StopWords
 from core.workspace import Workspace
 from tests.models_tools import make_adapter, make_run, make_whole_run
@@ -76,7 +77,7 @@ class Ask:
     def result(self) -> list[int]:
         assert self.done.wait(30)
         assert self.error is None, self.error
-        return self.answer._tokens
+        return self.answer.tokens
 
 
 def plain_greedy(model: Any, prompt: Sequence[int], count: int, stops: frozenset[int]) -> list[int]:
@@ -121,12 +122,96 @@ def test_interleaved_answers_equal_those_alone(registry: Registry, engine: Engin
     assert [ask.result() for ask in together] == alone
 
 
+def test_rows_join_and_leave_a_batch(registry: Registry, engine: Engine) -> None:
+    """Prompts of other lengths come while others write, short answers leave, and each text is the one alone."""
+    questions = ["发烧?", "ba be bi bo bu da de di", "糖尿病 " * 20, "fa", "血压 fi fo"]
+    cases = [
+        (("base", "one", "two")[number % 3], [{"role": "user", "content": question}], 6 + 9 * number)
+        for number, question in enumerate(questions)
+    ]
+
+    def ask(name: str, asked: list[dict], count: int) -> Ask:
+        made = Ask(registry, name)
+        served, sampling = registry[name], Sampling(max_tokens=count, temperature=0.8, seed=count)
+        made.answer = Answer(served, served.encoder.prompt_ids(asked), sampling, made._text, made._end)
+        return made
+
+    alone = [ask(*case).wait(engine) for case in cases]
+    together = []
+    for case in cases:
+        together.append(ask(*case))
+        engine.submit(together[-1].answer)
+        while not together[-1].answer.tokens and not together[-1].done.is_set():
+            pass
+    assert [each.result() for each in together] == alone
+    assert len({len(tokens) for tokens in alone}) > 2
+
+
+def test_a_joined_batch_pads_no_more_than_its_rows_need(registry: Registry) -> None:
+    """The longest row leaves, and its columns with it; the numbers of the others stay."""
+    body = registry["base"].body
+    rows = [list(range(20, 60)), list(range(80, 90))]
+    alone = body.state()
+    body.forward([rows[1]], [None], alone)
+    expected = body.forward([[7]], [None], alone)
+    states = [body.state(), body.state()]
+    for row, state in zip(rows, states, strict=True):
+        body.forward([row], [None], state)
+    both = body.join(states[0], 1, states[1], 1)
+    assert (both.width, both.mask is None) == (40, False)
+    body.keep(both, [1])
+    assert (both.width, both.mask) == (10, None)
+    torch.testing.assert_close(body.forward([[7]], [None], both), expected, rtol=0, atol=1e-5)
+
+
+def test_rows_of_a_batch_get_the_logits_of_their_adapters(registry: Registry) -> None:
+    body = registry["base"].body
+    names = [None, registry["one"].adapter, registry["two"].adapter, registry["one"].adapter]
+    ids = list(range(30, 50))
+    together = body.forward([ids] * 4, names, body.state())
+    alone = torch.cat([body.forward([ids], [name], body.state()) for name in names])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert (together[1] - together[0]).abs().max() > 0.1
+    assert torch.equal(together[1], together[3])
+
+
+def test_a_model_whose_layers_are_spread_takes_adapters_too(tiny_model: Path, tmp_path: Path) -> None:
+    """With Accelerate's hooks on its layers, as `gpus=0,1` gives it."""
+    from accelerate import dispatch_model
+    from transformers import AutoModelForCausalLM
+
+    from core.serving.adapters import Adapters, read_factors
+    from core.serving.body import Body
+    from core.serving.registry import share
+
+    factors = read_factors([make_adapter(tiny_model, tmp_path / "adapter", seed=5)])
+    found = []
+    for spread in (False, True):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+        if spread:
+            parts = (
+                "model.embed_tokens",
+                "model.layers.0",
+                "model.layers.1",
+                "model.norm",
+                "model.rotary_emb",
+                "lm_head",
+            )
+            dispatch_model(model, dict.fromkeys(parts, "cpu"), force_hooks=True)
+        adapters = Adapters(share(model))
+        adapters.add("a", factors)
+        body = Body(adapters.model, adapters)
+        assert body.joins
+        found.append(body.forward([[5, 6, 7], [8, 9, 10]], [None, "a"], body.state()))
+    assert torch.equal(*found)
+
+
 def test_turns_are_fair(registry: Registry) -> None:
     """Two answers that are asked for together end together, not one after the other."""
     order: list[str] = []
     asks = {name: Ask(registry, name, max_tokens=20, temperature=5.0, seed=3) for name in ("base", "one")}
     for name, ask in asks.items():
-        ask.answer._take = _noting(ask.answer._take, order, name)  # type: ignore[method-assign]
+        ask.answer.take = _noting(ask.answer.take, order, name)  # type: ignore[method-assign]
     engine = Engine()
     for ask in asks.values():
         engine.submit(ask.answer)
@@ -138,18 +223,44 @@ def test_turns_are_fair(registry: Registry) -> None:
 
 
 def _noting(take: Any, order: list[str], name: str) -> Any:
-    def noted(token: int) -> bool:
+    def noted(logits: torch.Tensor) -> bool:
         order.append(name)
-        return bool(take(token))
+        return bool(take(logits))
 
     return noted
 
 
-def test_an_adapter_shares_the_base_s_tensors(registry: Registry) -> None:
-    base = dict(registry["base"].model.named_parameters())
-    inside = {id(p) for p in registry["one"].model.parameters()}
-    assert all(id(parameter) in inside for parameter in base.values())
-    assert not any("lora" in name for name in base)
+def test_plain_lora_lies_on_the_base_s_own_tensors(registry: Registry) -> None:
+    base, one = registry["base"], registry["one"]
+    assert one.body is base.body
+    assert not any("lora" in name for name, _ in base.body.model.named_parameters())
+    assert base.body.joins
+
+
+def test_what_is_more_than_plain_lora_gets_a_body_over_the_same_tensors(
+    registry: Registry, engine: Engine, place: Workspace, tiny_model: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    def fresh() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+    torch.manual_seed(4)
+    folder = tmp_path / "dora"
+    config = LoraConfig(r=4, target_modules="all-linear", use_dora=True, init_lora_weights=False)
+    get_peft_model(fresh(), config).save_pretrained(folder)
+    served = registry.add(adapter_weights(place, folder, tiny_model), alias="dora")
+    assert isinstance(served, Served)
+    assert served.body is not registry["base"].body
+    shared = {id(parameter) for parameter in registry._model.parameters()}
+    assert shared <= {id(parameter) for parameter in served.body.model.parameters()}
+    prompt = served.encoder.prompt_ids(QUESTION)
+    expected = plain_greedy(PeftModel.from_pretrained(fresh(), str(folder)).eval(), prompt, 24, served.stop_ids)
+    asks = [Ask(registry, name) for name in ("dora", "one", "dora")]
+    for ask in asks:
+        engine.submit(ask.answer)
+    assert [ask.result() for ask in asks][::2] == [expected, expected]
 
 
 def test_provenance_is_that_of_the_files(registry: Registry, engine: Engine, tiny_model: Path) -> None:
@@ -229,23 +340,37 @@ def test_peft_is_told_the_device(
     """Asked for a device of its own choice, PEFT takes the first GPU, which a training may hold."""
     monkeypatch.setattr("peft.peft_model.infer_device", lambda: pytest.fail("PEFT chooses a device"))
     adapter = make_adapter(tiny_model, tmp_path / "adapter", seed=11)
-    assert registry.add(adapter_weights(place, adapter, tiny_model)).device == "cpu"
+    weights = adapter_weights(place, adapter, tiny_model)
+    assert registry._attach(weights, adapter).device.type == "cpu"
 
 
 def test_sampling_arithmetic() -> None:
     probabilities = torch.tensor([0.1, 0.5, 0.15, 0.25])
-    assert nucleus(probabilities, 0.7).tolist() == pytest.approx([0, 0.5, 0, 0.25])
-    assert nucleus(probabilities, 0.5).tolist() == pytest.approx([0, 0.5, 0, 0])
-    assert nucleus(probabilities, 1e-12).count_nonzero() == 1
-    assert nucleus(probabilities, 0.9999).count_nonzero() == 4
+    for top_p, kept in ((0.7, [1, 3]), (0.5, [1]), (1e-12, [1]), (0.9999, [1, 3, 2, 0])):
+        ids, shares = candidates(probabilities.log(), 0, top_p)
+        assert ids.tolist() == kept
+        assert shares.tolist() == pytest.approx(probabilities[kept].tolist())
+    assert candidates(probabilities.log(), 0, 1.0)[0] is None
+    assert candidates(probabilities.log(), 2, 1.0)[1].tolist() == pytest.approx([2 / 3, 1 / 3])
     logits = torch.tensor([2.0, -2.0, 1.0])
     assert penalise(logits, [0, 1, 1], 2.0).tolist() == [1.0, -4.0, 1.0]
     generator = torch.Generator().manual_seed(0)
     only = Sampling(temperature=3.0, top_k=1)
     assert {choose(logits, [], only, generator) for _ in range(20)} == {0}
     drawn = [choose(torch.log(probabilities), [], Sampling(), generator) for _ in range(4000)]
-    shares = [drawn.count(token) / 4000 for token in range(4)]
-    assert shares == pytest.approx(probabilities.tolist(), abs=0.03)
+    found = [drawn.count(token) / 4000 for token in range(4)]
+    assert found == pytest.approx(probabilities.tolist(), abs=0.03)
+
+
+def test_a_flat_distribution_is_sorted_whole() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4 * FEW) / 10
+    ids, shares = candidates(logits, 0, 0.8)
+    ordered, order = logits.softmax(-1).sort(descending=True)
+    kept = int((ordered.cumsum(-1) - ordered < 0.8).sum())
+    assert kept > FEW
+    assert ids.tolist() == order[:kept].tolist()
+    torch.testing.assert_close(shares, ordered[:kept])
 
 
 def test_limits_and_context(registry: Registry, engine: Engine) -> None:
@@ -269,7 +394,7 @@ def test_a_long_prompt_is_read_in_pieces_like_in_one(
     registry: Registry, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Ask(registry, "one").wait(engine)
-    monkeypatch.setattr("core.serving.engine.PREFILL", 5)
+    monkeypatch.setattr("core.serving.batch.PREFILL", 5)
     assert Ask(registry, "one").wait(engine) == whole
 
 
@@ -280,7 +405,8 @@ def test_cancel_and_broken_weights(registry: Registry, engine: Engine) -> None:
     assert ask.facts is not None
     assert ask.facts["finish_reason"] == "cancelled"
     broken = Ask(registry, "base")
-    broken.answer._forward = lambda ids: torch.full((512,), float("nan"))  # type: ignore[method-assign]
+    take = broken.answer.take
+    broken.answer.take = lambda logits: take(torch.full_like(logits, float("nan")))  # type: ignore[method-assign]
     engine.submit(broken.answer)
     assert broken.done.wait(10)
     assert broken.error is not None

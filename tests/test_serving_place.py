@@ -37,6 +37,16 @@ def test_only_its_own_gpu_is_visible_and_by_uuid() -> None:
     taken.claim.release()
 
 
+def test_several_gpus_are_claimed_and_visible_together() -> None:
+    taken = take("cuda:1,cuda:0")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-0"
+    assert (taken.device, taken.shown) == ("cuda", "cuda:1,cuda:0")
+    with pytest.raises(DeviceError):
+        acquire([GPUS[0]], TRAINING)
+    assert taken.claim is not None
+    taken.claim.release()
+
+
 def test_on_the_cpu_no_gpu_is_visible() -> None:
     found = take("cpu:0")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

@@ -61,6 +61,51 @@ def test_a_base_and_its_run_are_compared(opened, ready: Workspace, tiny_model: P
 
 
 @pytest.mark.slow
+def test_questions_are_asked_and_seen_one_by_one(opened, ready: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    """From the form to a row: examples chosen, the table, a category, the best first, the next page, the sheet."""
+    rows = [
+        {"question": f"ba {at} <b>be</b>", "A": "bi", "B": "bo", "answer": "AB"[at % 2], "subject": "xy"[at % 2]}
+        for at in range(24)
+    ]
+    import_file(ready, write_jsonl(tmp_path / "exam.jsonl", rows[4:]))
+    import_file(ready, write_jsonl(tmp_path / "dev.jsonl", rows[:4]))
+    page = opened("?tab=evaluate")
+    choose(page, "models.runs", "tiny")
+    page.tab.keyboard.press("Escape")
+    choose(page, "data.rows", "exam@")
+    page.tab.keyboard.press("Escape")
+    choose(page, "data.dev", "dev@")
+    page.tab.keyboard.press("Escape")
+    page.tab.click("#evaluate-start")
+    page.tab.wait_for_selector(".f-data-shots.has-error")  # a dev set, and no example asked for
+    page.fill("data.shots", "2")
+    page.wait_text(".command", "data.shots=2")
+    page.tab.click("#evaluate-start")
+    page.wait_text("#evaluate-head .badge", "Finished")
+    page.wait_text("#evaluate-curves .judge", "2-shot")
+    page.tab.click("#evaluate-curves .by-category summary")
+    assert page.tab.locator("#evaluate-curves .by-category tbody tr").count() == 2
+    page.tab.click("#evaluate-tab-items-button")
+    items = page.tab.locator("#evaluate-items .item")
+    items.first.wait_for()
+    assert items.count() == 10
+    assert "<b>be</b>" in items.first.inner_text()
+    page.tab.click("#evaluate-items .sign >> nth=1")
+    page.wait_text("#evaluate-items .item-pages", "2 of 2")
+    page.tab.click("#evaluate-items button >> text=As in the file")
+    page.wait_text("#evaluate-items .item >> nth=0", "line 1 of")
+    page.tab.select_option("#evaluate-items select[data-field=category]", "y")
+    page.wait_text("#evaluate-items .item >> nth=0", "line 2 of")
+    page.tab.click("#evaluate-tab-result-button")
+    with page.tab.expect_download() as saved:
+        page.tab.click("#evaluate-result a >> text=items.csv")
+    sheet = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8-sig"))))
+    assert len(sheet) == 20
+    assert sheet[0]["asked"].startswith("ba 4 <b>be</b>\nA. bi")
+    assert not page.errors
+
+
+@pytest.mark.slow
 def test_a_run_is_merged_and_the_proof_shown(opened, ready: Workspace, tiny_model: Path) -> None:
     trained = make_run(ready, tiny_model, name="tuned")
     page = opened("?tab=merge")

@@ -144,7 +144,7 @@ def test_what_is_missing_is_told_when_somebody_tries(at, workspace: Workspace, d
     page.tab.click('[data-step="1"] .rec-what')  # closed
     page.tab.click("#recipe-start")
     page.wait_text("#recipe-note", "1 setting(s) need attention")
-    page.wait_text('[data-step="1"].open .rec-error', "no default")
+    page.wait_text('[data-step="1"].open .rec-error', "This is empty")
     assert len(list_datasets(workspace)) == 1
 
 

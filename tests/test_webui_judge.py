@@ -1,4 +1,4 @@
-"""What the Merge and Evaluate tabs make of a run's files: tables, answers, links, reasons; without a browser."""
+"""What the Evaluate tab makes of a run's files: tables, answers, links, reasons; without a browser."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from core.records_evaluation import (
     prompts_file,
     table_sheet,
 )
-from core.records_merge import Probe, Verification, verification_file
 from core.rundir import RunDir, append_jsonl, write_record, write_text
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 from tests.models_tools import make_run
-from webui import views_judge
+from webui import views_judge, views_said
 from webui.confine import confine
 from webui.pages.evaluate import copies
+from webui.said import Asked
 from webui.views import Snapshot, snapshot
 
 SCRIPT = "<script>alert(1)</script>"
@@ -100,18 +100,20 @@ def test_answers_stand_side_by_side_as_they_come(workspace: Workspace) -> None:
     append_jsonl(prompts_file(output), Question(number=0, line=1, messages=asked, reference="as written").model_dump())
     append_jsonl(answers_file(output), Reply(model=0, number=0, text=f"said {SCRIPT}", tokens=3).model_dump())
     append_jsonl(answers_file(output), Reply(model=1, number=0, end="too_long").model_dump())
-    drawn = views_judge.answers(shot, "en")
+    drawn = views_said.browser(shot.run, False, Asked(), "en")
     assert "<script>" not in drawn
     assert [name in drawn for name in ("Be brief.", "as written", "said &lt;script&gt;", "leaves no room")] == [
         True
     ] * 4
     assert "--sides:3" in drawn
-    assert "1 of 2 prompts" in drawn
+    assert "1–1 of 1" in drawn
     made.answering = [
         Answering(model=0, refusal=Refusal(code="model.no_template", params={"model": "m", "known": "x"}))
     ]
     write_record(evaluation_file(output), made)
-    assert "--sides:2" in views_judge.answers(shot, "en")  # a model that answers nothing has no column
+    assert "--sides:2" in views_said.browser(
+        shot.run, False, Asked(), "en"
+    )  # a model that answers nothing has no column
 
 
 def test_files_are_served_from_the_folder_for_downloads_alone(workspace: Workspace) -> None:
@@ -126,23 +128,6 @@ def test_files_are_served_from_the_folder_for_downloads_alone(workspace: Workspa
     [again] = copies(workspace, shot.run)
     assert again.read_text() == "model\nnew\n"
     assert f"gradio_api/file={copy}" in views_judge.files([copy], shot.run, "en")
-
-
-@pytest.mark.parametrize(("passed", "tone"), [(True, "good"), (False, "bad")])
-def test_the_proof_of_a_merge(workspace: Workspace, passed: bool, tone: str) -> None:
-    shot = shot_of(workspace, "merge")
-    assert "chart-empty" in views_judge.verification(shot, "zh")
-    probe = Probe(prompt=SCRIPT, before=" a", after="\n", difference=0.5, kl=0.01)
-    proof = Verification(
-        computed_in="float32", dtype="bfloat16", positions=7, merging=1e-5, difference=0.5, kl=0.01, same=1.0,
-        allowed=0.1, passed=passed, probes=[probe],
-    )  # fmt: skip
-    write_record(verification_file(shot.run.output), proof)
-    drawn = views_judge.verification(shot, "en")
-    assert f"notice {tone}" in drawn
-    assert "<script>" not in drawn
-    assert "␣a" in drawn
-    assert "⏎" in drawn
 
 
 def test_every_name_of_a_list_is_confined(workspace: Workspace, tmp_path: Path, tiny_model: Path) -> None:

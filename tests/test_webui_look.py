@@ -13,7 +13,7 @@ from core.data.look.pieces import Piece
 from core.data.look.tokens import Reading
 from core.data.look.view import Query, View
 from core.data.store import edits
-from core.data.store.dataset import Dataset
+from core.data.store.dataset import Dataset, Meta
 from core.errors import StopRequested
 from core.models.library import describe, write_card
 from core.workspace import Workspace
@@ -254,6 +254,13 @@ def tiny(workspace: Workspace, tmp_path: Path) -> str:
     card = describe(folder, "tiny", "folder", str(folder), weights=[], points_to=str(folder))
     write_card(workspace.models_dir / "tiny", card)
     return "tiny"
+
+
+def test_the_category_of_a_row_is_told(workspace: Workspace) -> None:
+    dataset = make_dataset(workspace, [said("q", "a")], metas=[Meta(1, category="heart <b>")])
+    View(workspace, dataset).build()
+    state = LookState(ref=dataset.ref, row=0)
+    assert "heart &lt;b&gt;" in RowPane(workspace, Desk()).head(state, dataset, edits.Edits(), "en")
 
 
 def test_tokens_here_and_in_a_helper_are_the_same(

@@ -15,6 +15,7 @@ from core.data.shapes.formats import SHAPES
 from core.errors import ConfigError, ModelError, Problem
 from core.messages import MESSAGES
 from core.records import Result
+from core.records_report import MEASURES
 from core.rundir import State
 from webui.answers import SAMPLING
 from webui.messages import DETAILS_ZH, code_text, error_text, problem_text, result_text
@@ -23,7 +24,9 @@ from webui.pages.stage import STAGE_TABS
 from webui.run_panel import BUTTONS, FIRST, RENDER
 from webui.text import TEXT, t
 from webui.text_fields import CHOICES, FIELDS, SECTIONS, help_text, label
+from webui.text_remedies import REMEDIES, SENTENCES
 from webui.text_zh import MESSAGES_ZH
+from webui.views_said import COLUMNS
 
 WEBUI = Path(__file__).parents[1] / "webui"
 OWN_WORDS = ("import", "prepare")  # stages whose settings are shown by a page of their own kind
@@ -86,7 +89,13 @@ def test_every_declared_string_is_asked_for() -> None:
     sources = {path: path.read_text("utf-8") for path in WEBUI.rglob("*.py") if not path.name.startswith("text")}
     said = set(re.findall(r"""["']([a-z]+\.[a-z_]+)["']""", "".join(sources.values())))
     said |= {f"chat.{name}" for name in SAMPLING} | {f"runs.{name}" for name in FILTERS}
-    said |= {f"run.{name}" for name in (*BUTTONS, *FIRST, *RENDER, *(name for tab in STAGE_TABS for name in tab.parts))}
+    said |= {
+        f"run.{name}"
+        for name in (*BUTTONS, *FIRST, *RENDER, "items", *(name for tab in STAGE_TABS for name in tab.parts))
+    }
+    said |= {f"tax.{name}{end}" for name in MEASURES for end in ("", "_help")}
+    said |= {f"tax.{verdict}" for verdict in ("better", "worse", "changed", "open")}
+    said |= {f"said.{name}{end}" for name in COLUMNS for end in ("", "_help")}
     families = (
         "state.",
         "phase.",
@@ -96,7 +105,9 @@ def test_every_declared_string_is_asked_for() -> None:
         "shape.",
         "runs.col_",
         "chat.which_",
-        "chat.pane_",
+        "chat.drawer_",
+        "chat.tab_",
+        "predict.way_",
         "disk.is_",
         "tab.",
         "data.tab_",
@@ -150,6 +161,24 @@ def test_page_text_of_errors() -> None:
     assert problem_text(problem, "zh") == "“abc”不能用在这里。 允许：数字 > 0。"
     assert error_text(ConfigError([problem]), "zh")[0] == "有 1 项设置不正确。"
     assert "tiny" in error_text(ModelError("model.not_fetched", model="tiny"), "zh")[0]
+
+
+def test_the_page_speaks_of_its_own_fields_and_not_of_a_terminal() -> None:
+    for code, pair in {**REMEDIES, **SENTENCES}.items():
+        known = placeholders("".join(MESSAGES[code]))
+        assert placeholders(pair[0]) == placeholders(pair[1]), code
+        assert placeholders(pair[0]) <= known, code
+    for code in MESSAGES.keys() - {"convert.no_layout"}:  # which only the command line says
+        params = {name: f"‹{name}›" for name in placeholders("".join(MESSAGES[code]))}
+        for lang in ("en", "zh"):
+            assert "python -m core" not in "".join(code_text(code, params, lang)), code
+    said = code_text("adapter.base_unknown", {"path": "a", "base": "b", "known": "none"}, "en")[1]
+    assert "Belongs to" in said
+    assert "base=" not in said
+    old = Result(
+        outcome="failed", code="model.name_taken", params={}, reason="It is taken.", remedy="rm it", ended_at=0
+    )
+    assert "Models and disk" in result_text(old, "en")[1]
 
 
 def test_a_missing_suggestion_is_left_out() -> None:

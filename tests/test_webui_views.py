@@ -19,8 +19,7 @@ from core.records import Result, Status
 from core.report import Report
 from core.rundir import RunDir, State, write_record, write_text
 from core.workspace import Workspace
-from webui import charts, views, views_chat, views_lists, views_report
-from webui.answers import SAMPLING, read_sampling
+from webui import charts, views, views_lists, views_report
 from webui.catalog import Reader
 from webui.figures import clock, duration, figure, size
 from webui.pages.runs import matching
@@ -196,18 +195,7 @@ def test_the_check_names_the_shape_and_its_evidence(chat_file: Path) -> None:
     assert "64 of the first 64 rows" in said
 
 
-# -- the chat ---------------------------------------------------------------------------------------------------------
-def test_sampling_is_read_by_its_one_declaration() -> None:
-    texts = [str(value) for value in SAMPLING.values()]
-    expected = {"max_tokens" if name == "max_new_tokens" else name: value for name, value in SAMPLING.items()}
-    assert read_sampling(texts, "en") == (expected, "")
-    assert read_sampling([""] * len(texts), "en") == read_sampling(texts, "en")
-    found, said = read_sampling(["9", *texts[1:]], "zh")
-    assert found == {}
-    assert said.startswith("温度")
-    assert "≤ 2" in said
-
-
+# -- what others wrote ------------------------------------------------------------------------------------------------
 def test_runs_are_found_by_name_model_and_data(workspace: Workspace) -> None:
     run = make_run(workspace, name="first")
     write_text(
@@ -225,38 +213,24 @@ def test_whoever_wrote_it_text_is_escaped(workspace: Workspace) -> None:
     Report(run).sample(1, EVIL, EVIL)
     run.log_file(0).write_text(EVIL)
     shot = views.snapshot(run)
-    turn = {"question": EVIL, "base": {"text": EVIL}, "run": {"error": EVIL}}
     row = {"messages": [{"role": EVIL, "content": EVIL}]}
     everything = "".join(
         [
             views.head(shot, "en"), views.progress(shot, "en"), views.samples(run, "en"), views.log(run, "en"),
             views.settings(shot, "en"), views.result(shot, "en"), views.command(EVIL, "en"), views.say(EVIL, EVIL),
-            views_chat.pane([turn], "base", "en"), views_chat.pane([turn], "run", "en"),
             views_lists.side_runs([summary(run)], "en"), views_lists.run_table([summary(run)], 1, None, "en"),
             views_lists.data_rows([row, {"text": EVIL}], 0, 2, "en"),
         ]
     )  # fmt: skip
     assert "<script" not in everything
     assert "a<b" not in everything
-    assert everything.count("a&lt;b &amp;&amp; c&gt;d ${x} {{y}}") >= 12
+    assert everything.count("a&lt;b &amp;&amp; c&gt;d ${x} {{y}}") >= 10
 
 
 def test_settings_mark_what_differs_from_the_defaults(workspace: Workspace) -> None:
     said = views.settings(views.snapshot(make_run(workspace)), "en")
     assert re.search(r'pair changed" title="optim.learning_rate"', said)
     assert re.search(r'pair" title="run.seed"', said)
-
-
-def test_provenance_names_both_hashes() -> None:
-    facts = {
-        "base": "b", "base_sha256": "a" * 64, "adapter": "run", "adapter_sha256": "f" * 64, "tokens": 12, "rate": 3.0,
-        "finish": "length", "seed": 7,
-    }  # fmt: skip
-    said = views_chat.provenance({"facts": facts}, "en")
-    assert "a" * 12 in said
-    assert "f" * 12 in said
-    assert "length limit" in said
-    assert "no adapter" in views_chat.provenance({"facts": {**facts, "adapter_sha256": None}}, "en")
 
 
 # -- the catalog ------------------------------------------------------------------------------------------------------

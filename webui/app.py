@@ -7,11 +7,9 @@ Order of events at load: language and address first, then what the workspace hol
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +29,17 @@ from webui.catalog import Reader, newest
 from webui.figures import esc
 from webui.labels import Labels
 from webui.page import EACH, IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
-from webui.pages.chat import ChatPage
+from webui.pages.chat import CHAT_KEPT, ChatPage
 from webui.pages.data import DataPage
 from webui.pages.evaluate import evaluate_page
 from webui.pages.merge import merge_page
+from webui.pages.predict import predict_page
 from webui.pages.runs import RunsPage
 from webui.pages.stage import STAGE_TABS, TRAIN, StagePage
 from webui.run_panel import StageLike
+from webui.seen import Seen, note_writers
+from webui.sparing import spare_the_browser
+from webui.talks import TALKS, Talks
 from webui.text import LANGUAGES, t
 
 HERE = Path(__file__).parent
@@ -49,7 +51,9 @@ MARK = (
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
-STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_ppo", "_annotate")  # each over those before it
+STYLES = (  # each over those before it
+    "", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat", "_annotate", "_predict",
+)  # fmt: skip
 NAMES = json.dumps(METHODS)
 STAGE_ADDRESS = (
     f"(stage, ...runs) => galen.address({{tab: stage, run: runs[{NAMES}.indexOf(stage)], dataset: '', part: ''}})"
@@ -58,14 +62,6 @@ METHOD_IN_FRONT = f"(_, stage, ...runs) => [galen.method({NAMES}, stage, runs), 
 IN_FRONT = "() => new URL(location.href).searchParams.get('tab') || 'sft'"
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-run]'); if (row) trigger('pick', {run: row.dataset.run}); });"""
-
-
-@dataclass
-class Seen:
-    """What one session was last told, so that a tick sends only what is new."""
-
-    mark: Any = None
-    sent: list[Any] = field(default_factory=list)
 
 
 class App:
@@ -88,38 +84,33 @@ class App:
                     self._tabs()
             self.kept_lang = gr.Textbox("", visible=False)
             self.front = gr.Textbox("", visible=False)  # the browser fills it with the tab in front
-            self.seen = gr.State(None)
+            self.seen = gr.State(Seen())
             self.timer = gr.Timer(LIVE_SECONDS)
             self._wire(blocks)
-        _spare_the_browser(blocks)
+        spare_the_browser(blocks)
         return blocks
 
     # -- building -----------------------------------------------------------------------------------------------------
     def _sidebar(self) -> None:
         lang = self.labels.lang
-        self.labels.html(
-            lambda lang: (
-                f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
-            ),
-            elem_classes=["bare"],
-        )
+        self.labels.html(brand, elem_classes=["bare"])
         self.gauges = gr.HTML("", elem_id="devices", elem_classes=["bare"])
         self.side_runs = gr.HTML("", js_on_load=PICK, elem_id="side-runs", elem_classes=["bare"])
         with gr.Column(elem_classes=["side-bottom"]):
             path = f'<div class="workspace-path" title="{esc(self.workspace.path)}">{esc(self.workspace.path)}</div>'
             gr.HTML(path, elem_classes=["bare"])
-            self.lang = gr.Radio(
-                [(name, code) for code, name in LANGUAGES.items()], value=lang, show_label=False, container=False,
-                interactive=True, elem_id="language", elem_classes=["segments"],
-            )  # fmt: skip
+            self.lang = language_switch(lang)
         self.page = Page(self.workspace, self.labels, self.reader, self.lang)
 
     def _tabs(self) -> None:
-        self.data, self.chat, self.runs = DataPage(self.page), ChatPage(self.page), RunsPage(self.page)
+        self.data, self.chat = DataPage(self.page), ChatPage(self.page)
         # Every tab with a form and a run panel; those of `TRAINING` take a dataset from the Data tab.
         self.stages: dict[str, StageLike] = {tab.stage: StagePage(self.page, tab) for tab in STAGE_TABS}
         self.stages |= {"merge": merge_page(self.page), "evaluate": evaluate_page(self.page)}
-        parts: dict[str, Any] = {"data": self.data, "chat": self.chat, "runs": self.runs, **self.stages}
+        self.stages["predict"] = predict_page(self.page)
+        self.runs = RunsPage(self.page, self.stages)
+        self.talks = Talks(self.labels, {"chat": self.chat, "predict": self.stages["predict"]})
+        parts: dict[str, Any] = {"data": self.data, "chat": self.talks, "runs": self.runs, **self.stages}
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
             for name in (name for name in ORDER if name in parts):
@@ -162,28 +153,29 @@ class App:
             *self.columns,
             *(page.panel.select for page in self.stages.values()),
             self.runs.chosen,
+            *self.talks.outputs,
         ]
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
         dataset = [self.data.chosen, self.data.parts]
+        restored = ", ".join(f"galen.kept('{name}', '')" for name in self.page.kept)
+        blocks.load(None, None, list(self.page.kept.values()), js=f"() => [{restored}]")
         loaded = blocks.load(
             self.opened, [self.kept_lang, self.chat.kept, *(page.kept for page in self.stages.values())],
-            [self.lang, self.chat.kept, *address, *dataset, *self._turn_outputs(), *forms, *self.labels.components],
-            **QUIET, js=f"() => [galen.kept('language', ''), galen.kept('chat', []), {kept}]",
+            [self.lang, self.chat.kept, *self.chat.form, *address, *dataset, *self._turn_outputs(), *forms,
+             *self.labels.components],
+            **QUIET, js=f"() => [galen.kept('language', ''), {CHAT_KEPT}, {kept}]",
         )  # fmt: skip
-        panes: dict[str, Any] = {
-            "fn": self.chat.restored, "inputs": [self.chat.kept, self.chat.run, self.lang],
-            "outputs": self.chat.panes, **QUIET,
-        }  # fmt: skip
-        shown = loaded.then(**tick).then(**panes)
-        shown.then(None, js="() => galen.begin()")  # what is restored is not kept anew
+        shown = loaded.then(**tick).then(**self.chat.fresh)
+        shown.then(**self.chat.keep).then(None, js="() => galen.begin()")
         switched = self.lang.input(self.labels.updates, self.lang, self.labels.components, **QUIET)
         self.lang.input(None, self.lang, None, js="(lang) => galen.keep('language', lang)")
         switched.then(**tick)
+        switched.then(**self.chat.fresh)
         switched.then(self._woken, self.front, fronts, **QUIET, js=IN_FRONT)
-        switched.then(**panes)
-        shown.then(self.chat.look, [self.lang, self.chat.talk], [self.chat.status, self.chat.free], **QUIET)
+        shown.then(self.chat.look, [self.lang, self.chat.asking], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
+        note_writers(blocks, self.seen, self._told(), self.pulse)
 
     def _wire_tabs(self, address: list[Any]) -> None:
         showing = {name: page.panel.select for name, page in self.stages.items()} | {"runs": self.runs.chosen}
@@ -192,6 +184,9 @@ class App:
             if name in METHODS:
                 tab.select(self._turn, self.method, self._turn_outputs(), **QUIET)
                 tab.select(None, methods, None, js=STAGE_ADDRESS)
+                continue
+            if name in TALKS:
+                self.talks.wire(tab, showing[TALKS[1]], self._turn, self._turn_outputs())
                 continue
             tab.select(partial(self._turn, name), None, self._turn_outputs(), **QUIET)
             if name in showing:
@@ -220,10 +215,12 @@ class App:
             if isinstance(page, StagePage):
                 page.to_data.click(lambda: gr.Tabs(selected="data"), None, self.tabs, **QUIET)
             select = page.panel.select
-            to_chat = page.panel.buttons["chat"].click(
-                lambda run: [gr.Tabs(selected="chat"), run], select, [self.tabs, self.chat.run], **QUIET
-            )
-            to_chat.then(self.chat.choose, [select, self.lang], [self.chat.which, self.chat.base], **QUIET)
+            to_chat = page.panel.buttons["chat"].click(lambda: gr.Tabs(selected="chat"), None, self.tabs, **QUIET)
+            to_chat.then(
+                self.chat.work.take, [select, self.chat.kept, self.chat.asking, self.lang],
+                [self.chat.kept, *self.chat.turns], **QUIET,
+            ).then(**self.chat.keep)  # fmt: skip
+            to_chat.then(partial(self.talks.bring, TALKS[0]), None, self.talks.outputs, **QUIET)
 
     def _turn_outputs(self) -> list[Any]:
         panels = [page.panel for page in self.stages.values()]
@@ -251,22 +248,18 @@ class App:
     def _news_inputs(self) -> list[Any]:
         return [component for listener in self.page.listeners for component in listener.inputs]
 
-    def _pulse_outputs(self) -> list[Any]:
+    def _told(self) -> list[Any]:
         heard = [component for listener in self.page.listeners for component in listener.outputs]
-        return [self.seen, self.timer, self.gauges, self.side_runs, *heard]
+        return [self.timer, self.gauges, self.side_runs, *heard]
+
+    def _pulse_outputs(self) -> list[Any]:
+        return [self.seen, *self._told()]
 
     # -- events -------------------------------------------------------------------------------------------------------
-    def opened(self, request: gr.Request, kept: Any, talk: Any, *stored: Any) -> list[Any]:
+    def opened(self, request: gr.Request, kept: Any, chat: Any, *stored: Any) -> list[Any]:
         """At load: the language the browser kept (or asks for), the run of the address, the chat, the unsent forms."""
         query = request.query_params if request else {}
-        accepted = request.headers.get("accept-language", "") if request and self.auto else ""
-        lang = (
-            kept
-            if isinstance(kept, str) and kept in LANGUAGES
-            else "zh"
-            if accepted.lower().startswith("zh")
-            else self.labels.lang
-        )
+        lang = language_of(request, kept, self.labels.lang, auto=self.auto)
         named = query.get("dataset", "")
         dataset = self.data.opened(named, query.get("part", ""))
         run, tab = query.get("run", ""), query.get("tab", "") or ("data" if named else "")
@@ -274,7 +267,7 @@ class App:
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        return [lang, talk, *address, *dataset, *self._turn(front), *restored, *relabel]
+        return [lang, *self.chat.opened(chat), *address, *dataset, *self._turn(front), *restored, *relabel]
 
     def _newest(self) -> dict[str, str]:
         """The newest run of each stage that has one."""
@@ -283,16 +276,17 @@ class App:
         return {stage: run for stage, run in found.items() if run is not None}
 
     def address_of(self, run_id: str, tab: str = "", others: Mapping[str, str] = NOTHING) -> list[Any]:
-        """Updates of (tabs, method and its columns, each stage's selector, chosen run of the Runs tab) that show a run,
-        or a tab.
+        """Updates of (tabs, method and its columns, each stage's selector, chosen run of the Runs tab, part of the Chat
+        tab) that show a run, or a tab.
 
         `others`: the runs that the other stages show; without, they stay as they are.
         """
         front, stage = self._front(run_id, tab), self._stage_of(run_id)
         owner = stage or (front if run_id else "")  # the address of a run that is gone: its tab says so
-        tabs = gr.Tabs(selected=METHODS[0] if front in METHODS else front) if front else gr.skip()
+        held = METHODS[0] if front in METHODS else TALKS[0] if front in TALKS else front
+        tabs = gr.Tabs(selected=held) if held else gr.skip()
         selectors = [run_id if name == owner else others.get(name, gr.skip()) for name in self.stages]
-        return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip()]
+        return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip(), *self.talks.bring(front)]
 
     def _method_of(self, front: str) -> list[Any]:
         """Updates of (method, its columns) that bring a stage to the front of their tab; none for another one."""
@@ -300,7 +294,7 @@ class App:
 
     def _front(self, run_id: str, tab: str) -> str:
         """The tab, or the stage of a tab with several, that an address asks for; empty: none."""
-        if tab in self.tab_items or tab in METHODS:
+        if tab in self.tab_items or tab in METHODS or tab in TALKS:
             return tab
         stage = self._stage_of(run_id)
         return stage if stage in self.stages or not stage else "runs"
@@ -323,6 +317,7 @@ class App:
     def pulse(self, lang: str, seen: Seen | None, *values: Any) -> list[Any] | Any:
         """The tick of the frame: gauges, runs, and every picker, as far as they are new to this session."""
         seen = seen or Seen()
+        stale = seen.take()
         catalog = self.reader.read()
         found = devices()
         names = {run.id: run.name for run in catalog.live}
@@ -330,40 +325,31 @@ class App:
         gauges = views_lists.device_list(found, held, names, lang)
         side = views_lists.side_runs(catalog.runs, lang)
         mark = (catalog.mark, lang)
-        news = self.page.tell_all(catalog, lang, values) if mark != seen.mark else seen.sent[3:]
+        news = self.page.tell_all(catalog, lang, values) if stale or mark != seen.mark else seen.sent[3:]
         interval = LIVE_SECONDS if catalog.live else IDLE_SECONDS
-        wanted = [interval, gauges, side, *news]
-        if wanted == seen.sent:
+        wanted = [gr.update(value=interval), gauges, side, *news]
+        if wanted == seen.sent and not stale:
             return gr.skip()
-        before = seen.sent or [None] * len(wanted)
-        updates = [new if new != old else gr.skip() for new, old in zip(wanted, before, strict=True)]
-        if updates[0] == interval:
-            updates[0] = gr.update(value=interval)
-        return [Seen(mark, wanted), *updates]
+        return [seen, *seen.tell(mark, wanted, stale)]
 
 
-def _spare_the_browser(blocks: gr.Blocks) -> None:
-    """Three things that Gradio's front end does badly, put right for all events.
+def brand(lang: str) -> str:
+    return f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
 
-    It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the
-    first 9 with all stages): where progress is hidden, and where the browser alone computes, nobody needs to be told;
-    one that is told makes every event of the page slow for good. And two listeners of one trigger that
-    both wait for the last event start each other for ever, once two events come in quick succession: one may wait.
-    And what draws after another event is dropped while it is drawing already, so that what came last is not shown:
-    it draws once more. (What works, a generator, is begun once.)
-    """
-    waiting: set[Any] = set()
-    for event in blocks.fns.values():
-        if event.show_progress == "hidden" or event.fn is None:
-            event.show_progress_on = []
-        follows = event.trigger_after is not None and event.trigger_mode == "once"
-        if follows and event.fn is not None and not inspect.isgeneratorfunction(event.fn):
-            event.trigger_mode = "always_last"
-        if event.fn is not None and event.trigger_mode == "always_last":
-            targets = {target for target in event.targets if target[0] is not None}
-            if targets & waiting:
-                event.trigger_mode = "multiple"
-            waiting |= targets
+
+def language_switch(lang: str) -> gr.Radio:
+    return gr.Radio(
+        [(name, code) for code, name in LANGUAGES.items()], value=lang, show_label=False, container=False,
+        interactive=True, elem_id="language", elem_classes=["segments"],
+    )  # fmt: skip
+
+
+def language_of(request: gr.Request | None, kept: Any, otherwise: str, *, auto: bool) -> str:
+    """The language that the browser kept; with `auto` the one that it asks for."""
+    if isinstance(kept, str) and kept in LANGUAGES:
+        return kept
+    accepted = request.headers.get("accept-language", "") if request and auto else ""
+    return "zh" if accepted.lower().startswith("zh") else otherwise
 
 
 def build_app(workspace: Workspace, lang: str = "auto") -> gr.Blocks:

@@ -16,7 +16,6 @@ from core.configs.sections import lines_of
 from core.data.store.library import open_dataset
 from core.errors import GalenError, InputError, Problem
 from core.models.library import STARTER, list_models, looks_like_hub_id
-from core.rundir import RunRef
 from core.workspace import Workspace
 
 Known = Callable[[Workspace, str], bool]
@@ -64,6 +63,12 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "data.rows": (_knows_dataset, False),
     "data.prompts": (_knows_dataset, False),
     "models.runs": (_knows_model, True),
+    "models.chain": (_knows_run, False),
+    "judging.reward": (_knows_model, True),
+    "judging.base": (_knows_model, True),
+    "report.domain": (_knows_dataset, False),
+    "report.general": (_knows_dataset, False),
+    "safety.file": (_knows_nothing, False),
     "rewards.models": (_knows_model, True),
     "words.corpus": (_knows_dataset, False),
     "annotator.base": (_knows_model, True),
@@ -71,7 +76,11 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "new.against": (_knows_dataset, False),
     "words.list": (_knows_nothing, False),
     "model.source": (_knows_source, True),
+    "model.lora": (_knows_run, True),
+    "model.tokenizer": (_knows_nothing, False),
+    "data.file": (_knows_dataset, False),
 }
+WRITTEN = ("data.predictions",)  # paths whatever they look like: the run writes there
 
 
 def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
@@ -83,6 +92,10 @@ def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
             if text and not known(workspace, text):
                 problem = outside(text, workspace, hub=hub)
                 problems += [Problem(problem.code, problem.params, key=key)] if problem else []
+    for key in WRITTEN:
+        text = str(read.get(key) or "").strip()
+        problem = _not_allowed(text, workspace) if text else None
+        problems += [Problem(problem.code, problem.params, key=key)] if problem else []
     return problems
 
 
@@ -95,17 +108,21 @@ def _named(key: str, value: Any) -> list[str]:
 
 def outside(text: str, workspace: Workspace, *, hub: bool = False) -> Problem | None:
     """`path.outside` where `text` is or could be a path that the page may not touch; `hub`: it may be a hub id."""
+    problem = _not_allowed(text, workspace)
+    if problem is None or _exists(text):
+        return problem
+    plain = os.sep not in text and not text.startswith(("~", "."))
+    return None if plain or (hub and looks_like_hub_id(text)) else problem
+
+
+def _not_allowed(text: str, workspace: Workspace) -> Problem | None:
     try:
         workspace.allowed(text)
         return None
     except InputError as error:
-        problem = Problem(error.code, error.params)
+        return Problem(error.code, error.params)
     except (OSError, RuntimeError, ValueError):  # too long, no such home, a loop, a null byte: no path at all
-        problem = Problem("path.outside", {"path": text, "roots": str(workspace.path)})
-    if _exists(text):
-        return problem
-    plain = os.sep not in text and not text.startswith(("~", "."))
-    return None if plain or (hub and looks_like_hub_id(text)) else problem
+        return Problem("path.outside", {"path": text, "roots": str(workspace.path)})
 
 
 def _exists(text: str) -> bool:
@@ -119,16 +136,3 @@ def check_base(text: str, workspace: Workspace) -> None:
     """Whether a chat may load `text` as its base. Raises InputError `path.outside`."""
     for problem in confine({"model.base": text}, workspace):
         raise InputError(problem.code, **problem.params)
-
-
-def check_run(run: str, which: str, workspace: Workspace) -> str:
-    """The reference of a run's weights for the chat server: a run of the workspace, or an adapter folder in a root.
-
-    Raises InputError `run.bad_reference`, `run.not_found` or `path.outside`.
-    """
-    ref = RunRef.parse(f":{which}").model_copy(update={"run": run})
-    if _knows_run(workspace, run):
-        return str(ref)
-    if not _exists(run):
-        raise InputError("run.not_found", run=run)
-    return str(workspace.allowed(run))

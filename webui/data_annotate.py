@@ -31,7 +31,7 @@ from webui.confine import confine
 from webui.figures import esc
 from webui.forms import Form
 from webui.messages import error_text
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.parents import MODEL, choices
 from webui.rating import STAGE, RatingPane
 from webui.run_panel import WAITS
@@ -64,7 +64,7 @@ class AnnotatePart:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.form = Form(STAGE, page.labels)
-        self.side = SideRun(page, STAGE, lambda _, run: produced(run), named=True)
+        self.side = SideRun(page, STAGE, "annotate", lambda _, run: produced(run))
         self.rating = RatingPane(page)
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -86,10 +86,8 @@ class AnnotatePart:
                         self.form.place(key)
                 with gr.Row(elem_classes=["actions"]):
                     self.start = labels.button("annotate.start", variant="primary", elem_id="annotate-start")
-                    self.stop = labels.button("run.stop", visible=False, elem_id="annotate-stop")
-                    self.resume = labels.button("run.resume", visible=False, elem_id="annotate-resume")
                 self.note = gr.HTML("", elem_id="annotate-note", elem_classes=["bare"])
-                self.progress = gr.HTML("", elem_id="annotate-progress", elem_classes=["bare"])
+                self.progress = self.side.build()
                 self.command = gr.HTML("", elem_id="annotate-command", elem_classes=["bare"])
         self.awaited = gr.State("")
         self.marked = gr.State([])
@@ -98,7 +96,7 @@ class AnnotatePart:
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self, chosen: Any) -> None:
         page, lang, form = self.page, self.page.lang, self.form
-        told = [self.rating.pane, self.progress, self.awaited, self.stop, self.resume, chosen]
+        told = [self.rating.pane, self.progress, self.awaited, chosen]
         self.rating.wire()
         page.on_catalog(self.news, [self.awaited], [*told, *(form.component(key) for key in MODELS)])
         chosen.change(form.restore, self.kept, form.components, js=ONCE, **QUIET)
@@ -116,26 +114,22 @@ class AnnotatePart:
         gr.on([component.change for component in form.components], **keep)
         inputs, outputs = [chosen, lang, *form.components], [self.note, self.marked, *told, *form.components]
         self.start.click(self.launch, inputs, outputs, **QUIET)
-        for button, stops in ((self.stop, True), (self.resume, False)):
-            button.click(self._acting(stops), lang, [self.note, *told], **QUIET)
+        self.progress.act(self.acted, lang, [self.note, *told], **EACH)
         self.rating.pane.make(self.make, lang, [self.note, *told], **QUIET)
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
-        """Updates of (rating, progress, awaited, stop, resume, chosen, pickers) after a change of the workspace."""
+        """Updates of (rating, progress, awaited, chosen, pickers) after a change of the workspace."""
         offers = choices(self.page.parents.offers(catalog, STAGE, WRITERS), catalog, lang)
         return [*self._told(catalog, lang, awaited), *(gr.update(choices=offers) for _ in MODELS)]
 
     def _told(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
         run = self._shown(catalog)
-        live = run is not None and run.state.live
         brought = self._brought(catalog, awaited)
         return [
             self.rating.frame(catalog, lang),
             self._progress(run, lang) if run is not None else self._last(catalog, lang),
             "" if brought else gr.skip(),
-            gr.update(visible=live and run is not None and run.state is not State.STOPPING),
-            gr.update(visible=run is not None and not live),
             gr.update(value=brought) if brought else gr.skip(),
         ]
 
@@ -146,7 +140,7 @@ class AnnotatePart:
         return None if waits else run
 
     def _progress(self, run: RunSummary, lang: str) -> str:
-        return self.side.progress(run, lang) + so_far(self.page.workspace.run(run.id), lang)
+        return self.side.pane(run, lang) + so_far(self.page.workspace.run(run.id), lang)
 
     def _last(self, catalog: Catalog, lang: str) -> str:
         """What the newest run has made, and what it took; "" unless it has succeeded."""
@@ -198,7 +192,7 @@ class AnnotatePart:
 
     def launch(self, ref: str | None, lang: str, *values: Any) -> list[Any]:
         """Start: submit the form as a run, or say what is wrong with it."""
-        skips = [gr.skip()] * 6
+        skips = [gr.skip()] * 4
         try:
             if not ref:
                 return [views.say(t("annotate.no_dataset", lang)), [], *skips, *[gr.skip()] * len(self.form.keys)]
@@ -221,18 +215,19 @@ class AnnotatePart:
         """The rows that are judged become a dataset: the run goes on."""
         return self._acted(lang, lambda: store.resume(self.page.workspace, str(event._data["run"])).id)
 
-    def _acting(self, stop: bool) -> Any:
-        return lambda lang: self._acted(lang, lambda: self.side.act(stop=stop))
+    def acted(self, event: gr.EventData, lang: str) -> list[Any]:
+        """A button of the progress pane: stop, go on, or show it no more."""
+        return self._acted(lang, lambda: self.side.act(event))
 
     def _acted(self, lang: str, action: Any) -> list[Any]:
         try:
             return ["", *self._after(action(), lang)]
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * 6]
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * 4]
 
-    def _after(self, run_id: str | None, lang: str) -> list[Any]:
+    def _after(self, run_id: Any, lang: str) -> list[Any]:
         updates = self._told(self.page.catalog.read(fresh=True), lang, "")
-        updates[2] = run_id or gr.skip()
+        updates[2] = run_id
         return updates
 
 

@@ -37,7 +37,7 @@ class DiskCard:
         self.list.pick(self.removed, lang, [self.note, self.list], **QUIET)
 
     def shown(self, lang: str) -> list[str]:
-        return ["", table(stored(self.page.workspace), lang)]
+        return ["", self._table(lang)]
 
     def removed(self, event: gr.EventData, lang: str) -> list[str]:
         """Delete what was clicked twice; what cannot be deleted says why."""
@@ -49,10 +49,14 @@ class DiskCard:
         try:
             self._remove(item)
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), table(stored(workspace), lang)]
+            return [views.say(*error_text(error, lang)), self._table(lang)]
         self.page.catalog.read(fresh=True)
         said = views.say(t("disk.removed", lang, name=item.name, size=size(item.size)), tone="good")
-        return [said, table(stored(workspace), lang)]
+        return [said, self._table(lang)]
+
+    def _table(self, lang: str) -> str:
+        names = {run.id: run.name for run in self.page.catalog.read().runs}
+        return table(stored(self.page.workspace), names, lang)
 
     def _remove(self, item: Item) -> None:
         if item.run:

@@ -38,7 +38,8 @@ class RowPane:
         at = -1 if rows is None else view.place_of(rows, state.row)
         [row] = view.table_rows(np.array([state.row], dtype=np.int32))
         last = rows is None or at < 0 or at == len(rows) - 1
-        return views_look.row_head(row, pending, at <= 0, last, lang)
+        [category] = dataset.categories([state.row])
+        return views_look.row_head(row, category, pending, at <= 0, last, lang)
 
     def show(
         self, state: LookState, dataset: Dataset, pending: edits.Edits, options: Options, lang: str, session: str

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from core.errors import GalenError, Problem
 from core.messages import MESSAGES, sentence
+from core.messages import NEAREST as NEAREST_EN
 from core.records import Result
 from webui.text import has, t
+from webui.text_remedies import REMEDIES, SENTENCES
 from webui.text_zh import MESSAGES_ZH, NEAREST
 from webui.text_zh_rules import detail_zh
 from webui.text_zh_steps import NAMED_PARAMS, NAMES_ZH
@@ -43,12 +46,11 @@ DETAILS_ZH = {
 
 
 def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
-    """(sentence, remedy) of a code of `core.messages`; English where Chinese is missing, never nothing."""
+    """(sentence, remedy) of a code of `core.messages`, with the page's own remedy where it has one; English where
+    Chinese is missing, never nothing."""
     if lang != "zh" or code not in MESSAGES_ZH:
-        return sentence(code, params)
-    said, remedy = MESSAGES_ZH[code]
-    if params.get("nearest") == "":
-        remedy = remedy.replace(NEAREST, "").strip()
+        said, remedy = sentence(code, params)
+        return _own(SENTENCES, code, params) or said, _own(REMEDIES, code, params) or remedy
     params = {**params, "allowed": _allowed_zh(str(params.get("allowed", "")))}
     if code.startswith("step."):
         params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
@@ -56,10 +58,27 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
         params["detail"] = DETAILS_ZH.get(str(params["detail"])) or detail_zh(str(params["detail"]))
     if has(f"state.{params.get('state')}"):
         params["state"] = t(f"state.{params['state']}", lang)
+    said, remedy = MESSAGES_ZH[code]
+    said = SENTENCES.get(code, ("", said))[1]
+    remedy = REMEDIES.get(code, ("", remedy))[1]
+    if params.get("nearest") == "":
+        remedy = remedy.replace(NEAREST, "").strip()
     try:
         return said.format(**params), remedy.format(**params)
     except (KeyError, IndexError):
         return sentence(code, params)
+
+
+def _own(table: Mapping[str, tuple[str, str]], code: str, params: dict[str, Any]) -> str:
+    """What the page says itself, in English; "" where it says nothing, or a run of an earlier version left no such
+    parameters."""
+    text = table.get(code, ("", ""))[0]
+    if params.get("nearest") == "":
+        text = text.replace(NEAREST_EN, "").strip()
+    try:
+        return text.format(**params)
+    except (KeyError, IndexError):
+        return ""
 
 
 def reason(code: str, lang: str) -> str:
@@ -100,4 +119,4 @@ def result_text(result: Result, lang: str) -> tuple[str, str]:
     """Why a run ended: its code in the reader's language, or the sentences that the run itself wrote."""
     if result.code and lang == "zh" and result.code in MESSAGES_ZH:
         return code_text(result.code, result.params, lang)
-    return result.reason, result.remedy
+    return result.reason, _own(REMEDIES, result.code, result.params) or result.remedy

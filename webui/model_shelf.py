@@ -2,7 +2,8 @@
 source.
 
 A download is a `fetch` run like any other: its bytes are shown from its own files, it can be stopped and resumed, and
-it goes on without the page. What cannot be a source is told beside the field, before there is a run.
+it goes on without the page; the browser keeps which one this session waits for. What cannot be a source is told beside
+the field, before there is a run.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from webui.catalog import Catalog
 from webui.figures import size
 from webui.forms import Form
 from webui.messages import error_text
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.side_run import FOLLOWED, SideRun
 from webui.text import t
 
 STAGE, SOURCE, BASE = "fetch", "model.source", "model.base"
+SHOWN = FOLLOWED + 1  # updates behind the note: those of the side run, with the starter's button among them
 
 
 class ModelShelf:
@@ -40,18 +42,15 @@ class ModelShelf:
         self.page = page
         self.ids = ids
         self.form = Form(STAGE, page.labels)
-        self.side = SideRun(page, STAGE, self._brought)
+        self.side = SideRun(page, STAGE, f"{ids}fetch", self._brought)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
         labels = self.page.labels
         self.note = gr.HTML("", elem_id=f"{self.ids}starter-note", elem_classes=["bare"])
+        self.pane = self.side.build()
         with gr.Row(elem_classes=["actions", "fetch-actions"]):
             self.starter = labels.button("form.get_starter", visible=False, elem_id=f"{self.ids}get-starter")
-            self.stop = labels.button("run.stop", visible=False, elem_id=f"{self.ids}fetch-stop", elem_classes=["slim"])
-            self.resume = labels.button(
-                "run.resume", visible=False, elem_id=f"{self.ids}fetch-resume", elem_classes=["slim"]
-            )
         with labels.accordion(
             "form.other_model", open=False, elem_id=f"{self.ids}other-model", elem_classes=["section", "other"]
         ):
@@ -63,11 +62,11 @@ class ModelShelf:
                 self.form.place("model.template", "half")
                 self.form.place("model.difference", "half")
             self.get = labels.button("form.get_model", elem_id=f"{self.ids}get-model", elem_classes=["slim"])
-        self.awaited = gr.State("")  # the fetch run whose model this session wants in its picker
+        self.awaited = gr.Textbox("", visible=False)  # the fetch run whose model this session wants in its picker
 
     def wire(self, picker: Any) -> None:
         page, form = self.page, self.form
-        told = [self.note, self.awaited, self.starter, self.stop, self.resume, picker]
+        told = [self.note, self.pane, self.awaited, self.starter, picker]
         self.starter.click(self.fetch_starter, page.lang, told, **QUIET)
         gr.on(
             [self.get.click, form.component(SOURCE).submit],
@@ -76,26 +75,28 @@ class ModelShelf:
             [*told, *form.components],
             **QUIET,
         )
-        self.stop.click(lambda lang: self._act(lang, stop=True), page.lang, told, **QUIET)
-        self.resume.click(lambda lang: self._act(lang, stop=False), page.lang, told, **QUIET)
+        self.pane.act(self.acted, page.lang, told, **EACH)
+        page.keep(f"{self.ids}awaited", self.awaited)
         page.on_catalog(self.news, [self.awaited], [*told, form.component(BASE)])
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
-        """Updates of (note, awaited, starter, stop, resume, picker, base) after a change of the workspace."""
+        """Updates of (note, pane, awaited, starter, picker, base) after a change of the workspace."""
         models = [("", ""), *((model.name, model.name) for model in catalog.models)]
-        return [*self._followed(catalog, lang, awaited), gr.update(choices=models)]
+        came = self.side.arrived(catalog, awaited)
+        note = views.say(t("form.model_came", lang, name=catalog.name_of(came)), tone="good") if came else gr.skip()
+        return [note, *self._followed(catalog, lang, awaited), gr.update(choices=models)]
 
     def _followed(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
-        """The same without `base`."""
+        """The same without `note` and `base`."""
         kept = not catalog.models
-        note, forgotten, stop, resume, picker = self.side.follow(catalog, lang, awaited, kept=kept)
+        pane, forgotten, picker = self.side.follow(catalog, lang, awaited, kept=kept)
         run = self.side.newest(catalog, kept=kept)
         if run is None and not catalog.models:
-            note = views.say(t("form.no_model", lang, size=size(WHEEL_BYTES)), tone="calm")
+            pane = views.say(t("form.no_model", lang, size=size(WHEEL_BYTES)), tone="calm")
         offer = not any(model.kind == STARTER for model in catalog.models)
         live = run is not None and run.state.live
-        return [note, forgotten, gr.update(visible=offer and not live), stop, resume, picker]
+        return [pane, forgotten, gr.update(visible=offer and not live), picker]
 
     @staticmethod
     def _brought(catalog: Catalog, run: RunDir) -> str:
@@ -114,8 +115,8 @@ class ModelShelf:
         try:
             run = store.submit(self.page.workspace, STAGE, FetchConfig())
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * 5]
-        return self._after(run.id, lang)
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * SHOWN]
+        return ["", *self._after(run.id, lang)]
 
     def fetch(self, lang: str, *values: Any) -> list[Any]:
         """Submit what the fields name; what cannot be one is told beside its field. A model that is here is chosen."""
@@ -124,13 +125,13 @@ class ModelShelf:
             present = read_card(self.page.workspace, source.name)
             if present is not None and present.source == source.text:
                 done = views.say(t("form.model_present", lang, name=present.name), tone="good")
-                skips = [gr.skip()] * 4
+                skips = [gr.skip()] * (SHOWN - 1)
                 return [done, *skips, gr.update(value=present.name), *self.form.mark([], lang)]
             run = store.submit(self.page.workspace, STAGE, config)
         except GalenError as error:
             problems = error.problems or [Problem(error.code, error.params, key=SOURCE)]
-            return [*[gr.skip()] * 6, *self.form.mark(problems, lang)]
-        return [*self._after(run.id, lang), *self.form.mark([], lang)]
+            return ["", *[gr.skip()] * SHOWN, *self.form.mark(problems, lang)]
+        return ["", *self._after(run.id, lang), *self.form.mark([], lang)]
 
     def _understand(self, values: tuple[Any, ...]) -> tuple[FetchConfig, Source]:
         """The config of a fetch run and its source, looked at as far as this machine can tell. Raises InputError."""
@@ -140,8 +141,6 @@ class ModelShelf:
         assert isinstance(config, FetchConfig)
         source = understand(config.model.source, config.model.folder)
         adapter = source.kind == "folder" and holds_adapter(source.path)
-        if source.kind == "gguf" and source.path.suffix.lower() != ".gguf":
-            raise ModelError("model.unknown_source", source=config.model.source)
         if source.kind == "folder" and not adapter:
             _check(source.path)
         present = read_card(self.page.workspace, source.name)
@@ -151,18 +150,16 @@ class ModelShelf:
         config.model.source = source.text  # a path that means the same wherever the run starts
         return config, source
 
-    def _after(self, run_id: str | None, lang: str) -> list[Any]:
+    def _after(self, awaited: Any, lang: str) -> list[Any]:
         updates = self._followed(self.page.catalog.read(fresh=True), lang, "")
-        updates[1] = run_id or gr.skip()
+        updates[1] = awaited
         return updates
 
-    def _act(self, lang: str, *, stop: bool) -> list[Any]:
-        """Stop the download that is shown, or go on with it."""
+    def acted(self, event: gr.EventData, lang: str) -> list[Any]:
         try:
-            kept = not self.page.catalog.read().models
-            return self._after(self.side.act(stop=stop, kept=kept), lang)
+            return ["", *self._after(self.side.act(event), lang)]
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * FOLLOWED]
+            return [views.say(*error_text(error, lang)), *self._after(gr.skip(), lang)]
 
 
 def _check(folder: Path) -> None:

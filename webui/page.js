@@ -51,6 +51,12 @@
   galen.keep = (name, value) => { try { localStorage.setItem(`galen.${name}`, JSON.stringify(value)); } catch { /* storage is full or off */ } };
   galen.kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(`galen.${name}`)) ?? fallback; } catch { return fallback; } };
 
+  // Edited model cards, by run: the last few.
+  galen.keepCard = (run, card) => {
+    const {[run]: _, ...others} = galen.kept('cards', {});
+    galen.keep('cards', Object.fromEntries([...Object.entries(others), ...(run && card ? [[run, card]] : [])].slice(-20)));
+  };
+
   // Whether the page has `frame` and lacks `what` in it.
   galen.missing = (frame, what) => !!document.querySelector(frame)?.checkVisibility() && !document.querySelector(what);
 
@@ -73,11 +79,29 @@
     return result;
   };
 
+  // A page that came over plain HTTP from another machine has no clipboard of its own.
+  const copied = async (text) => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* the old way, then */ }
+    const field = document.createElement('textarea');
+    field.value = text; document.body.append(field); field.select();
+    try { return document.execCommand('copy'); } finally { field.remove(); }
+  };
+
+  // Hand the browser a file of which the page has the text.
+  galen.download = (file) => {
+    if (!file?.name) return;
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([file.text], { type: 'text/markdown;charset=utf-8' }));
+    link.download = file.name;
+    document.body.append(link); link.click(); link.remove();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+
   document.addEventListener('click', async (event) => {
     const button = event.target.closest?.('[data-copy]');
     if (!button) return;
     const before = button.textContent;
-    try { await navigator.clipboard.writeText(button.dataset.copy); } catch { return; }
+    if (!await copied(button.dataset.copy)) return;
     button.textContent = button.dataset.done;
     setTimeout(() => { button.textContent = before; }, 1500);
   });

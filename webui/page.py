@@ -40,13 +40,19 @@ class Listener:
 
 @dataclass
 class Page:
-    """Handed to every tab. `lang` is the language switch: an input of every handler that says something."""
+    """Handed to every tab. `lang` is the language switch: an input of every handler that says something.
+
+    dismissed: unfinished side runs that somebody has seen enough of, until the page's server starts anew. kept: what a
+    reloaded page gets back from the browser, each under a name of its own.
+    """
 
     workspace: Workspace
     labels: Labels
     catalog: Reader
     lang: gr.Radio
     listeners: list[Listener] = field(default_factory=list)
+    dismissed: set[str] = field(default_factory=set)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.parents = Parents(self.workspace)
@@ -79,6 +85,11 @@ class Page:
     def on_catalog(self, tell: News, inputs: list[Any], outputs: list[Any]) -> None:
         """Call `tell` at load, and at each tick on which the workspace, the language or the session is new."""
         self.listeners.append(Listener(tell, inputs, outputs))
+
+    def keep(self, name: str, component: Any) -> None:
+        """Have the browser keep what a hidden text holds, over a reload of the page."""
+        self.kept[name] = component
+        component.change(None, component, None, js=f"(value) => galen.keep('{name}', value)")
 
     def tell_all(self, catalog: Catalog, lang: str, values: Sequence[Any]) -> list[Any]:
         """The updates of all listeners; `values` are those of all their inputs, in order."""

@@ -15,7 +15,7 @@ from webui import views
 from webui.catalog import Catalog, Choice
 from webui.forms import Form
 from webui.page import Page
-from webui.run_panel import Render, RunPanel
+from webui.run_panel import Part, Render, RunPanel
 from webui.text import t
 
 Choices = Callable[[Page, Catalog, str], dict[str, list[Choice]]]
@@ -33,7 +33,8 @@ class PlainTab:
     """What such a tab has of its own.
 
     intro: text key of what stands first. first: keys of the settings that are always open, pickers among them. choices:
-    `choices(page, catalog, lang)` gives the entries of the pickers. views, render, nothing: of the run panel.
+    `choices(page, catalog, lang)` gives the entries of the pickers. views, render, parts, nothing: of the run panel.
+    cards_first: the cards stand above the other settings, not beneath them.
     """
 
     stage: str
@@ -43,7 +44,9 @@ class PlainTab:
     views: tuple[str, ...]
     nothing: str
     render: Mapping[str, Render] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    cards_first: bool = False
 
 
 class PlainStage:
@@ -55,16 +58,19 @@ class PlainStage:
         self.cards = cards
         self.stage = tab.stage
         self.form = Form(tab.stage, page.labels)
-        self.panel = RunPanel(page, self.form, tab.views, tab.render, nothing=tab.nothing)
+        self.panel = RunPanel(page, self.form, tab.views, tab.render, nothing=tab.nothing, parts=tab.parts)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
         with gr.Row(elem_classes=["stage", "plain", *self.tab.classes]):
             with gr.Column(elem_classes=["setup"]):
                 self._first()
-                self._settings()
+                if not self.tab.cards_first:
+                    self._settings()
                 for card in self.cards:
                     card.build()
+                if self.tab.cards_first:
+                    self._settings()
             with gr.Column(elem_classes=["work"]):
                 self.panel.build()
         self.kept = gr.JSON({}, visible=False)

@@ -30,8 +30,8 @@ class WorthCard:
     def __init__(self, page: Page, main: Form) -> None:
         self.page = page
         self.main = main
-        side = SideRun(page, "perplexity", lambda catalog, run: "")
-        self.card = SideCard(side, "worth", "worth.start", self.values, self.measured_by, worth)
+        side = SideRun(page, "perplexity", "worth", lambda catalog, run: "")
+        self.card = SideCard(side, "worth.start", self.values, self.measured_by, worth)
 
     def build(self) -> None:
         labels = self.page.labels
@@ -66,10 +66,8 @@ class VocabularyCard:
         self.page = page
         self.main = main
         self.form = Form("vocabulary", page.labels)
-        side = SideRun(page, "vocabulary", delivered)
-        self.card = SideCard(
-            side, "vocabulary", "vocabulary.start", self.values, self.extended_by, vocabulary, picks=True
-        )
+        side = SideRun(page, "vocabulary", "vocabulary", delivered)
+        self.card = SideCard(side, "vocabulary.start", self.values, self.extended_by, vocabulary, picks=True)
 
     def build(self) -> None:
         labels = self.page.labels

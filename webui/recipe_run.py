@@ -25,7 +25,7 @@ from webui.catalog import Catalog
 from webui.figures import count, esc
 from webui.inline_work import Bench, Tell
 from webui.messages import error_text
-from webui.page import QUIET, Page
+from webui.page import EACH, QUIET, Page
 from webui.recipe_draft import STAGE, Draft, check_draft
 from webui.side_run import FOLLOWED, SideRun
 from webui.text import t
@@ -38,27 +38,23 @@ class RecipeRun:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.bench = Bench()
-        self.side = SideRun(page, STAGE, produced, named=True)
+        self.side = SideRun(page, STAGE, "recipe", produced)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build_buttons(self) -> None:
-        labels = self.page.labels
-        self.halt = labels.button("run.stop", visible=False, elem_id="recipe-halt")
-        self.stop = labels.button("recipe.stop_run", visible=False, elem_id="recipe-stop")
-        self.resume = labels.button("recipe.resume_run", visible=False, elem_id="recipe-resume")
+        self.halt = self.page.labels.button("run.stop", visible=False, elem_id="recipe-halt")
 
     def build_progress(self) -> None:
-        self.progress = gr.HTML("", elem_id="recipe-run", elem_classes=["bare"])
+        self.pane = self.side.build()
         self.awaited = gr.Textbox("", visible=False)  # the run whose datasets this browser wants to see
 
     def wire(self, begun: Any, draft: Any, note: Any, chosen: Any) -> None:
         """`begun`: the event after which `draft` is to be made."""
         lang = self.page.lang
-        told = [self.progress, self.awaited, self.stop, self.resume, chosen]
+        told = [self.pane, self.awaited, chosen]
         begun.then(self.launch, [draft, lang], [note, self.halt, *told], **QUIET)
         self.halt.click(self.halted, None, self.halt, **QUIET)
-        self.stop.click(lambda lang: self._act(lang, stop=True), lang, [note, *told], **QUIET)
-        self.resume.click(lambda lang: self._act(lang, stop=False), lang, [note, *told], **QUIET)
+        self.pane.act(self.acted, lang, [note, *told], **EACH)
         self.page.on_catalog(self.news, [self.awaited], told)
         # The browser keeps it, so that a reloaded page still opens what the run makes.
         self.awaited.change(None, self.awaited, None, js="(id) => galen.keep('awaited', id)")
@@ -68,12 +64,12 @@ class RecipeRun:
 
     # -- starting -----------------------------------------------------------------------------------------------------
     def launch(self, draft: Draft | None, lang: str, request: gr.Request) -> Iterator[list[Any]]:
-        """Updates of (note, halt, progress, awaited, stop, resume, chosen) while the recipe is made, or submitted."""
+        """Updates of (note, halt, pane, awaited, chosen) while the recipe is made, or submitted."""
         config = check_draft(draft, self.page.workspace)[0] if draft is not None else None
         if config is None:
             return  # what is wrong stands beside the fields already
         if does_nothing(config.recipe):
-            yield [views.say(t("recipe.does_nothing", lang), tone="calm"), *[gr.skip()] * 6]
+            yield [views.say(t("recipe.does_nothing", lang), tone="calm"), *[gr.skip()] * (1 + FOLLOWED)]
         elif rows_of(self.page, config.recipe) > INLINE_ROWS:
             yield self._submit(config, lang)
         else:
@@ -83,11 +79,11 @@ class RecipeRun:
         try:
             run = store.submit(self.page.workspace, STAGE, config)
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * 6]
+            return [views.say(*error_text(error, lang)), *[gr.skip()] * (1 + FOLLOWED)]
         return ["", gr.skip(), *self._after(run.id, lang)]
 
     def _inline(self, config: PrepareConfig, who: str, lang: str) -> Iterator[list[Any]]:
-        skips = [gr.skip()] * 5
+        skips = [gr.skip()] * FOLLOWED
 
         def make(tell: Tell, check_stop: Any) -> list[Dataset]:
             return prepare(self.page.workspace, config.recipe, on_progress=tell, check_stop=check_stop)
@@ -107,7 +103,7 @@ class RecipeRun:
             yield [views.say(*error_text(error, lang)), hidden, *skips]
         else:
             self.page.catalog.read(fresh=True)
-            yield ["", hidden, *skips[:4], made[0].ref]
+            yield ["", hidden, *skips[1:], made[0].ref]
 
     def halted(self, request: gr.Request) -> Any:
         self.bench.stop(session(request))
@@ -115,23 +111,23 @@ class RecipeRun:
 
     # -- following a run ----------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, awaited: str) -> list[Any]:
-        """Updates of (progress, awaited, stop, resume, chosen) after a change of the workspace."""
+        """Updates of (pane, awaited, chosen) after a change of the workspace."""
         return self.side.follow(catalog, lang, awaited)
 
     def look_again(self, awaited: str, lang: str) -> list[Any]:
-        return self.news(self.page.catalog.read(), lang, awaited) if awaited else [gr.skip()] * 5
+        return self.news(self.page.catalog.read(), lang, awaited) if awaited else [gr.skip()] * FOLLOWED
 
-    def _after(self, run_id: str | None, lang: str) -> list[Any]:
+    def _after(self, awaited: Any, lang: str) -> list[Any]:
         updates = self.news(self.page.catalog.read(fresh=True), lang, "")
-        updates[1] = run_id or gr.skip()
+        updates[1] = awaited
         return updates
 
-    def _act(self, lang: str, *, stop: bool) -> list[Any]:
-        """Stop the run that is shown, or go on with it."""
+    def acted(self, event: gr.EventData, lang: str) -> list[Any]:
         try:
-            return ["", *self._after(self.side.act(stop=stop), lang)]
+            awaited, note = self.side.act(event), ""
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), *[gr.skip()] * FOLLOWED]
+            awaited, note = gr.skip(), views.say(*error_text(error, lang))
+        return [note, *self._after(awaited, lang)]
 
 
 def produced(_: Catalog, run: RunDir) -> str:

@@ -1,6 +1,7 @@
 """Sending what a run has made to a hub, beneath the Merge tab's form: which run, where to, and the card to be read.
 
 The card is written when a run is chosen and belongs to whoever reads it then: what stands in the field is what is sent.
+The browser keeps an edited one for each run, until it is written anew.
 Sending is a `push` run like any other (`webui.side_run`): it goes on without the page, and can be stopped and resumed.
 """
 
@@ -36,8 +37,8 @@ class SendCard:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.form = Form(STAGE, page.labels)
-        side = SideRun(page, STAGE, lambda catalog, run: "")
-        self.side = SideCard(side, STAGE, "push.start", self.form.read, self.shows, sent)
+        side = SideRun(page, STAGE, STAGE, lambda catalog, run: "")
+        self.side = SideCard(side, "push.start", self.form.read, self.shows, sent)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
@@ -56,9 +57,14 @@ class SendCard:
     def wire(self) -> None:
         run, card = self.form.component(RUN), self.form.component(CARD)
         self.side.wire(self.form.components, [run])
-        write: dict[str, Any] = {"fn": self.written, "inputs": [run, self.page.lang], "outputs": [card, self.side.note]}
-        run.change(**write, **EACH)
-        self.again.click(**write, **QUIET)
+        lang, outputs = self.page.lang, [card, self.side.note]
+        edited = "(run, _, lang) => [run, galen.kept('cards', {})[run] ?? '', lang]"
+        run.change(self.chosen, [run, card, lang], outputs, js=edited, **EACH)
+        # Not `input`, which the first change after an answer of the page does not give off.
+        typed = "document.activeElement?.closest('#push .f-model-card') && galen.keepCard(run, card)"
+        card.change(None, [run, card], None, js=f"(run, card) => {{ {typed}; }}")
+        forgotten = "(run, lang) => (galen.keepCard(run, ''), [run, lang])"
+        self.again.click(self.written, [run, lang], outputs, js=forgotten, **QUIET)
         self.page.on_catalog(self.news, [], [run])
 
     # -- showing ------------------------------------------------------------------------------------------------------
@@ -66,6 +72,10 @@ class SendCard:
         """The runs that have something to send, then those that have nothing, with the reason."""
         offers = self.page.parents.offers(catalog, STAGE, SENT)
         return [gr.update(choices=choices([offer for offer in offers if offer.kind == "run"], catalog, lang))]
+
+    def chosen(self, run: str | None, edited: str, lang: str) -> list[Any]:
+        """The card of the chosen run: as it was `edited` in this browser, or written."""
+        return [edited, views.say(t("push.edited", lang), tone="calm")] if run and edited else self.written(run, lang)
 
     def written(self, run: str | None, lang: str) -> list[Any]:
         """The card of the chosen run, or why it has none."""

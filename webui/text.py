@@ -10,10 +10,15 @@ from typing import Any
 
 from webui.text_annotate import ANNOTATE_TEXT
 from webui.text_bring import BRING
+from webui.text_chat import CHAT_TEXT
+from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
+from webui.text_merge import MERGE_TEXT
 from webui.text_ppo import PPO
+from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
+from webui.text_report import REPORT_TEXT
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
 from webui.text_shelf import SHELF_TEXT
@@ -186,50 +191,6 @@ TEXT: dict[str, tuple[str, str]] = {
     "role.choices": ("choices", "选项"),
     "role.answer": ("answer", "答案"),
     # -- chat
-    "chat.base": ("Base model", "基座模型"),
-    "chat.run": ("Against the run", "对比运行"),
-    "chat.which": ("Weights", "权重"),
-    "chat.which_output": ("delivered", "交付版"),
-    "chat.which_best": ("best checkpoint", "最佳检查点"),
-    "chat.which_last": ("last checkpoint", "最后检查点"),
-    "chat.which_step": ("step {step}", "第 {step} 步"),
-    "chat.device": ("Device", "设备"),
-    "chat.pane_base": ("Base", "基座"),
-    "chat.pane_run": ("Tuned", "微调后"),
-    "chat.send": ("Send", "发送"),
-    "chat.stop": ("Stop", "停止"),
-    "chat.clear": ("New conversation", "新对话"),
-    "chat.free": ("Free memory", "释放内存"),
-    "chat.placeholder": ("Ask both models the same question …", "向两个模型提出同一个问题……"),
-    "chat.system": ("System message", "系统提示"),
-    "chat.max_new_tokens": ("Max new tokens", "最多生成词元"),
-    "chat.temperature": ("Temperature (0: greedy)", "温度（0 为贪心）"),
-    "chat.top_p": ("Top-p", "Top-p"),
-    "chat.top_k": ("Top-k (0: off)", "Top-k（0 为关闭）"),
-    "chat.repetition_penalty": ("Repetition penalty", "重复惩罚"),
-    "chat.seed": ("Seed", "随机种子"),
-    "chat.seed_was": ("seed {seed}", "种子 {seed}"),
-    "chat.sampling": ("Sampling", "采样设置"),
-    "chat.empty": (
-        "Both models answer here, with the same seed and settings.",
-        "两个模型会在这里用相同的种子和设置作答。",
-    ),
-    "chat.empty_base": ("Its answer appears here.", "它的回答显示在这里。"),
-    "chat.no_runs": (
-        "No finished run yet: train one in the SFT tab, then compare it here.",
-        "还没有完成的运行：先到“监督微调”训练一个，再来这里对比。",
-    ),
-    "chat.provenance": ("base {base} · adapter {adapter}", "基座 {base} · 适配器 {adapter}"),
-    "chat.provenance_base": ("base {base} · no adapter", "基座 {base} · 无适配器"),
-    "chat.speed": ("{tokens} tokens · {rate}/s", "{tokens} 词元 · {rate}/秒"),
-    "chat.stopped": ("stopped", "已停止"),
-    "chat.cut": ("length limit reached", "达到长度上限"),
-    "chat.loading": ("Loading the model …", "正在加载模型……"),
-    "chat.loading_for": ("Loading the model … {time}", "正在加载模型…… {time}"),
-    "chat.asleep": ("No model is in memory; it is loaded with the next question.", "内存中没有模型；下次提问时加载。"),
-    "chat.ready": ("Ready on {device}.", "已就绪：{device}。"),
-    "chat.choose_base": ("Choose a base model first.", "请先选择基座模型。"),
-    "chat.no_question": ("Type a question first.", "请先输入问题。"),
     # -- runs
     "runs.search": ("Search", "搜索"),
     "runs.search_hint": ("name, id, model, dataset", "名称、编号、模型、数据集"),
@@ -282,11 +243,16 @@ TEXT: dict[str, tuple[str, str]] = {
         "页面内部出错（{kind}）。详情见启动它的终端；正在进行的运行不受影响。",
     ),
     **BRING,
+    **CHAT_TEXT,
     **LOOK,
     **STAGES_TEXT,
     **JUDGE,
+    **CHOICE_TEXT,
+    **MERGE_TEXT,
     **PPO,
     **PUSH_TEXT,
+    **REPORT_TEXT,
+    **PREDICT_TEXT,
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,

@@ -8,7 +8,10 @@ from __future__ import annotations
 from pydantic.fields import FieldInfo
 
 from webui.text_fields_annotate import ANNOTATE_CHOICES, ANNOTATE_FIELDS, ANNOTATE_SECTIONS
+from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
+from webui.text_fields_evaluating import EVALUATING_CHOICES, EVALUATING_FIELDS, EVALUATING_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
+from webui.text_fields_predict import PREDICT_FIELDS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
 # key: (English label, Chinese label, Chinese help)
@@ -106,7 +109,10 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     **STAGE_FIELDS,
     **PPO_FIELDS,
+    **CHOICE_FIELDS,
+    **EVALUATING_FIELDS,
     **ANNOTATE_FIELDS,
+    **PREDICT_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -123,6 +129,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "devices": ("Devices", "设备"),
     **STAGE_SECTIONS,
     **PPO_SECTIONS,
+    **EVALUATING_SECTIONS,
     **ANNOTATE_SECTIONS,
 }
 
@@ -147,6 +154,8 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("schedule.scheduler", "polynomial"): ("polynomial", "多项式"),
     ("schedule.scheduler", "inverse_sqrt"): ("inverse root", "平方根倒数"),
     **STAGE_CHOICES,
+    **CHOICE_CHOICES,
+    **EVALUATING_CHOICES,
     **ANNOTATE_CHOICES,
 }
 

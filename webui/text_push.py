@@ -15,6 +15,10 @@ PUSH_TEXT: dict[str, tuple[str, str]] = {
     ),
     "push.repo_hint": ("owner/name", "owner/name"),
     "push.card_hint": ("Choose a run: its card is written here.", "选择一个运行，模型卡会写在这里。"),
+    "push.edited": (
+        "This is the card as you have edited it; “Write the card anew” gives the one that the run's files make.",
+        "这是你编辑过的模型卡；点“重新生成模型卡”可恢复由运行文件生成的版本。",
+    ),
     "push.again": ("Write the card anew", "重新生成模型卡"),
     "push.start": ("Send", "发送"),
     "push.sent": ("{size} in {count} files lie on the hub, {seen}:", "{count} 个文件（{size}）已在模型站上，{seen}："),

@@ -90,8 +90,6 @@ SHAPE: dict[str, tuple[str, str]] = {
         "Without a step the result would be the dataset as it is. Add a step first.",
         "没有步骤，结果与原数据集相同。请先添加步骤。",
     ),
-    "recipe.stop_run": ("Stop the run", "停止运行"),
-    "recipe.resume_run": ("Resume the run", "继续运行"),
     "recipe.terminal": ("From a terminal, and as a recipe of your own", "在终端中执行，或另存为自己的配方"),
     "recipe.not_yet": ("The file appears here once every setting is right.", "所有设置都正确后，这里会显示配方文件。"),
     # -- what was made

@@ -6,10 +6,15 @@ A test compares codes and placeholders of the two tables, so that neither can fa
 from __future__ import annotations
 
 from webui.text_zh_annotate import ANNOTATE_ZH
+from webui.text_zh_chat import CHAT_ZH
+from webui.text_zh_choice import CHOICE_ZH
 from webui.text_zh_data import DATA_ZH
+from webui.text_zh_evaluate import EVALUATE_ZH
 from webui.text_zh_imported import IMPORTED_ZH
+from webui.text_zh_merge import MERGE_ZH
 from webui.text_zh_models import MODELS_ZH
 from webui.text_zh_ppo import PPO_ZH
+from webui.text_zh_predict import PREDICT_ZH
 from webui.text_zh_push import PUSH_ZH
 from webui.text_zh_steps import STEPS_ZH
 from webui.text_zh_training import TRAINING_ZH
@@ -96,7 +101,7 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     ),
     "disk.no_space": ("{folder} 需要 {need} 可用空间，现有 {free}。", "请腾出空间后继续。"),
     "run.helper_failed": ("辅助进程中断（{how}）：{detail}。", "其余见运行日志。"),
-    "run.stopped": ("运行已按要求停止。", "点“继续”可从最后一个检查点恢复。"),
+    "run.stopped": ("运行已按要求停止。", "点“继续”会从已保存处接着进行。"),
     "device.unknown": ("这里没有设备“{device}”。", "可选：{known}。"),
     "device.mixed": ("一次运行要么用 GPU，要么用 CPU，不能混用：{devices}。", "请选择同一种设备。"),
     "device.twice": ("同一设备列了两次：{devices}。", "每个设备只列一次。"),
@@ -112,7 +117,7 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
         "请把 GALEN_LOCK_DIR 设为共用设备的人都可写的文件夹。",
     ),
     "run.stopped_waiting": ("运行在等待设备时被停止。", "点“继续”即可启动。"),
-    "run.stopped_unsaved": ("运行在保存最后几步之前被结束。", "点“继续”可从最后一个检查点恢复；没有检查点则从头开始。"),
+    "run.stopped_unsaved": ("运行在保存最后几步之前被结束。", "点“继续”会从已保存处接着进行；什么都没保存则从头开始。"),
     "run.out_of_memory": ("内存不足：{detail}", "请减小批大小或最大长度、换用更小的模型，或关闭其他程序。"),
     "run.out_of_gpu_memory": ("显存不足：{detail}", "请减小批大小或最大长度、打开梯度检查点，或换用更小的模型。"),
     "run.disk_full": ("磁盘已满：{path}", "请腾出空间，然后继续运行。"),
@@ -139,12 +144,12 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     ),
     "run.native_crash": (
         "运行的进程 {rank} 在某个库内部崩溃：信号 {signal}（{name}）。",
-        "日志会说明位置。点“继续”可从最后一个检查点恢复。",
+        "日志会说明位置。点“继续”会从已保存处接着进行。",
     ),
-    "run.killed": ("运行的进程 {rank} 被信号 {signal}（{name}）终止。", "点“继续”可从最后一个检查点恢复。"),
+    "run.killed": ("运行的进程 {rank} 被信号 {signal}（{name}）终止。", "点“继续”会从已保存处接着进行。"),
     "run.vanished": (
         "运行不留痕迹地结束了：机器断电或重启，或者运行的所有进程同时被终止。",
-        "点“继续”可从最后一个检查点恢复。",
+        "点“继续”会从已保存处接着进行。",
     ),
     "run.bad_reference": ("“{reference}”不是运行权重的写法。", "写成 RUN、RUN:best、RUN:last 或 RUN:step-40。"),
     "run.not_found": ("工作区里没有运行“{run}”。", "用 `python -m core jobs list` 查看现有运行。"),
@@ -155,4 +160,9 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
     # -- serve: chat and the local server
 }
 
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | CHOICE_ZH)
+MESSAGES_ZH.update(CHAT_ZH | MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | ANNOTATE_ZH)
+MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | PREDICT_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | MERGE_ZH)

@@ -72,6 +72,14 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
         "{path} 的类型是“{kind}”，必须运行自带的 Python 代码才能使用。",
         "请选择最相近的类型“{nearest}”的模型；若信任作者，也可登记该文件夹并设 model.trust_remote_code=true。",
     ),
+    "model.unknown_kind": (
+        "{path} 的类型是“{kind}”，已安装的 Transformers 不认识。",
+        "请选择其他类型的模型，或升级 Transformers。这里没有已知的近亲类型。",
+    ),
+    "model.needs_code_alone": (
+        "{path} 的类型是“{kind}”，必须运行自带的 Python 代码才能使用。",
+        "请选择其他类型的模型；若信任作者，也可登记该文件夹并设 model.trust_remote_code=true。",
+    ),
     "model.missing_weights": (
         "{path} 缺少配置所要求的 {count} 个权重，例如 {example}。",
         "文件夹不完整，或配置属于别的模型。请重新获取。",
@@ -108,6 +116,10 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
         "“{source}”不是文件夹、文件，也不是 Qwen/Qwen3-0.6B 这样的仓库名。",
         "请检查拼写；`python -m core model starter` 可获取入门模型。",
     ),
+    "model.is_file": (
+        "{path} 是文件；模型应是文件夹，或一个以 .gguf 结尾的 GGUF 文件。",
+        "请填写它所在的文件夹。",
+    ),
     # -- adapters and runs
     "model.no_adapter": (
         "{path} 不是 LoRA 适配器：没有 {file}。",
@@ -119,19 +131,27 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     ),
     "model.adapter_needs_base": ("{adapter} 没有说明属于哪个模型。", "请用 base_model 指定该模型。"),
     "model.adapter_mismatch": ("{adapter} 与 {base} 不匹配：{detail}。", "请选择这个基座的适配器。"),
-    "model.base_missing": (
-        "训练 {run} 所用的基座已不存在：{path}。",
-        "用 `python -m core model import {source}` 重新获取。",
+    "model.base_missing": ("{run} 的基座已不存在：{path}。", "用 `python -m core model import {source}` 重新获取。"),
+    "model.base_lost": (
+        "{run} 的基座已不存在：{path}（{source}）。",
+        "请放回原处，或用 `python -m core model import 来源` 从别处导入相同的权重：名称不限，按 SHA-256 识别。",
     ),
     "model.base_changed": (
         "{path} 已不是训练 {run} 时的模型：{file} 的 SHA-256 不同。",
-        "用 `python -m core model import {source}` 重新获取原模型。",
+        "用 `python -m core model import {source} name=名称` 在旁边重新获取原模型。",
+    ),
+    "model.base_altered": (
+        "{path} 已不是训练 {run} 时的模型：{file} 的 SHA-256 不同。",
+        "请把原模型放回，或用 `python -m core model import 来源 name=名称` 从别处导入。",
     ),
     "model.run_no_weights": ("{run} 没有可用的权重：{detail}。", "请选择已完成的运行，或有检查点的运行。"),
     "model.no_checkpoint": ("{run} 没有检查点“{which}”；现有 {known}。", "请从中选择。"),
     # -- the chat server
     "serve.context": ("对话共 {tokens} 个词元，模型最多容纳 {allowed} 个。", "请开始新对话，或缩短问题。"),
     "serve.unknown_model": ("这里没有模型“{model}”；现有 {known}。", "请从中选择。"),
+    "serve.only_scores": ("{model} 是奖励模型：只打分，不写回答。", "请通过 /v1/score 使用它。"),
+    "serve.scores_nothing": ("{model} 写回答，不打分。", "请指定一次奖励模型的运行。"),
+    "serve.no_answer": ("对话要按其回答打分，而这段对话没有以回答结尾。", "请以 role 为 assistant 的消息结尾。"),
     "serve.bad_request": ("无法读取请求：{detail}。", "请参考 OpenAI chat completions 的格式。"),
     "serve.unsupported": ("这里不支持“{field}”。", "请去掉它。"),
     "serve.unauthorised": ("缺少密钥或密钥不正确。", "请以 `Authorization: Bearer KEY` 发送。"),

@@ -19,7 +19,6 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "parent.scores_only": ("{run} 是奖励模型：只给回答打分，不生成文字。", "请选择它所基于的模型。"),
     "parent.scores_nothing": ("{run} 不是奖励模型：它生成回答。", "请选择已完成的奖励模型运行。"),
     "parent.nothing_to_merge": ("{run} 是完整模型，没有可合并的适配器。", "请选择带适配器的运行。"),
-    "parent.base_gone": ("{run} 的基座已不存在：{path}。", "请用 `python -m core model import {source}` 重新获取。"),
     "parent.nothing_to_continue": (
         "{base} 没有可以继续训练的适配器。",
         "请设置 lora.start=new，或选择用 lora 方法训练的运行。",
@@ -244,11 +243,11 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "fit.rung_larger_packs": ("还有余量：同时处理更多回答，结果相同。", ""),
     "ppo.reward_twice": ("{run} 在奖励模型中列了不止一次。", "只列一次，并写上它应有的权重。"),
     # 合并与评估
-    "merge.disagrees": (
-        "合并后的模型与 {run} 的输出不一致：相差 {difference}，超出舍入误差。",
-        "没有产出任何结果。请试试 model.dtype=fp32；若仍如此，请反馈。",
+    "evaluate.nothing": (
+        "没有可用来比较模型的内容。",
+        "请在 data.rows 中指定数据集、在 data.prompts 中指定问题、在 report.domain 和 report.general 中指定数据集，"
+        "或用 safety.questions 提出红线问题。",
     ),
-    "evaluate.nothing": ("没有可用来比较模型的内容。", "请在 data.rows 中指定数据集，或在 data.prompts 中指定问题。"),
     "evaluate.kind": (
         "{ref} 的数据行类型是 {kind}，无法得出指标；可用的类型有 {kinds}。",
         "请换一个数据集；排序的回答可先用配方转成偏好对。",

@@ -13,6 +13,7 @@ from typing import Any
 from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
 from core.jobs.failures import explain
+from core.models.weights import AdapterFacts, adapter_facts
 from core.records import Manifest, Progress, Result, Status
 from core.rundir import RunDir, State, lock_held, state_of
 from webui.figures import clock, count, duration, esc, figure, size
@@ -290,6 +291,9 @@ def result(shot: Snapshot, lang: str) -> str:
             )
         )
         rows.extend((t("run.adapter", lang), f"{link.adapter_sha256[:12]} (×{link.scaling:g})") for link in made.chain)
+        place = made.adapter_stage or made.adapter_root
+        facts = adapter_facts(shot.run.output / place) if place else None
+        rows.extend([(t("run.lora", lang), _lora(facts, lang))] if facts is not None else [])
         for used in made.data:
             counts = t("run.rows_used", lang, used=count(used.rows_used), dropped=count(used.rows_dropped))
             rows.append((t("run.data_used", lang), f"{used.dataset} · {counts}"))
@@ -302,6 +306,16 @@ def result(shot: Snapshot, lang: str) -> str:
         return empty(t("run.no_checkpoints", lang))
     pairs = "".join(f'<div class="pair"><dt>{esc(name)}</dt><dd>{esc(value)}</dd></div>' for name, value in rows)
     return f'<div class="config wide"><section><dl>{pairs}</dl></section></div>'
+
+
+def _lora(facts: AdapterFacts, lang: str) -> str:
+    """Rank, alpha and what the product of the factors is multiplied by, and the layers that are changed."""
+    rule = t("run.lora_stabilised" if facts.stabilised else "run.lora_plain", lang)
+    said = t(
+        "run.lora_facts", lang, rank=facts.rank, alpha=f"{facts.alpha:g}", scaling=f"{facts.scaling:.4g}", rule=rule
+    )
+    odd = [t("run.lora_odd", lang, n=facts.odd)] if facts.odd else []
+    return " · ".join([said, *odd, ", ".join(facts.targets)])
 
 
 def _figure_name(key: str, lang: str) -> str:

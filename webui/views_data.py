@@ -7,7 +7,7 @@ from typing import Any
 
 from core.data.bring.catalogue import Entry
 from core.data.store.library import Dataset
-from core.jobs.store import stop_deadline
+from core.jobs.store import resumable, stop_deadline
 from core.rundir import State
 from webui import views
 from webui.figures import clock, count, esc, size
@@ -171,7 +171,7 @@ def _import(shot: views.Snapshot, made: Dataset | None, lang: str) -> str:
     acts = [("look", "data.look")] if made is not None else []
     if state.live and state is not State.STOPPING:
         acts.append(("stop", "run.stop"))
-    if state in (State.STOPPED, State.FAILED, State.INTERRUPTED):
+    if resumable(shot.run, state):
         acts.append(("resume", "run.resume"))
     if bad_rows_in_the_way(shot):
         acts.append(("drop", "data.import_drop"))

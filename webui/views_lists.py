@@ -78,7 +78,8 @@ def run_table(runs: Sequence[RunSummary], total: int, chosen: str | None, lang: 
 
 
 def _run_row(run: RunSummary, chosen: bool, lang: str) -> str:
-    at = f"{count(run.step)} / {count(run.total)}" if run.total else "–"
+    shown = size if run.unit == "byte" else count
+    at = f"{shown(run.step)} / {shown(run.total)}" if run.total else "–"
     about = " · ".join([stage_name(run.stage, lang), *run.devices])
     return (
         f'<tr data-run="{esc(run.id)}" tabindex="0" class="{"chosen" if chosen else ""}">'

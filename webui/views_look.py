@@ -152,10 +152,11 @@ def pending_bar(edits: Edits, lang: str) -> str:
 
 
 # -- one row ----------------------------------------------------------------------------------------------------------
-def row_head(row: TableRow, edits: Edits, first: bool, last: bool, lang: str) -> str:
+def row_head(row: TableRow, category: str | None, edits: Edits, first: bool, last: bool, lang: str) -> str:
     """Number and marks of the shown row, what drops or keeps it, and the way to its neighbours."""
     gone, edited = row.index in edits.dropped, row.index in edits.changed
     facts = [t("look.row_line", lang, line=count(row.line)), row.source, t(f"language.{row.language}", lang)]
+    facts += [category] if category else []
     facts += [t("look.equal", lang, n=count(row.copies))] if row.copies else []
     for name in ("difficulty", "score"):
         value = getattr(row, name)

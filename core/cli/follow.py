@@ -22,6 +22,7 @@ from core.cli.output import SHOWN_PROBLEMS, cut, duration, print_json, size, wor
 from core.errors import GalenError
 from core.fit.relief import relief
 from core.jobs import store
+from core.jobs.failures import LAST_WORDS
 from core.jobs.summaries import RunSummary, summary
 from core.records import TRAINING
 from core.rundir import RunDir, State
@@ -115,7 +116,7 @@ def _tell_end(run: RunDir, now: RunSummary) -> None:
             where = problem.get("key") or (f"line {problem['line']}" if problem.get("line") else "")
             print(plain(f"    {where}: {problem.get('message', '')} {problem.get('remedy', '')}"), file=sys.stderr)
     _tell_relief(run, now)
-    if store.resumable(run, now.state) and exit_status(run, now.state) != 2:  # bad input stays bad
+    if store.resumable(run, now.state):
         print(f"  python -m core jobs resume {run.id}", file=sys.stderr)
 
 
@@ -178,9 +179,10 @@ class Screen:
         print(("\r\x1b[K" if self.moving else "") + text, flush=True)
 
     def log(self, lines: list[str]) -> None:
-        """What the run prints, up to a traceback: that stays in the log, and its one-line reason comes at the end."""
+        """What the run prints, up to its last words or a traceback: these stay in the log, and the one-line reason
+        comes at the end."""
         for line in lines:
-            self.broken = self.broken or line.startswith(TRACEBACK)
+            self.broken = self.broken or line.startswith((TRACEBACK, LAST_WORDS))
             if not self.broken:
                 self.line(f"  | {line}")
 

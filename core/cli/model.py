@@ -44,7 +44,7 @@ def add(subparsers: Any) -> None:
     going = commands.add_parser("rm", help="remove a model from the workspace")
     going.add_argument("name", metavar="NAME")
     going.set_defaults(handler=rm)
-    commands.add_parser("disk", help="what models, adapters and the cache take").set_defaults(handler=disk)
+    commands.add_parser("disk", help="what models, adapters, merges and the cache take").set_defaults(handler=disk)
     clean = commands.add_parser("clean", help="remove parts of the cache, or unfinished downloads")
     clean.add_argument("names", nargs="+", metavar="NAME", help="as `model disk` lists them")
     clean.set_defaults(handler=clean_up)
@@ -126,11 +126,11 @@ def disk(args: argparse.Namespace) -> int:
 
 
 def _about(item: Item) -> str:
-    if item.points_to:
-        return f"weights stay in {item.points_to}"
-    if item.run:
-        return f"run {item.run}: remove it with `python -m core jobs delete {item.run}`"
-    return f"{item.needed} run(s) start from it" if item.needed else ""
+    said = [f"weights stay in {item.points_to}"] if item.points_to else []
+    said += [f"its files are those of {item.shares}"] if item.shares else []
+    said += [f"{len(item.needed)} run(s) need it"] if item.needed else []
+    said += [f"remove it with `python -m core jobs delete {item.run}`"] if item.run else []
+    return "; ".join(said)
 
 
 def clean_up(args: argparse.Namespace) -> int:

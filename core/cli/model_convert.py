@@ -58,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _native(source: Path, building: Path) -> None:
-    """Raises ModelError `convert.no_layout`, or as `core.models.convert`."""
+    """Raises ModelError `convert.no_layout` for what can be brought in as it is, or as `core.models.convert`."""
     config = read_config(source)
     if find_layout(config) is None:
+        _child("kind", source)
         raise ModelError("convert.no_layout", path=str(source), kind=config.get("model_type", "?"))
     require_space(building, folder_size(source))
     gather(source, building)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         workspace=str(workspace.path),
         base=base_of(workspace, options),
         runs=[name for name in options.lora_model if name != "base"],
-        device=choose_device(options.device, workspace),
+        device=choose_device(options.place, workspace),
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,
         host=options.host,

@@ -27,12 +27,14 @@ from core.training.attention import plain_attention
 
 
 # -- what is asked ----------------------------------------------------------------------------------------------------
-def questions(dataset: Dataset, rows: Sequence[int]) -> list[Question]:
-    """The prompts of these rows, numbered from 0. Raises DataError `data.wrong_kind` for rows that ask nothing."""
+def questions(dataset: Dataset, rows: Sequence[int], *, first: int = 0, source: int = 0) -> list[Question]:
+    """The prompts of these rows, numbered from `first`; `source`: their place among the sources."""
     found = []
-    for number, (row, line) in enumerate(zip(dataset.take(rows), dataset.lines(rows), strict=True)):
+    facts = zip(dataset.take(rows), dataset.lines(rows), dataset.categories(rows), strict=True)
+    for number, (row, line, category) in enumerate(facts, first):
         messages, reference = asked(dataset.card.kind, row)
-        found.append(Question(number=number, line=line, messages=messages, reference=reference))
+        question = Question(number=number, line=line, messages=messages, reference=reference)
+        found.append(question.model_copy(update={"source": source, "category": category}))
     return found
 
 

@@ -3,15 +3,14 @@
     text         every token of the documents, in pieces of at most `max_length`, as pretraining predicts them
     messages     the assistant's turns, as SFT learns them
     preference   which of the two answers is preferred (`core.evaluation.pairs`)
+    choice       which of the choices is the likeliest answer (`core.evaluation.choice`)
 
-Left out: multiple choice, and ranked answers, of which a recipe step makes pairs.
+Left out: ranked answers, of which a recipe step makes pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,13 +19,16 @@ from numpy.typing import NDArray
 from core.data.encode.blocks import pieces
 from core.data.encode.documents import EncodedDocuments, encode_documents
 from core.data.encode.encoding import encode_dataset
-from core.data.encode.pairs import encode_pairs
+from core.data.encode.pairs import EncodedPairs, encode_pairs
 from core.data.store.library import Dataset
 from core.errors import DataError, ModelError
+from core.evaluation.choice import examine_choice
 from core.evaluation.contenders import Language
-from core.evaluation.pairs import Answers, Ids, preference
-from core.evaluation.perplexity import Sums, prediction, sum_rows
-from core.records_evaluation import EXAM_KINDS
+from core.evaluation.marks import Mark, Marks, Numbers, grouped
+from core.evaluation.means import Means
+from core.evaluation.pairs import Answers, Floats, Ids, preference
+from core.evaluation.perplexity import SUMS, Sums, prediction, sum_rows
+from core.records_evaluation import EXAM_KINDS, Asking
 from core.training.batching import Rows
 from core.training.judges import Judge, pair_scores
 from core.training.preparing import choose_rows
@@ -34,51 +36,48 @@ from core.training.preparing import choose_rows
 
 @dataclass(frozen=True)
 class Sitting:
-    """One dataset and the rows drawn of it, ascending."""
+    """One dataset and the rows drawn of it, ascending. `asking`, `dev`: how questions are put, and their examples."""
 
     dataset: Dataset
     rows: NDArray[np.int64]
+    asking: Asking | None = None
+    dev: Dataset | None = None
 
     @property
     def kind(self) -> str:
         return self.dataset.card.kind
 
-
-@dataclass(frozen=True)
-class Means:
-    """How an exam is held: tokens of a row, tokens at a time, where encoded rows are kept, and whom to tell."""
-
-    max_length: int
-    tokens: int
-    cache: Path
-    check_stop: Callable[[], None]
-    on_progress: Callable[[int], None]
+    def categories(self, numbers: Numbers) -> list[str | None]:
+        """Of the rows with these numbers in the dataset."""
+        return self.dataset.categories(numbers.tolist())
 
 
-@dataclass(frozen=True)
-class Marks:
-    """Figures over `rows` rows; `left_out` of those that were drawn could not be used by this model."""
-
-    figures: dict[str, float]
-    rows: int
-    left_out: int
-    by: Literal["score", "likelihood"] | None = None
-
-
-def draw(dataset: Dataset, limit: int | None, seed: int) -> Sitting:
+def draw(
+    dataset: Dataset, limit: int | None, seed: int, asking: Asking | None = None, dev: Dataset | None = None
+) -> Sitting:
     """All rows, or `limit` of them drawn by the seed. Raises DataError `evaluate.kind` for rows that give no figure."""
     if dataset.card.kind not in EXAM_KINDS:
         raise DataError("evaluate.kind", ref=dataset.ref, kind=dataset.card.kind, kinds=", ".join(EXAM_KINDS))
-    return Sitting(dataset, choose_rows(len(dataset), limit, seed))
+    rows = choose_rows(len(dataset), limit, seed)
+    return Sitting(dataset, rows, asking or Asking(), dev) if dataset.card.kind == "choice" else Sitting(dataset, rows)
 
 
 def examine(language: Language, sitting: Sitting, means: Means) -> Marks:
     """A language model's figures. Raises ModelError and DataError with the reason where there can be none."""
     if sitting.kind == "preference":
         return _prefers(language, sitting, means)
-    rows, left_out = _text(language, sitting, means) if sitting.kind == "text" else _dialogues(language, sitting, means)
+    if sitting.asking is not None:
+        return examine_choice(language, sitting.dataset, sitting.rows.tolist(), sitting.asking, sitting.dev, means)
+    rows, whose = _text(language, sitting, means) if sitting.kind == "text" else _dialogues(language, sitting, means)
     sums = _sums(language, rows, means, share=len(sitting.rows) / len(rows))
-    return Marks(prediction(sums, rows.label_counts), len(sitting.rows) - left_out, left_out)
+    numbers, sums = sums.together(whose)
+    marks = [
+        Mark(number, dict(zip(SUMS, each, strict=True)))
+        for number, each in zip(numbers.tolist(), sums.each.tolist(), strict=True)
+    ]
+    groups = grouped(sitting.categories(numbers), lambda places: prediction(sums.of(places)))
+    left_out = len(sitting.rows) - len(numbers)
+    return Marks(prediction(sums), len(numbers), left_out, groups=groups, each=marks)
 
 
 def _sums(language: Language, rows: Rows, means: Means, share: float) -> Sums:
@@ -90,19 +89,21 @@ def _sums(language: Language, rows: Rows, means: Means, share: float) -> Sums:
     )  # fmt: skip
 
 
-def _dialogues(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, int]:
+def _dialogues(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, Numbers]:
+    """(rows, the number in the dataset of each)."""
     rows = encode_dataset(
         sitting.dataset, language.chat, means.cache, rows=sitting.rows.tolist(), check_stop=means.check_stop
     )
-    return rows, len(rows.unlabelled)
+    return rows, rows.rows
 
 
-def _text(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, int]:
-    """Every document on its own; one of a single token predicts nothing and is left out."""
+def _text(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, Numbers]:
+    """Every document on its own, in pieces; one of a single token predicts nothing and is left out."""
     documents = encode_documents(
         sitting.dataset, language.documents, means.cache, rows=sitting.rows, check_stop=means.check_stop
     )
-    return Pieces(documents, means.max_length), len(documents.unusable)
+    rows = Pieces(documents, means.max_length)
+    return rows, documents.rows[np.searchsorted(documents.offsets, rows.starts, side="right") - 1]
 
 
 class Pieces:
@@ -129,8 +130,7 @@ def _prefers(language: Language, sitting: Sitting, means: Means) -> Marks:
     )
     rows = Answers(pairs)
     scores = -_sums(language, rows, means, share=0.5).nats / rows.label_counts
-    figures = preference(scores.reshape(-1, 2), pairs.answers)
-    return Marks(figures, len(pairs), len(sitting.rows) - len(pairs), "likelihood")
+    return _order(scores.reshape(-1, 2), pairs, sitting, "likelihood")
 
 
 def examine_judge(judge: Judge, sitting: Sitting, means: Means) -> Marks:
@@ -142,4 +142,15 @@ def examine_judge(judge: Judge, sitting: Sitting, means: Means) -> Marks:
     )
     judge.warm_up([pairs[index] for index in pairs.lengths.argsort()[:2].tolist()])
     scores = pair_scores(judge, pairs, tokens=means.tokens, check_stop=means.check_stop, on_progress=means.on_progress)
-    return Marks(preference(scores, pairs.answers), len(pairs), len(sitting.rows) - len(pairs), "score")
+    return _order(scores, pairs, sitting, "score")
+
+
+def _order(scores: Floats, pairs: EncodedPairs, sitting: Sitting, by: Literal["score", "likelihood"]) -> Marks:
+    """scores [pairs, 2] of the chosen and the rejected answer."""
+    marks = [
+        Mark(number, {"chosen": chosen, "rejected": rejected, "correct": float(chosen > rejected)})
+        for number, (chosen, rejected) in zip(pairs.rows.tolist(), scores.tolist(), strict=True)
+    ]
+    groups = grouped(sitting.categories(pairs.rows), lambda places: preference(scores[places], pairs.answers[places]))
+    left_out = len(sitting.rows) - len(pairs)
+    return Marks(preference(scores, pairs.answers), len(pairs), left_out, by, groups, marks)

@@ -5,21 +5,31 @@ A resumed run takes over what its last attempt left, as far as the same weights 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from core.evaluation.sheets import write_sheets
 from core.records_evaluation import (
     Answering,
     Cell,
     Evaluation,
+    Item,
     Judged,
     Question,
+    Refusal,
     Reply,
+    Said,
+    Verdict,
     answers_file,
     evaluation_file,
+    items_file,
     prompts_file,
+    together,
+    verdicts_file,
 )
 from core.rundir import RunDir, append_jsonl, read_jsonl, read_record, write_record
+
+JUDGED = ("reward", "win")  # figures of answers that judges give, when all models have answered
 
 
 class Notes:
@@ -45,14 +55,32 @@ class Notes:
         self.found.cells = before.cells
         rows, _ = read_jsonl(answers_file(folders[-1]))
         self.reply(Reply.model_validate(row) for row in rows)
-        self.found.answering = before.answering
+        self.found.answering, self.found.said = before.answering, before.said
+        self.found.judges.rewarded, self.found.judges.compared = before.judges.rewarded, before.judges.compared
+        self._take_over_items(folders[-1])
+
+    def _take_over_items(self, folder: Path) -> None:
+        """Those of finished cells, of counted and of judged answers; what an unfinished one left is made again."""
+        rows, _ = read_jsonl(items_file(folder))
+        cells = {(cell.model, cell.exam) for cell in self.found.cells}
+        counted = {each.model for each in self.found.answering}
+        judges = self.found.judges
+        done = {"reward": set(judges.rewarded), "win": set(judges.compared), "unread": set(judges.compared)}
+        for row in rows:
+            model, exam, figures = row["model"], row["exam"], row["figures"]
+            whose = next((done[name] for name in done if name in figures), counted)
+            if (model in whose) if exam is None else (model, exam) in cells:
+                append_jsonl(items_file(self.run.output), row)
+        verdicts, _ = read_jsonl(verdicts_file(folder))
+        append_jsonl(verdicts_file(self.run.output), *(row for row in verdicts if row["model"] in judges.compared))
 
     def _same(self, before: Evaluation) -> bool:
         """Whether an earlier attempt measured these very weights on these very rows."""
         now = self.found
         whom = [judged.identity for judged in before.models] == [judged.identity for judged in now.models]
-        same = (before.exams, before.prompts, before.asked) == (now.exams, now.prompts, now.asked)
-        return whom and same and before.packages == now.packages and before.dtype == now.dtype
+        same = (before.exams, before.prompts, before.sources) == (now.exams, now.prompts, now.sources)
+        judges = (before.judges.reward, before.judges.by) == (now.judges.reward, now.judges.by)
+        return whom and same and judges and before.packages == now.packages and before.dtype == now.dtype
 
     # -- writing ------------------------------------------------------------------------------------------------------
     def judged(self, place: int, judged: Judged) -> None:
@@ -60,7 +88,9 @@ class Notes:
         self.found.models[place] = judged
         self._write()
 
-    def cell(self, cell: Cell) -> None:
+    def cell(self, cell: Cell, items: Sequence[Item] = ()) -> None:
+        """A figure of the table, and what it was made of."""
+        self.items(items)
         self.found.cells.append(cell)
         self._write()
 
@@ -69,9 +99,43 @@ class Notes:
             self.replies[reply.model, reply.number] = reply
             append_jsonl(answers_file(self.run.output), reply.model_dump())
 
+    def items(self, items: Sequence[Item]) -> None:
+        """Those of one cell, or of one model's answers, at once: they are taken over only where that was finished."""
+        append_jsonl(items_file(self.run.output), *(item.model_dump() for item in items))
+
     def answered(self, answering: Answering) -> None:
         self.found.answering.append(answering)
         self._write()
+
+    def sums(self, model: int, said: Sequence[Said]) -> None:
+        """A model's answers in figures, in the place of earlier ones."""
+        self.found.said = [each for each in self.found.said if each.model != model] + list(said)
+        self._write()
+
+    def judged_answers(
+        self, model: int, by: str, values: Mapping[int, dict[str, float]], verdicts: Sequence[Verdict]
+    ) -> None:
+        """What a judge made of a model's answers, by the question's number: more figures of their items. `by`: a name
+        of `JUDGED`."""
+        asked = {question.number: question for question in self.questions}
+        items = [
+            Item(model=model, exam=None, number=number, line=asked[number].line, figures=figures,
+                 category=asked[number].category)
+            for number, figures in values.items()
+        ]  # fmt: skip
+        self.items(items)
+        append_jsonl(verdicts_file(self.run.output), *(verdict.model_dump() for verdict in verdicts))
+        judges = self.found.judges
+        (judges.rewarded if by == "reward" else judges.compared).append(model)
+
+    def unjudged(self, refusal: Refusal) -> None:
+        self.found.judges.unjudged.append(refusal)
+        self._write()
+
+    def answer_items(self, model: int) -> list[Item]:
+        """Everything that is known of each of a model's answers."""
+        rows, _ = read_jsonl(items_file(self.run.output))
+        return together(row for row in rows if row["exam"] is None and row["model"] == model)
 
     def counted(self, model: int, seconds: float) -> Answering:
         """A model's replies in figures; `seconds` are those of this attempt."""
@@ -92,6 +156,12 @@ class Notes:
 
     def replies_of(self, model: int) -> list[Reply]:
         return [reply for reply in self.replies.values() if reply.model == model]
+
+    def open_to(self, by: str) -> list[int]:
+        """The models whose answers a judge has not seen yet. The base is compared with nobody."""
+        judges = self.found.judges
+        seen = judges.rewarded if by == "reward" else [self.found.base, *judges.compared]
+        return [each.model for each in self.found.answering if each.answers and each.model not in seen]
 
     # -- what is left to do -------------------------------------------------------------------------------------------
     def open_exams(self, model: int) -> list[int]:

@@ -1,7 +1,7 @@
 """How well a model predicts rows: the loss of each over its labels, and what follows for all of them together.
 
     sums = sum_rows(fused, rows, language.token_bytes, tokens=4096)
-    figures = prediction(sums, rows.label_counts)       # loss and its error, perplexity, bits per byte
+    figures = prediction(sums)                          # loss and its error, perplexity, bits per byte
 
 The definitions are those of training (`core.training.perplexity`): a perplexity is comparable between models of one
 tokenizer only, bits per byte between all.
@@ -22,12 +22,13 @@ from core.training.batching import Pack, Rows
 from core.training.fastpath import FusedCausalLM
 from core.training.perplexity import figures, label_sums, perplexity
 
+SUMS = ("nats", "labels", "text_nats", "bytes")  # of a row: `core.training.perplexity.loss_sums`
 STRETCH = 64  # rows that are put into packs at once
 
 
 @dataclass(frozen=True)
 class Sums:
-    """each [rows, 4]: of every row, what `core.training.perplexity.loss_sums` gives of a pack."""
+    """each [rows, 4]: SUMS of every row."""
 
     each: NDArray[np.float64]
 
@@ -40,6 +41,22 @@ class Sums:
     def text(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """([rows] −log p summed over the labels that are text, [rows] the bytes of that text)."""
         return self.each[:, 2], self.each[:, 3].astype(np.int64)
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """The labels of each row."""
+        return self.each[:, 1]
+
+    def of(self, places: NDArray[np.int64]) -> Sums:
+        """The rows at these places alone."""
+        return Sums(self.each[places])
+
+    def together(self, whose: NDArray[np.int64]) -> tuple[NDArray[np.int64], Sums]:
+        """(ascending numbers, sums of each): the rows that `whose` [rows] gives one number are counted as one."""
+        numbers, places = np.unique(whose, return_inverse=True)
+        each = np.zeros((len(numbers), len(SUMS)), dtype=np.float64)
+        np.add.at(each, places, self.each)
+        return numbers, Sums(each)
 
     @property
     def total(self) -> torch.Tensor:
@@ -84,16 +101,16 @@ def _of_rows(fused: FusedCausalLM, rows: Rows, chosen: list[int], sizes: torch.T
     return of_rows.index_add_(0, whose[packed.label_positions.cpu()], of_labels)
 
 
-def prediction(sums: Sums, counts: NDArray[np.int64]) -> dict[str, float]:
-    """`loss` (nats a token), its standard error, `perplexity`, `bits_per_byte`, `tokens`; counts [rows]: labels.
+def prediction(sums: Sums) -> dict[str, float]:
+    """`loss` (nats a token), its standard error, `perplexity`, `bits_per_byte`, `tokens`.
 
     The error is that of a ratio of two sums over rows drawn at random (Cochran, Sampling Techniques, 6.4); a single row
     has none.
     """
     loss, bits = figures(sums.total)
-    labels, rows = int(counts.sum()), len(sums.nats)
+    labels, rows = sums.counts.sum(), len(sums.nats)
     found = {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": bits, "tokens": float(labels)}
     if rows > 1:
-        spread = float(np.square(sums.nats - loss * counts).sum())
+        spread = float(np.square(sums.nats - loss * sums.counts).sum())
         found["loss_error"] = math.sqrt(spread * rows / (rows - 1)) / labels
     return found

@@ -40,6 +40,8 @@ DISK_TEXTS = ("No space left on device", "Disk quota exceeded")
 NATIVE_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 DETAIL_LENGTH = 300
 
+LAST_WORDS = "The run ended: "  # how a rank's log says what bad input ended it; result.json has it, too
+
 Classified = tuple[str, dict[str, Any]]
 
 

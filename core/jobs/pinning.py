@@ -15,15 +15,15 @@ from typing import Any
 
 from core.annotating.settling import settled, takes
 from core.configs.data import Input, Recipe
-from core.configs.models import Words
+from core.configs.models import Compared, FetchSource, Words
 from core.configs.sections import weighted
 from core.configs.stages import (
     AnnotateConfig,
     EvaluateConfig,
     FetchConfig,
-    FetchSource,
     ImportConfig,
     PPOConfig,
+    PredictConfig,
     PretrainConfig,
     Stage,
     StageConfig,
@@ -32,19 +32,23 @@ from core.configs.stages import (
 )
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
-from core.data.store.library import resolve
+from core.data.red_flags import read_questions
+from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
+from core.jobs.pinning_predict import pin_predict
 from core.models.context import answer_problems, context_problems
 from core.models.families import check_type
 from core.models.library import bottom_of, find_base
 from core.models.parents import check_start, resolve_parent
 from core.models.sources import base_of, holds_adapter, understand, whole_model
+from core.models.stages_of import stages_of
 from core.workspace import Workspace
 
 NAME_LENGTH = 80
+HANDS_ON = ("merge", "push")  # stages that make nothing of their own of the run that they start from
 # The settings of a section `data` that name datasets, or lists of them.
-DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts")
+DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
 
 
 class Pins:
@@ -77,6 +81,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     base = getattr(model, "base", None)
     if isinstance(config, FetchConfig):
         _pin_adapter(workspace, config.model, pins)
+    elif isinstance(config, PredictConfig):
+        pin_predict(workspace, config, pins)
     elif isinstance(base, str):
         go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
         pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))
@@ -90,9 +96,7 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):
-        pins.pin("models.runs", partial(_compared, workspace, config.models.runs))
-        if not config.data.rows and not config.data.prompts:
-            pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+        _pin_comparison(workspace, config, pins)
     if isinstance(config, PPOConfig):
         pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
     if isinstance(config, AnnotateConfig):
@@ -100,16 +104,19 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     kinds: Sequence[Kind] = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
     kinds = takes(config) if isinstance(config, AnnotateConfig) else kinds
     files: dict[str, Callable[[], str | list[str]]] = {}
-    for field in DATA_FIELDS:
-        value = getattr(data, field, None)
+    named = {f"data.{field}": getattr(data, field, None) for field in DATA_FIELDS}
+    if isinstance(config, EvaluateConfig):
+        named |= {"report.domain": config.report.domain, "report.general": config.report.general}
+    for key, value in named.items():
         if value:
-            refs = _mixed_refs if field == "mix" else _dataset_refs
-            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), kinds)
+            refs = _mixed_refs if key == "data.mix" else _dataset_refs
+            needed: Sequence[Kind] = ("choice",) if key == "data.dev" else kinds
+            look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), needed)
             texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
             if any(Path(text).expanduser().is_file() for text in texts):
-                files[f"data.{field}"] = look
+                files[key] = look
             else:
-                pins.pin(f"data.{field}", look)
+                pins.pin(key, look)
     if isinstance(config, VocabularyConfig):
         _pin_words(workspace, config.words, pins, files)
     recipe = getattr(config, "recipe", None)
@@ -118,6 +125,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     pins.check()
     for key, bring_in in files.items():
         pins.pin(key, bring_in)
+    if isinstance(config, EvaluateConfig) and "data.dev" in pins.values:
+        pins.problems += _few_examples(workspace, pins.values["data.dev"], config.data.shots)
     pins.check()
     if isinstance(config, AnnotateConfig):
         pins.values |= settled(workspace, config, pins.values["data.rows"])
@@ -144,7 +153,7 @@ def _pin_adapter(workspace: Workspace, model: FetchSource, pins: Pins) -> None:
         pins.values["run.name"] = source.name
     elif model.base:
         pins.pin("model.base", partial(whole_model, workspace, model.base))
-    if model.folder and source.kind == "hub":
+    if model.folder:
         pins.values["run.name"] = source.name
 
 
@@ -219,32 +228,79 @@ def _rewarding(workspace: Workspace, lines: list[str]) -> list[str]:
     return [f"{name}: {weight:g}" for name, weight in found.items()]
 
 
-def _compared(workspace: Workspace, texts: list[str]) -> list[str]:
+def _pin_comparison(workspace: Workspace, config: EvaluateConfig, pins: Pins) -> None:
+    """Who is compared, on what, and who judges. A chain becomes its models, before those that are named besides."""
+    pins.pin("models.runs", partial(_compared, workspace, config.models))
+    pins.values["models.chain"] = None
+    report, judging, data = config.report, config.judging, config.data
+    flagged = config.safety.questions != "none" or config.safety.file is not None
+    if not (data.rows or data.prompts or report.domain or report.general or flagged):
+        pins.problems.append(Problem("evaluate.nothing", key="data.rows"))
+    if bool(data.shots) != bool(data.dev):
+        code, key = ("evaluate.no_dev", "data.dev") if data.shots else ("evaluate.no_shots", "data.shots")
+        pins.problems.append(Problem(code, {"shots": data.shots}, key=key))
+    if judging.reward is not None:
+        pins.pin("judging.reward", partial(check_start, workspace, "score", judging.reward))
+    if judging.by == "model" and judging.base is not None:
+        pins.pin("judging.base", partial(check_start, workspace, "perplexity", judging.base))
+    if config.safety.file is not None:
+        pins.pin("safety.file", partial(_red_flags, config.safety.file))
+
+
+def _red_flags(text: str) -> str:
+    """The whole path. Raises DataError with every line of the file that is no red-flag question."""
+    path = Path(text).expanduser().resolve()
+    read_questions(path)
+    return str(path)
+
+
+def _compared(workspace: Workspace, models: Compared) -> list[str]:
     """The lasting names of the models of a comparison, each once. Raises ConfigError with all that cannot be used."""
     names: list[str] = []
     problems = []
-    for text in texts:
-        try:
-            names.append(check_start(workspace, "evaluate", text))
-        except GalenError as error:
-            problems.append(Problem(error.code, error.params, key="models.runs"))
+    of_chain: list[str] = []
+    try:
+        of_chain = stages_of(workspace, models.chain) if models.chain else []
+    except GalenError as error:
+        problems.append(Problem(error.code, error.params, key="models.chain"))
+    for key, texts in (("models.chain", of_chain), ("models.runs", models.runs)):
+        for text in texts:
+            try:
+                names.append(check_start(workspace, "evaluate", text))
+            except GalenError as error:
+                problems.append(Problem(error.code, error.params, key=key))
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(names))
 
 
+def _few_examples(workspace: Workspace, dev: str, shots: int) -> list[Problem]:
+    rows = len(open_dataset(workspace, dev))
+    wrong = Problem("evaluate.few_examples", {"ref": dev, "rows": rows, "shots": shots}, key="data.shots")
+    return [wrong] if rows < shots else []
+
+
 def _default_name(workspace: Workspace, stage: str, values: dict[str, Any], config: StageConfig) -> str:
-    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`. Of a run, its root's model."""
+    """Model, stage and dataset, as far as there are any: `SmolLM2-135M sft medical`. Of a run, its root's model; what
+    hands a run on (`HANDS_ON`) bears the run's own name."""
     model = str(values.get("model.base") or "") or getattr(getattr(config, "model", None), "source", "")
-    if find_base(workspace, model) is not None:
+    ref = find_base(workspace, model)
+    if ref is not None and stage in HANDS_ON:
+        return f"{_name_of(workspace, ref.run)} {stage}"[:NAME_LENGTH].strip()
+    if ref is not None:
         model = bottom_of(workspace, model)
-    named = [values[key] for key in ("data.train", "data.rows", "data.prompts", "words.corpus") if key in values]
+    keys = ("data.train", "data.rows", "data.prompts", "report.domain", "report.general", "words.corpus")
+    named = [values[key] for key in keys if key in values]
     used = [ref for each in named for ref in ([each] if isinstance(each, str) else each)]
     used += [each.dataset for each in _inputs(values)]
     if isinstance(config, ImportConfig):
         used.append(config.rows.name or config.source.repo or Path(config.source.path).name)
     dataset = " + ".join(ref.split("@")[0] for ref in used)
     return " ".join(part for part in (Path(model).name, stage, dataset) if part)[:NAME_LENGTH].strip()
+
+
+def _name_of(workspace: Workspace, run: str) -> str:
+    return str((workspace.run(run).config().get("run") or {}).get("name") or run)
 
 
 def _inputs(values: dict[str, Any]) -> list[Input]:

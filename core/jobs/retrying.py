@@ -1,4 +1,5 @@
-"""`run.retries`: whether a run that broke off is started again by its own supervisor, and how its files are made ready.
+"""`run.retries`: whether a run that broke off is started again by its own supervisor, and how its files are made ready;
+and whether it is worth anybody's while to resume one.
 
 What would only happen again is not tried again: bad input, a memory or a disk that is too small, a loss that is no
 number. Left out: a run whose supervisor was killed, too; nobody is there to start it, and it waits for Resume.
@@ -12,7 +13,7 @@ from pathlib import Path
 from core.jobs import failures
 from core.jobs.attempts import set_aside
 from core.records import Status
-from core.rundir import RunDir
+from core.rundir import RunDir, State
 
 # Codes of failures that the same config on the same machine meets again.
 HOPELESS = frozenset(
@@ -20,6 +21,16 @@ HOPELESS = frozenset(
         "run.out_of_memory", "run.out_of_gpu_memory", "run.disk_full", "run.file_limit", "run.missing_file",
         "run.permission", "run.missing_package", "run.no_model", "run.bad_config", "run.nan_loss",
         "run.diverged",
+    }
+)  # fmt: skip
+# Codes of bad input that is mended without another config: a network, a token, a disk, or what the config names.
+MENDED_OUTSIDE = frozenset(
+    {
+        "adapter.base_unknown", "data.no_file", "disk.filled", "disk.no_space", "file.bad_checksum", "hub.failed",
+        "hub.gated", "hub.missing", "hub.no_modelscope", "hub.no_network", "model.base_altered", "model.base_changed",
+        "model.base_lost", "model.base_missing", "model.name_taken", "model.no_pip", "model.not_on_index",
+        "model.starter_no_network", "ppo.judge_down", "push.bad_token", "push.failed", "push.forbidden",
+        "push.is_public", "push.no_network", "push.no_token", "push.not_found", "push.other_content",
     }
 )  # fmt: skip
 CLEAN_EXITS = (0, 130)  # of a rank: done, or stopped when asked to
@@ -49,6 +60,16 @@ def broke_off(run: RunDir, status: Status) -> bool:
     # The first that ended badly is the cause: the others were told to go.
     cause = next((end for end in status.ranks_ended if end.signal is not None or end.code not in CLEAN_EXITS), None)
     return cause is not None and cause.code != BAD_INPUT and why.code not in HOPELESS
+
+
+def worth_resuming(run: RunDir, state: State) -> bool:
+    """Whether a run that is over and unfinished may come to another end: what was bad in its config or its files stays
+    bad, unless it got as far as a checkpoint."""
+    if state is not State.FAILED:
+        return state in (State.STOPPED, State.INTERRUPTED)
+    status, why = run.status(), failures.explain(run, state)
+    bad = status is not None and any(end.rank == 0 and end.code == BAD_INPUT for end in status.ranks_ended)
+    return not bad or (why is not None and why.code in MENDED_OUTSIDE) or bool(run.complete_checkpoints())
 
 
 def make_ready(run: RunDir) -> int:

@@ -140,7 +140,7 @@ def _print(error: BaseException) -> None:
     """For the log: the whole traceback, or for bad input its sentence. A full disk has no room for either."""
     try:
         if isinstance(error, InputError):
-            print(error, file=sys.stderr)
+            print(f"{failures.LAST_WORDS}{error}", file=sys.stderr)
         else:
             traceback.print_exception(error)
         sys.stderr.flush()

@@ -15,6 +15,7 @@ from typing import Any
 from core.configs.stages import FetchConfig
 from core.data.encode.tokenizer import load_tokenizer
 from core.models.hashes import backbone_id, weight_hashes
+from core.models.looking import licence_of
 from core.models.making import convert
 from core.models.parents import resolve_parent
 from core.models.sources import Source, base_of
@@ -61,7 +62,13 @@ def adopt(context: RunContext, folder: Path, source: Source, plan: dict[str, Any
         head={**SCORE_HEAD, "file": ADAPTER_FILE} if facts["reward"] else None,
         tokenizer={"pad": tokenizer.pad_token, "eos": tokenizer.eos_token},
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
-        origin={"source": source.text, **{key: plan[key] for key in ("commit", "licence") if plan and plan.get(key)}},
+        origin=_origin(folder, source, plan or {}),
     )
     write_record(run.manifest_file, manifest)
     print(f"{manifest.name} is an adapter of {text}: {run.id}")
+
+
+def _origin(folder: Path, source: Source, plan: dict[str, Any]) -> dict[str, str]:
+    """Where it came from, with the licence that the hub or its own README names: its base's is not its own."""
+    known = {"commit": plan.get("commit"), "licence": plan.get("licence") or licence_of(folder)}
+    return {"source": source.text, **{key: str(value) for key, value in known.items() if value}}

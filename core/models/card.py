@@ -20,6 +20,7 @@ import yaml
 from core.models.origin import Origin, origin_of
 from core.models.subject import Subject, Used, manifest_of, subject_of
 from core.models.usage import usage
+from core.models.weights import adapter_facts
 from core.records import Manifest
 from core.records_evaluation import Cell, Evaluation, evaluation_file
 from core.rundir import RunDir, read_record
@@ -55,19 +56,41 @@ def model_card(workspace: Workspace, run: RunDir) -> str:
 def _front(subject: Subject) -> str:
     """What the hub reads: https://huggingface.co/docs/hub/model-cards#model-card-metadata."""
     base = subject.base if subject.is_adapter else subject.bottom
-    licence = subject.bottom.licence
+    licence = _licence(subject)
     front: dict[str, Any] = {
         "base_model": base.repo,
         "base_model_relation": ("adapter" if subject.is_adapter else "finetune") if base.repo else "",
         "library_name": "peft" if subject.is_adapter else "transformers",
         "pipeline_tag": "text-classification" if subject.scores else "text-generation",
         "language": _languages(subject.used),
-        "license": licence.split(", ") if licence is not None and ", " in licence else licence,
+        "license": licence.split(", ") if ", " in licence else licence,
         "datasets": _hub_sets(subject.used),
         "tags": ["galen", *(["lora"] if subject.is_adapter else []), *subject.stages],
     }
     said = {key: value for key, value in front.items() if value}
     return f"---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True)}---"
+
+
+def _licences(subject: Subject) -> dict[str, str | None]:
+    """What applies, by whose work is in the files that are sent: the base's, and that of each adapter that others have
+    trained. An adapter that was only brought in holds nothing of its base."""
+    found = {_source(each): each.origin.get("licence") for each in subject.brought}
+    alone = subject.is_adapter and bool(found) and not subject.stages
+    return found if alone else {subject.bottom.name: subject.bottom.licence, **found}
+
+
+def _licence(subject: Subject) -> str:
+    """The one licence of all that is in it; "" where they differ, or one is not known: nobody's work is relicensed."""
+    licences = set(_licences(subject).values())
+    return (licences.pop() or "") if len(licences) == 1 else ""
+
+
+def _no_licence(subject: Subject) -> str:
+    """Why the top of the card names no licence, where others' adapters are in it."""
+    if _licence(subject) or not subject.brought:
+        return ""
+    named = "; ".join(f"{name}: {licence or 'not known'}" for name, licence in _licences(subject).items())
+    return f"No licence is named at the top, because others' work is in it ({named}). Ask them before you pass it on."
 
 
 def _languages(used: Iterable[Used]) -> list[str]:
@@ -100,16 +123,23 @@ def _about(subject: Subject) -> str:
     how = f" Trained by {stages}." if stages else ""
     how += "".join(f" {_brought(each)}" for each in subject.brought)
     name = escape(" ".join((manifest.name or manifest.run).split()), quote=False)
-    return f"# {name}\n\nThis is {what}{on}.{how} {does}"
+    text = f"# {name}\n\nThis is {what}{on}.{how} {does}"
+    said = _no_licence(subject)
+    return f"{text}\n\n{said}" if said else text
 
 
 def _brought(manifest: Manifest) -> str:
     """Whose work an adapter is that was brought in from elsewhere."""
     origin = manifest.origin
-    source = Path(origin.get("source", "")).name if Path(origin.get("source", "")).is_absolute() else origin["source"]
     at = f" at {origin['commit'][:12]}" if origin.get("commit") else ""
     licence = f", licence {origin['licence']}" if origin.get("licence") else ", whose licence is not known here"
-    return f"In it is the adapter {source}{at}{licence}, which others have trained."
+    return f"In it is the adapter {_source(manifest)}{at}{licence}, which others have trained."
+
+
+def _source(manifest: Manifest) -> str:
+    """What a brought-in adapter is called; a path of this machine by its last part."""
+    source = manifest.origin.get("source", "") or manifest.name
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def _usage(subject: Subject) -> str:
@@ -158,9 +188,10 @@ def _chain(subject: Subject) -> str:
 
 
 def _method(run: RunDir, manifest: Manifest) -> str:
-    rank = (run.config().get("lora") or {}).get("rank") if manifest.method == "lora" else None
+    place = manifest.adapter_stage or manifest.adapter_root
+    facts = adapter_facts(run.output / place) if place else None
     quantised = f", base in {manifest.quantisation}" if manifest.quantisation else ""
-    return manifest.method + (f", rank {rank}" if rank else "") + quantised
+    return manifest.method + (f": {facts.sentence()}" if facts is not None else "") + quantised
 
 
 def _base(subject: Subject) -> str:
@@ -240,7 +271,7 @@ def _cell(cell: Cell | None) -> str:
     """`loss 2.31 ± 0.02, perplexity 10.1`; counts and standard errors are no figures of their own."""
     said = []
     for name, value in (cell.figures if cell is not None else {}).items():
-        if not name.endswith("_error") and name not in ("tokens", "ties"):
+        if not name.endswith("_error") and name not in ("tokens", "ties", "fewer_shots", "multiple"):
             error = cell.figures.get(f"{name}_error") if cell is not None else None
             said.append(f"{name.replace('_', ' ')} {value:.4g}" + (f" ± {error:.2g}" if error is not None else ""))
     return ", ".join(said)

@@ -1,5 +1,6 @@
 """Whether Transformers can make a model of a folder, found out without loading a weight. Imports torch.
 
+    check_kind(folder)         does it know models of that kind?
     check_model(folder)        raises the ModelError that says what is wrong
 
 Names and shapes of the files are compared with those of the class, so that a shard that was left out, a layer of
@@ -12,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from core.data.encode.tokenizer import load_tokenizer
@@ -26,10 +27,18 @@ OF_A_LAYER = re.compile(r"^(model|transformer|gpt_neox)\.(layers|h)\.\d+\.(?!.*(
 INTEGERS = ("int8", "uint8", "i16", "i32", "i64")
 
 
-def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+def check_kind(folder: Path) -> None:
+    """Raise ModelError as `skeleton` unless Transformers has a class for the config in `folder`; nothing is loaded."""
+    try:
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise explained(error, folder, families.read_config(folder)) from error
+
+
+def skeleton(folder: Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model of `folder` without weights (on the device "meta"), and what Transformers says of its files.
 
-    Raises ModelError `model.unknown_architecture`, `model.needs_code`, `model.load_failed`.
+    Raises ModelError `model.unknown_architecture` or `_kind`, `model.needs_code`, `model.load_failed`.
     """
     config = families.read_config(folder)
     auto: Any = AutoModelForCausalLM if families.writes_text(config) else AutoModelForSequenceClassification
@@ -39,7 +48,7 @@ def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         model, info = auto.from_pretrained(
             folder, device_map="meta", dtype="auto", local_files_only=True, use_safetensors=True,
-            output_loading_info=True, ignore_mismatched_sizes=True,
+            output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=trust_remote_code,
         )  # fmt: skip
     except Exception as error:
         raise explained(error, folder, config) from error
@@ -48,12 +57,9 @@ def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     return model, info
 
 
-def check_model(folder: Path) -> None:
-    """Raise the ModelError that says why `folder` cannot be used: as `skeleton`, `model.missing_weights`,
-    `model.wrong_shape`, `model.unused_weights`, `model.integers`, `model.few_rows`."""
-    if inspect(folder).dtype in INTEGERS and "quantization_config" not in families.read_config(folder):
-        raise ModelError("model.integers", path=str(folder), dtype=inspect(folder).dtype)
-    model, info = skeleton(folder)
+def whole_skeleton(folder: Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """`skeleton`, of files that hold every weight. Raises `model.missing_weights` and `model.wrong_shape`, too."""
+    model, info = skeleton(folder, trust_remote_code=trust_remote_code)
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError("model.missing_weights", path=str(folder), count=len(missing), example=missing[0])
@@ -61,6 +67,15 @@ def check_model(folder: Path) -> None:
     if wrong:
         name, found, expected = wrong[0]
         raise ModelError("model.wrong_shape", path=str(folder), tensor=name, found=list(found), expected=list(expected))
+    return model, info
+
+
+def check_model(folder: Path) -> None:
+    """Raise the ModelError that says why `folder` cannot be used: as `whole_skeleton`, `model.unused_weights`,
+    `model.integers`, `model.few_rows`."""
+    if inspect(folder).dtype in INTEGERS and "quantization_config" not in families.read_config(folder):
+        raise ModelError("model.integers", path=str(folder), dtype=inspect(folder).dtype)
+    model, info = whole_skeleton(folder)
     unused = sorted(name for name in info["unexpected_keys"] if OF_A_LAYER.search(name))
     if unused:
         raise ModelError("model.unused_weights", path=str(folder), count=len(unused), example=unused[0])

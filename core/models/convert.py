@@ -6,6 +6,7 @@
     python -m core.models.convert adapter FOLDER FOLDER BASE    a LoRA that another program trained on BASE
     python -m core.models.convert publish FOLDER FOLDER BASE    an adapter of BASE for what that was converted from
     python -m core.models.convert check FOLDER                  can Transformers make a model of it?
+    python -m core.models.convert kind FOLDER                   does it know a model of that kind?
 
 `core.recipes.fetch` runs it so, as a child that can be killed at any moment: the target is a temporary folder. Lines
 of stdout are JSON: `{"progress": [files done, files in all]}`, and at last `{"facts": …}` or `{"error": {"code",
@@ -38,7 +39,7 @@ from core.data.encode.tokenizer import load_tokenizer
 from core.errors import GalenError, ModelError
 from core.models.anatomy import anatomy
 from core.models.backbone import save_merged
-from core.models.checking import check_model
+from core.models.checking import check_kind, check_model
 from core.models.conversions import find_layout, native_tensors
 from core.models.differences import add_difference
 from core.models.families import context_length, read_config
@@ -202,7 +203,7 @@ def main(argv: list[str]) -> int:
     kind, *paths = argv[0], *map(Path, argv[1:])
     works: dict[str, Callable[..., dict[str, Any] | None]] = {
         "gguf": unpack_gguf, "native": make_native, "difference": add_up, "adapter": take_adapter, "check": check_model,
-        "publish": publish_adapter,
+        "publish": publish_adapter, "kind": check_kind,
     }  # fmt: skip
     transformers_logging.disable_progress_bar()
     try:

@@ -4,7 +4,7 @@
     remove(workspace, item)             what nothing needs any more
 
 Everything under `cache/` can be made or fetched again; a download that was cut off is there, too. Runs' own folders
-are the Runs tab's, but for adapters that were brought in, which belong here.
+are the Runs tab's, but for adapters that were brought in and whole models that were made, which belong here.
 """
 
 from __future__ import annotations
@@ -17,46 +17,56 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import ModelError
-from core.models.library import delete_model, dependents, list_models
-from core.models.runs import brought_in
+from core.models.library import MERGED_BY, based_on, delete_model, dependents, list_models
+from core.models.runs import BRINGS_IN
 from core.rundir import state_of
 from core.system import folder_size
 from core.workspace import Workspace
 
-Sort = Literal["model", "adapter", "download", "cache"]
+Sort = Literal["model", "adapter", "made", "download", "cache"]
 LEFT_OUT = ("uploads",)  # the page's own, which it empties itself
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing on the disk. size: bytes. needed: runs that start from it. name: of a cache, its folder."""
+    """One thing on the disk. size: bytes. needed: ids of the runs that stop working without it. name: of a cache, its
+    folder. run: of an adapter that was brought in, or of a whole model that was made, the run whose output it is.
+    shares: the model of the workspace that is made of the same files, which are counted there."""
 
     sort: Sort
     name: str
     size: int
-    needed: int = 0
+    needed: tuple[str, ...] = ()
     run: str = ""
     points_to: str = ""
+    shares: str = ""
 
 
 def stored(workspace: Workspace) -> list[Item]:
-    """Models, adapters, unfinished downloads and caches, the largest first."""
-    found = [*_models(workspace), *_adapters(workspace), *_cache(workspace)]
+    """Models, adapters, whole models of runs, unfinished downloads and caches, the largest first."""
+    found = [*_models(workspace), *_of_runs(workspace), *_cache(workspace)]
     return sorted(found, key=lambda item: -item.size)
 
 
 def _models(workspace: Workspace) -> Iterator[Item]:
     for card in list_models(workspace):
         size = folder_size(workspace.models_dir / card.name)
-        needed = len(dependents(workspace, card.name))
+        needed = tuple(dependents(workspace, card.name))
         yield Item("model", card.name, size, needed, points_to=card.points_to or "")
 
 
-def _adapters(workspace: Workspace) -> Iterator[Item]:
+def _of_runs(workspace: Workspace) -> Iterator[Item]:
+    named = {card.source: card.name for card in list_models(workspace)}
     for run in workspace.runs():
-        manifest = brought_in(run)
-        if manifest is not None:
-            yield Item("adapter", manifest.name, folder_size(run.path), run=run.id)
+        manifest = run.manifest()
+        if manifest is None or (run.stage != BRINGS_IN and manifest.model_folder is None):
+            continue
+        size, shares = folder_size(run.path), named.get(MERGED_BY + run.id, "")
+        if shares and manifest.model_folder is not None:  # links to the same files
+            size -= folder_size(run.output / manifest.model_folder)
+        sort: Sort = "adapter" if run.stage == BRINGS_IN else "made"
+        needed = tuple(based_on(workspace, run.id)) if manifest.model_folder is not None else ()
+        yield Item(sort, manifest.name, size, needed, run=run.id, shares=shares)
 
 
 def _cache(workspace: Workspace) -> Iterator[Item]:
@@ -72,7 +82,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def remove(workspace: Workspace, item: Item) -> None:
-    """Delete a model, a download or a cache; an adapter goes with its run (`core.jobs.store.delete`).
+    """Delete a model, a download or a cache; what a run has made goes with it (`core.jobs.store.delete`).
 
     Raises ModelError `model.in_use`, `model.not_in_workspace`, or `disk.being_written` while a run is under way.
     """

@@ -29,6 +29,7 @@ from core.workspace import Workspace, check_name
 CARD = "galen.json"
 STARTER = "starter"
 STARTER_NAME = "SmolLM2-135M-Instruct"
+MERGED_BY = "merged by "  # how the source of a model begins that a merge has put into the workspace
 
 Kind = Literal["starter", "hub", "gguf", "folder"]
 
@@ -76,6 +77,11 @@ def read_card(workspace: Workspace, name: str) -> ModelCard | None:
     card = read_record(workspace.models_dir / name / CARD, ModelCard)
     # The folder's name is the truth: a user may have renamed or copied it.
     return None if card is None else card.model_copy(update={"name": name})
+
+
+def card_at(workspace: Workspace, folder: Path) -> ModelCard | None:
+    """The card of the model whose files lie in `folder`."""
+    return next((card for card in list_models(workspace) if card.folder(workspace) == folder), None)
 
 
 def find_model(workspace: Workspace, name: str) -> ModelCard:
@@ -252,23 +258,33 @@ def _known(workspace: Workspace, text: str) -> dict[str, Any]:
 
 # -- removing ---------------------------------------------------------------------------------------------------------
 def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> list[str]:
-    """The ids of runs that start from this model. Finished ones keep their adapters but need the model to use them."""
+    """The ids of runs that would stop working without this model: those at work that name it, and those that have an
+    adapter which is nothing without it, delivered or in a checkpoint. `live_only`: the first alone."""
     folder = str(workspace.models_dir / name)
-    found = []
-    for run in workspace.runs():
-        config = run.config()
-        named = {bottom_of(workspace, str((config.get("model") or {}).get("base")))} | _base_of_adapter(run)
-        if live_only:  # a comparison that is over needs its models no more, and a policy no reward model
-            named.update(bottom_of(workspace, text) for text in _beside(config))
-        if named & {name, folder} and (not live_only or state_of(run).live):
-            found.append(run.id)
-    return found
+    return [run.id for run in workspace.runs() if _needs(workspace, run, {name, folder}, live_only)]
 
 
-def _base_of_adapter(run: RunDir) -> set[str]:
-    """Of an adapter that was brought in from a hub: the base that it turned out to name."""
-    manifest = brought_in(run)
-    return set() if manifest is None else {manifest.root_base.source, manifest.root_base.path}
+def _needs(workspace: Workspace, run: RunDir, names: set[str], live_only: bool) -> bool:
+    config, manifest = run.config(), run.manifest()
+    if state_of(run).live:
+        named = [str((config.get("model") or {}).get("base")), *_beside(config)]
+        return bool(names & {bottom_of(workspace, text) for text in named})
+    if live_only:
+        return False
+    if manifest is not None:  # a whole model needs nothing beneath it
+        return manifest.adapter_root is not None and bool(names & {manifest.root_base.source, manifest.root_base.path})
+    return (
+        bool(run.complete_checkpoints()) and bottom_of(workspace, str((config.get("model") or {}).get("base"))) in names
+    )
+
+
+def based_on(workspace: Workspace, made: str) -> list[str]:
+    """The ids of runs with an adapter that lies on the whole model which the run `made` has made."""
+    return [
+        run.id for run in workspace.runs()
+        if (manifest := run.manifest()) is not None and manifest.adapter_root is not None
+        and manifest.root_base.source.partition(":")[0] == made
+    ]  # fmt: skip
 
 
 def children(workspace: Workspace, run: str) -> list[str]:
@@ -276,7 +292,8 @@ def children(workspace: Workspace, run: str) -> list[str]:
     found = []
     for each in workspace.runs():
         config = each.config()
-        named = [str((config.get("model") or {}).get("base")), *_beside(config)]
+        model = config.get("model") or {}
+        named = [str(model.get("base")), str(model.get("lora")), *_beside(config)]
         if any(text.partition(":")[0] == run for text in named) and state_of(each).live:
             found.append(each.id)
     return found

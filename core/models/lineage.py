@@ -14,9 +14,9 @@ from pathlib import Path
 from core.errors import ModelError
 from core.models.hashes import backbone_id, combined_sha256, file_sha256, weight_hashes
 from core.models.library import list_models, resolve_base
-from core.models.parents import resolve_parent, template_of
+from core.models.parents import resolve_parent
 from core.models.runs import find_run, weights_folder
-from core.models.weights import ADAPTER, ADAPTER_CONFIG
+from core.models.weights import ADAPTER, ADAPTER_CONFIG, weight_files
 from core.records import WeightFile
 from core.rundir import RunRef, read_json
 from core.workspace import Workspace
@@ -30,7 +30,8 @@ class RunWeights:
     """What to load for a run: `adapter` on `base`, or the whole `model`. Hashes are those of the files found now.
 
     below: adapters that lie beneath `adapter`, in order, where it does not hold the whole chain (a checkpoint's).
-    `template` is the named chat template that the run was trained with, None for the tokenizer's own.
+    `template` is the named chat template that the run was trained with, None for the tokenizer's own. head: the folder
+    with the score head, where it is a reward model.
     """
 
     label: str
@@ -41,6 +42,7 @@ class RunWeights:
     model: Path | None = None
     weights: tuple[WeightFile, ...] = ()
     template: str | None = None
+    head: Path | None = None
 
     @property
     def sha256(self) -> str:
@@ -83,18 +85,20 @@ def run_weights(workspace: Workspace, ref: RunRef) -> RunWeights:
     """
     run = workspace.run(ref.run)
     folder = weights_folder(run, ref.which)
-    if (folder / ADAPTER_CONFIG).is_file():
-        parent = resolve_parent(workspace, str(ref))
-        *below, top = parent.adapters
-        weights = tuple(weight for adapter in parent.adapters for weight in weight_hashes(adapter, workspace))
-        return RunWeights(
-            str(ref), parent.folder, tuple(parent.root.weights), adapter=top, below=tuple(below), weights=weights,
-            template=parent.template,
-        )  # fmt: skip
-    weights = tuple(weight_hashes(folder, workspace))
-    if not weights:
+    if not ((folder / ADAPTER_CONFIG).is_file() or weight_files(folder)):
         raise ModelError("model.run_no_weights", run=str(ref), detail=f"{folder} holds none")
-    return RunWeights(str(ref), None, (), model=folder, weights=weights, template=template_of(run))
+    parent = resolve_parent(workspace, str(ref))
+    if not parent.adapters:
+        return RunWeights(
+            str(ref), None, (), model=folder, weights=tuple(parent.root.weights), template=parent.template,
+            head=parent.head,
+        )  # fmt: skip
+    *below, top = parent.adapters
+    weights = tuple(weight for adapter in parent.adapters for weight in weight_hashes(adapter, workspace))
+    return RunWeights(
+        str(ref), parent.folder, tuple(parent.root.weights), adapter=top, below=tuple(below), weights=weights,
+        template=parent.template, head=parent.head,
+    )  # fmt: skip
 
 
 # -- an adapter folder that is no run of this workspace ---------------------------------------------------------------

@@ -13,12 +13,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.models.library import ModelCard, find_base, list_models
+from core.models.library import MERGED_BY, ModelCard, find_base, list_models
 from core.records import Manifest, RootBase
 from core.workspace import Workspace
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-MERGED_BY = "merged by "  # the source of a model that a merge has put into the workspace
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import GalenError, ModelError, Problem
-from core.models import families
+from core.models import again, families
+from core.models.again import imported_from
 from core.models.hashes import backbone_id, combined_sha256, weight_hashes
-from core.models.library import ModelCard, find_base, list_models, resolve_base
+from core.models.library import ModelCard, card_at, find_base, list_models, resolve_base
 from core.models.runs import BRINGS_IN, brought_in, weights_folder
 from core.models.weights import (
     ADAPTER_CONFIG,
@@ -80,8 +81,8 @@ def resolve_parent(
     go_on: the run's own adapter is to be trained further, not merged (`lora.start=continue`). hashed: compare the
     root's weights with those the run was trained on; without, hashes are left empty, nothing large is read, and the
     result is for looking at only. scoring: it may be a model that writes no text, from anywhere. Raises as
-    `resolve_base`; ModelError `parent.nothing_to_continue`, `parent.chain_broken`, `model.base_missing` and
-    `model.base_changed`.
+    `resolve_base`; ModelError `parent.nothing_to_continue`, `parent.chain_broken`, `model.base_missing`,
+    `model.base_changed` and their kin (`core.models.again`).
     """
     ref = find_base(workspace, text)
     if ref is None:
@@ -89,7 +90,7 @@ def resolve_parent(
             raise ModelError("parent.nothing_to_continue", base=text)
         folder = resolve_base(workspace, text, scoring=scoring)
         head = None if families.writes_text(families.read_config(folder)) else folder
-        return Parent(RootBase(source=text, path=str(folder), weights=_hashes(workspace, folder, hashed)), head=head)
+        return Parent(_root(workspace, text, folder, hashed), head=head)
     run = workspace.run(ref.run)
     folder, manifest = weights_folder(run, ref.which), run.manifest()
     judges = run.stage == "reward" or (manifest is not None and manifest.kind == "reward")  # so may a merge
@@ -107,6 +108,12 @@ def resolve_parent(
         grown=run.stage == "vocabulary",
         head=head,
     )
+
+
+def _root(workspace: Workspace, text: str, folder: Path, hashed: bool) -> RootBase:
+    source = imported_from(card_at(workspace, folder))
+    weights = _hashes(workspace, folder, hashed)
+    return RootBase(source=text, path=str(folder), weights=weights, imported_from=source)
 
 
 def template_of(run: RunDir) -> str | None:
@@ -161,27 +168,35 @@ def beneath(workspace: Workspace, run: RunDir, *, hashed: bool = True) -> Parent
 def find_root(workspace: Workspace, run: str, root: RootBase, *, hashed: bool = True) -> RootBase:
     """The root base of `run` where it lies now, also after the workspace was moved or the model was got again.
 
-    Raises ModelError `model.base_missing`, and `model.base_changed` where its weights are not the ones of the manifest.
+    Raises ModelError as `again.gone`; as `again.changed` where its weights are not the ones of the manifest.
     """
-    path = Path(root.path)
-    if not path.is_dir():
-        path = _moved(workspace, root.weights) or path
-    if not path.is_dir():
-        raise ModelError("model.base_missing", run=run, path=str(path), source=root.source)
+    lay, moved = Path(root.path), _moved(workspace, root.weights)
+    path = lay if lay.is_dir() else moved
+    if path is None or not path.is_dir():
+        raise again.gone(workspace, run, root, lay)
     if not hashed:
         return root.model_copy(update={"path": str(path)})
-    found = weight_hashes(path, workspace)
-    changed = [new.name for old, new in zip(root.weights, found, strict=False) if old.sha256 != new.sha256]
-    if root.weights and (changed or len(root.weights) != len(found)):
-        file = (changed or ["weights"])[0]
-        raise ModelError("model.base_changed", run=run, path=str(path), source=root.source, file=file)
-    return RootBase(source=root.source, path=str(path), weights=found)
+    file = _changed(root, weight_hashes(path, workspace))
+    if file and moved is not None and moved != path and not _changed(root, weight_hashes(moved, workspace)):
+        path, file = moved, ""  # the original, got again beside it
+    if file:
+        raise again.changed(workspace, run, root, path, file)
+    return root.model_copy(update={"path": str(path), "weights": weight_hashes(path, workspace)})
+
+
+def _changed(root: RootBase, found: list[WeightFile]) -> str:
+    """The first weight file of `found` that is not the one of the manifest; "" where all are, or none is recorded."""
+    if not root.weights:
+        return ""
+    other = [new.name for old, new in zip(root.weights, found, strict=False) if old.sha256 != new.sha256]
+    return (other or ["weights"])[0] if other or len(root.weights) != len(found) else ""
 
 
 def _base_of(workspace: Workspace, text: str) -> RootBase:
     """The base that a config names; where it no longer resolves, the path as it stands there."""
     try:
-        return RootBase(source=text, path=str(resolve_base(workspace, text)))
+        folder = resolve_base(workspace, text)
+        return RootBase(source=text, path=str(folder), imported_from=imported_from(card_at(workspace, folder)))
     except ModelError:
         return RootBase(source=text, path=text)
 
@@ -295,7 +310,8 @@ def _objection(workspace: Workspace, stage: str, run: RunDir, manifest: Manifest
         return Problem("parent.nothing_to_merge", _about(run))
     root = manifest.root_base
     if manifest.adapter_root is not None and not (Path(root.path).is_dir() or _moved(workspace, root.weights)):
-        return Problem("parent.base_gone", _about(run, source=root.source, path=root.path))
+        lost = again.gone(workspace, run.id, root, Path(root.path))
+        return Problem(lost.code, lost.params)
     return None
 
 

@@ -35,13 +35,18 @@ class Source:
 
 
 def understand(text: str, name: str = "") -> Source:
-    """What kind of source `text` is, and the model's name here. Raises ModelError, InputError `name.bad`."""
+    """What kind of source `text` is, and the model's name here.
+
+    Raises ModelError `model.is_file`, `model.unknown_source`; InputError `name.bad`.
+    """
     path = Path(text).expanduser()
     if text == STARTER:
         found = Source("starter", text, STARTER_NAME)
     elif path.is_dir():
         found = Source("folder", str(path.resolve()), path.resolve().name, path=path.resolve())
     elif path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelError("model.is_file", path=str(path.resolve()))
         found = Source("gguf", str(path.resolve()), path.stem, path=path.resolve())
     elif looks_like_hub_id(text):
         parts = text.split("/")

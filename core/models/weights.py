@@ -29,6 +29,7 @@ PUBLISHED = "published_config.json"  # of a converted model: what the checkpoint
 SCORE_HEAD = {"type": "linear", "pooling": "last_end_of_turn"}  # what manifests say of a score head
 SCORE = "score.weight"  # the head of a model that scores; of an adapter it lies beside the factors, and is no link
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt")
+NAMED = 5  # missing files that are told by name
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 DTYPES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "I8": "int8", "U8": "uint8"}
 
@@ -66,9 +67,13 @@ def _sharded(folder: Path, index: str) -> list[Path]:
     if not isinstance(where, dict):
         raise ModelError("model.torn_weights", path=str(folder), detail=f"{index} does not say which file holds what")
     names = sorted({Path(str(name)).name for name in where.values()})
-    for name in names:
-        if not (folder / name).is_file():
-            raise ModelError("model.torn_weights", path=str(folder), detail=f"{name} is missing")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        verb = "are" if len(missing) > 1 else "is"
+        raise ModelError(
+            "model.torn_weights", path=str(folder), detail=f"{', '.join(missing[:NAMED])}{more} {verb} missing"
+        )
     return [folder / name for name in names]
 
 
@@ -135,5 +140,51 @@ def lora_scaling(config: Mapping[str, Any], rank: float | None = None, alpha: fl
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What an adapter's config says of it: `rank` and `alpha` of most layers, what the product of the factors is
+    multiplied by, `odd` layers with a rank or alpha of their own, and the layers that it changes."""
+
+    rank: int
+    alpha: float
+    scaling: float
+    stabilised: bool
+    odd: int
+    targets: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """`rank 8, alpha 16, scaling 5.657 (rank-stabilised: alpha / √rank), on q_proj, v_proj`."""
+        rule = "rank-stabilised: alpha / √rank" if self.stabilised else "alpha / rank"
+        odd = f", {self.odd} layers with their own" if self.odd else ""
+        return (
+            f"rank {self.rank}, alpha {self.alpha:g}, scaling {self.scaling:.4g} ({rule}){odd}, on "
+            f"{', '.join(self.targets)}"
+        )
+
+
+def adapter_facts(folder: Path) -> AdapterFacts | None:
+    """Of the LoRA in `folder`; None where there is none."""
+    config = read_json(folder / ADAPTER_CONFIG)
+    if not isinstance(config, dict):
+        return None
+    targets = config.get("target_modules") or ()
+    names = [targets] if isinstance(targets, str) else [str(name) for name in targets]
+    odd = {*(config.get("rank_pattern") or {}), *(config.get("alpha_pattern") or {})}
+    return AdapterFacts(
+        rank=int(config.get("r") or LORA_RANK),
+        alpha=float(config.get("lora_alpha") or LORA_ALPHA),
+        scaling=lora_scaling(config),
+        stabilised=bool(config.get("use_rslora")),
+        odd=len(odd),
+        targets=tuple(sorted({name.rpartition(".")[2] for name in names})),
+    )
+
+
 def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def has_template(folder: Path) -> bool:
+    """Whether the tokenizer in `folder` brings a chat template."""
+    config = read_json(folder / "tokenizer_config.json") or {}
+    return (folder / "chat_template.jinja").is_file() or bool(config.get("chat_template"))

@@ -2,9 +2,11 @@
 
     1  draw the rows of every dataset, and the prompts: the same for all models
     2  model by model: load it, with its chain merged
-    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs
-    4  let it answer the prompts
-    5  after each of these write what there is: the page shows it, and a resumed run goes on from there
+    3  measure it on every dataset: loss and perplexity of text, accuracy on pairs and on questions with choices
+    4  let it answer the prompts, and measure the answers
+    5  let the reward run score them, and the judge compare them with the first model's
+    6  report what was gained in the domain and lost in general
+    7  after each of these write what there is: the page shows it, and a resumed run goes on from there
 
 Run it with `python -m core evaluate 'models.runs=[M, RUN]' 'data.rows=[D]' data.prompts=P`. A model that cannot be
 measured on a dataset (a reward model on text, a base without a chat template on conversations) gets the reason in its
@@ -13,7 +15,6 @@ place; the run fails only where nothing could be measured at all. Left out: seve
 
 from __future__ import annotations
 
-import gc
 import importlib.metadata
 import time
 from collections.abc import Callable
@@ -22,21 +23,26 @@ from functools import partial
 
 import torch
 
+from core.configs.models import Tests
 from core.configs.stages import EvaluateConfig
+from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
-from core.errors import GalenError, InputError, ModelError
-from core.evaluation import contenders, exams
-from core.evaluation.answers import answer_all, questions
+from core.errors import DataError, GalenError, InputError, ModelError
+from core.evaluation import answered, comparing, contenders, exams, report, report_files, sources
+from core.evaluation.answers import answer_all
 from core.evaluation.contenders import Contender, Language
-from core.evaluation.exams import Marks, Means, Sitting
+from core.evaluation.exams import Sitting
+from core.evaluation.log_lines import lines
+from core.evaluation.marks import Marks
+from core.evaluation.means import Means
 from core.evaluation.notes import Notes
-from core.messages import sentence
+from core.evaluation.sheets import write_items
 from core.models.loading import resolve_dtype
-from core.records_evaluation import Answering, Cell, Evaluation, Exam, Question, Refusal
+from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Judges, Role
 from core.report import RunContext
 from core.training.delivery import device_name
 from core.training.judges import judge_of
-from core.training.preparing import choose_rows
+from core.workspace import Workspace
 
 Examiner = Callable[[Sitting, Means], Marks]
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
@@ -56,46 +62,73 @@ class Comparison:
 def main(context: RunContext) -> None:
     """Compare `models.runs` on `data.rows` and `data.prompts`. Raises DataError for rows that give no figure."""
     config = EvaluateConfig.model_validate(context.config.model_dump())
-    report = context.report
 
     # 1
     seed, limit = config.run.seed, config.data.max_rows
-    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed) for ref in config.data.rows]
-    asked = ask(context, config)
+    roles = sources.measured(context.workspace, config)
+    asking, dev = asking_of(config.data), examples_of(context.workspace, config.data)
+    sittings = [exams.draw(open_dataset(context.workspace, ref), limit, seed, asking, dev) for ref in roles]
+    asked_of, asked = sources.gather(context.workspace, config)
     whom = [contenders.find(context.workspace, text) for text in config.models.runs]
     dtype = resolve_dtype(config.models.dtype, context.device)
-    report.phase("loading")
+    context.report.phase("loading")
     found = Evaluation(
         models=[each.judged for each in whom],
-        exams=[exam_of(sitting) for sitting in sittings],
+        exams=[exam_of(sitting, role) for sitting, role in zip(sittings, roles.values(), strict=True)],
         prompts=config.data.prompts,
         asked=len(asked),
+        sources=asked_of,
+        judges=Judges(reward=config.judging.reward or "", by=comparing.name_of(config.judging)),
         dtype=str(dtype).removeprefix("torch."),
         device=device_name(context),
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
     )
     comparison = Comparison(context, config, dtype, sittings, Notes(context.run, found, asked))
 
-    # 2 to 5
+    # 2 to 4
     errors = [error for place, each in enumerate(whom) for error in judge(comparison, place, each)]
     if errors and not any(cell.figures for cell in found.cells) and not any(each.answers for each in found.answering):
         raise errors[0]
+
+    # 5
+    answered.reward_answers(context, config, dtype, comparison.notes)
+    answered.compare_answers(context, config, comparison.notes)
+
+    # 6
+    notes, tested = comparison.notes, [sitting.dataset for sitting in sittings]
+    write_items(context.run.output, found, tested, notes.questions, notes.replies)
     for line in lines(found):
         print(line)
+    if any(model.kind == "language" for model in found.models):
+        context.report.phase("reporting")
+        made = report.make([context.run], resamples=config.report.resamples, seed=seed)
+        report_files.write(context.run.output, made)
+        for line in report_files.table(made):
+            print(line)
 
 
-def ask(context: RunContext, config: EvaluateConfig) -> list[Question]:
-    """The prompts, in the order of the file."""
-    if config.data.prompts is None:
-        return []
-    dataset = open_dataset(context.workspace, config.data.prompts)
-    rows = choose_rows(len(dataset), config.generation.max_prompts, config.run.seed)
-    return questions(dataset, rows.tolist())
+def asking_of(tests: Tests) -> Asking:
+    """How questions with choices are put."""
+    by, chat, preamble = tests.choice_by, tests.choice_chat, tests.choice_preamble
+    return Asking(shots=tests.shots, dev=tests.dev, by=by, chat=chat, preamble=preamble)
 
 
-def exam_of(sitting: Sitting) -> Exam:
-    card = sitting.dataset.card
-    return Exam(dataset=sitting.dataset.ref, sha256=card.sha256, kind=card.kind, rows=len(sitting.rows))
+def examples_of(workspace: Workspace, tests: Tests) -> Dataset | None:
+    """The dataset of examples. Raises DataError `data.wrong_kind` and `evaluate.few_examples`."""
+    if tests.dev is None:
+        return None
+    dev = open_dataset(workspace, tests.dev)
+    if dev.card.kind != "choice":
+        raise DataError("data.wrong_kind", ref=dev.ref, kind=dev.card.kind, needed="choice")
+    if len(dev) < tests.shots:
+        raise DataError("evaluate.few_examples", ref=dev.ref, rows=len(dev), shots=tests.shots)
+    return dev
+
+
+def exam_of(sitting: Sitting, role: Role) -> Exam:
+    card, rows = sitting.dataset.card, len(sitting.rows)
+    ref, sha256, asking = sitting.dataset.ref, card.sha256, sitting.asking
+    return Exam(dataset=ref, sha256=sha256, kind=card.kind, rows=rows, role=role, asking=asking)
 
 
 def judge(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
@@ -111,12 +144,10 @@ def judge(comparison: Comparison, place: int, contender: Contender) -> list[Gale
     except InputError as error:  # it cannot be loaded: the others still can
         errors = [error]
         for exam in notes.open_exams(place):
-            notes.cell(Cell(model=place, exam=exam, refusal=refusal(error)))
+            notes.cell(Cell(model=place, exam=exam, refusal=answered.refusal(error)))
         if notes.open_questions(place):
-            notes.answered(Answering(model=place, refusal=refusal(error)))
-    gc.collect()  # the model's modules refer to each other: its memory is wanted for the next one
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+            notes.answered(Answering(model=place, refusal=answered.refusal(error)))
+    answered.let_go()
     return errors
 
 
@@ -154,7 +185,7 @@ def judge_reward(comparison: Comparison, place: int, contender: Contender) -> li
     errors = [error for exam in notes.open_exams(place) for error in measure(comparison, place, exam, examiner)]
     if notes.questions and notes.found.answers_of(place) is None:
         errors.append(ModelError("evaluate.only_scores"))
-        notes.answered(Answering(model=place, refusal=refusal(errors[-1])))
+        notes.answered(Answering(model=place, refusal=answered.refusal(errors[-1])))
     return errors
 
 
@@ -175,18 +206,27 @@ def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -
     try:
         marks = examiner(sitting, means)
     except InputError as error:
-        cell.refusal = refusal(error)
+        cell.refusal = answered.refusal(error)
         comparison.notes.cell(cell)
         report.progress(len(sitting.rows))
         return [error]
     cell.rows, cell.left_out, cell.figures, cell.by = marks.rows, marks.left_out, marks.figures, marks.by
-    cell.seconds = time.monotonic() - began
-    comparison.notes.cell(cell)
+    cell.groups, cell.seconds = marks.groups, time.monotonic() - began
+    comparison.notes.cell(cell, items_of(cell, sitting, marks))
     return []
 
 
-def refusal(error: GalenError) -> Refusal:
-    return Refusal(code=error.code, params=error.params)
+def items_of(cell: Cell, sitting: Sitting, marks: Marks) -> list[Item]:
+    """What each row gave, with the line that it stands on."""
+    rows = [mark.row for mark in marks.each]
+    lines, categories = sitting.dataset.lines(rows), sitting.dataset.categories(rows)
+    return [
+        Item(
+            model=cell.model, exam=cell.exam, number=mark.row, line=line, category=category,
+            figures=mark.figures, said=mark.said, right=mark.right,
+        )
+        for mark, line, category in zip(marks.each, lines, categories, strict=True)
+    ]  # fmt: skip
 
 
 def answer(comparison: Comparison, place: int, language: Language) -> list[GalenError]:
@@ -204,39 +244,7 @@ def answer(comparison: Comparison, place: int, language: Language) -> list[Galen
             notes.reply([reply])
             report.progress(len(notes.replies_of(place)))
     except InputError as error:
-        notes.answered(Answering(model=place, refusal=refusal(error)))
+        notes.answered(Answering(model=place, refusal=answered.refusal(error)))
         return [error]
-    notes.answered(notes.counted(place, time.monotonic() - began))
+    answered.count_answers(notes, config, place, time.monotonic() - began)
     return []
-
-
-def lines(found: Evaluation) -> list[str]:
-    """The table for the log, a line for each figure."""
-    told = []
-    for place, judged in enumerate(found.models):
-        told.append(judged.name)
-        for number, exam in enumerate(found.exams):
-            cell = found.cell(place, number)
-            told.append(f"    {exam.dataset}: {said(cell) if cell is not None else 'not measured'}")
-        replies = found.answers_of(place)
-        if replies is not None:
-            told.append(f"    {found.prompts}: {answered(replies)}")
-    return told
-
-
-def said(cell: Cell) -> str:
-    if cell.refusal is not None:
-        return sentence(cell.refusal.code, cell.refusal.params)[0]
-    figures = cell.figures
-    if "accuracy" in figures:
-        error = figures["accuracy_error"]
-        return f"{figures['accuracy']:.1%} ± {error:.1%} of {cell.rows} pairs in order, by {cell.by}"
-    about = f" ± {figures['loss_error']:.3f}" if "loss_error" in figures else ""
-    predicted = f"loss {figures['loss']:.3f}{about}, perplexity {figures['perplexity']:.4g}"
-    return f"{predicted}, {figures['bits_per_byte']:.3f} bits a byte, {cell.rows} rows"
-
-
-def answered(replies: Answering) -> str:
-    if replies.refusal is not None:
-        return sentence(replies.refusal.code, replies.refusal.params)[0]
-    return f"{replies.answers} answers, {replies.tokens:.0f} tokens on average, {replies.cut_off} cut off at the limit"

@@ -72,8 +72,21 @@ def main(context: RunContext) -> None:
         _finish(source, facts, workspace, building, report)  # 4, 5
         if source.kind == "hub":
             shutil.rmtree(_downloads(workspace, source), ignore_errors=True)
+    except ModelError as error:
+        raise _by_its_source(error, source, building, _downloads(workspace, source)) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _by_its_source(error: ModelError, source: Source, *places: Path) -> ModelError:
+    """The same error, where folders that are gone by then are called by what the user named."""
+
+    def named(value: Any) -> Any:
+        for place in places if isinstance(value, str) else ():
+            value = value.replace(str(place), source.text)
+        return value
+
+    return ModelError(error.code, problems=error.problems, **{key: named(value) for key, value in error.params.items()})
 
 
 def _make(
@@ -83,8 +96,6 @@ def _make(
     if source.kind == "starter":
         return _make_starter(_downloads(workspace, source), building, report)
     if source.kind == "gguf":
-        if source.path.suffix.lower() != ".gguf":
-            raise ModelError("model.gguf_unreadable", path=str(source.path), detail="its name does not end in .gguf")
         _unpack(source.path, building, report)
         return {"source_sha256": file_sha256(source.path)}
     folder = source.path if source.kind == "folder" else _downloads(workspace, source)

@@ -73,9 +73,12 @@ def stream_chat(
     repetition_penalty: float = DEFAULT.repetition_penalty,
     max_tokens: int = DEFAULT.max_new_tokens,
     seed: int | None = None,
+    template: str | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[str | Answer]:
     """Pieces of text as they are made, then one `Answer`; with `cancel` set, it just ends.
+
+    template: a named chat template instead of the model's own.
 
     Raises InputError for what the server refuses (`serve.context`, `serve.unknown_model`, …), RunError `serve.gone`
     where there is no server any more and `serve.failed` where the answer broke off.
@@ -90,6 +93,7 @@ def stream_chat(
         "max_tokens": max_tokens,
         "stream": True,
         **({} if seed is None else {"seed": seed}),
+        **({} if template is None else {"template": template}),
     }
     url = f"{server.url}/v1/chat/completions"
     try:
@@ -129,6 +133,17 @@ def _error(body: dict[str, Any]) -> GalenError:
 def load(server: ServerHandle, model: str) -> str:
     """Have a session's server load another run; returns the name that requests use. Raises as `stream_chat`."""
     return str(_post(server, "/galen/models", {"model": model}, LOAD_TIMEOUT)["id"])
+
+
+def score(server: ServerHandle, model: str, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float]:
+    """What the reward model that was loaded as `model` thinks of conversations that end with an answer.
+
+    Raises InputError for what the server refuses (`serve.scores_nothing`, `serve.no_answer`, …), RunError as
+    `stream_chat`.
+    """
+    told = [[dict(message) for message in each] for each in conversations]
+    found = _post(server, "/v1/score", {"model": model, "conversations": told}, LOAD_TIMEOUT)["data"]
+    return [float(each["score"]) for each in found]
 
 
 def models(server: ServerHandle) -> list[dict[str, Any]]:

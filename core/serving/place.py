@@ -23,22 +23,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Place:
-    """`device` is torch's name of it in this process, `shown` the one that users know; `claim` is None on the CPU.
+    """`device` is torch's name of it in this process (`cuda` for several), `shown` the one that users know; `claim` is
+    None on the CPU.
 
     A claim is never given back by hand: it ends with the process, and so does the memory that it stands for.
     """
 
     device: str
     shown: str
-    gpu: Device | None = None
+    gpus: tuple[Device, ...] = ()
     claim: Claim | None = None
 
     def awaited(self) -> bool:
         """Whether a run is queued for the device: then one more sharer would not get it either."""
-        if self.gpu is None or self.claim is None:
+        if self.claim is None:
             return False
         try:
-            acquire([self.gpu], self.claim.content.holder, shared=True).release()
+            acquire(self.gpus, self.claim.content.holder, shared=True).release()
         except DeviceError:
             return True
         except RunError:  # the folder of the claims hangs or is gone: nobody can queue there now
@@ -47,20 +48,21 @@ class Place:
 
 
 def take(device: str, holder: Holder) -> Place:
-    """Claim `device` (`cpu:0`, `cuda:1`) and hide every other GPU from this process, as the ranks of a run do.
+    """Claim `device` (`cpu:0`, `cuda:1`, `cuda:0,cuda:1`) and hide every other GPU from this process, as the ranks of a
+    run do.
 
     By UUID: torch and NVML may count GPUs in different orders. Raises DeviceError `serve.gpu_busy`, `device.unknown`.
     """
     if device.startswith("cpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return Place("cpu", device)
-    [gpu] = find([device])
+    gpus = tuple(find(device.split(",")))
     try:
-        claim = acquire([gpu], holder, shared=True)
+        claim = acquire(gpus, holder, shared=True)
     except DeviceError as error:
         raise DeviceError("serve.gpu_busy", **error.params) from error
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu.uuid
-    return Place("cuda:0", device, gpu, claim)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in gpus)
+    return Place("cuda:0" if len(gpus) == 1 else "cuda", device, gpus, claim)
 
 
 def end_when_idle(

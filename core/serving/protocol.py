@@ -1,4 +1,4 @@
-"""What goes over the wire: OpenAI's chat completions, with an object of our own, `galen`, in the last chunk.
+"""What goes over the wire: OpenAI's chat completions, with an object of our own, `galen`, in the last chunk; scores.
 
 Fields that would change the answer and are not supported are refused, never ignored; the rest of OpenAI's many fields
 (user, metadata, …) have no effect here and may be sent. Torch-free.
@@ -27,6 +27,7 @@ UNSUPPORTED = (
     "frequency_penalty",
 )
 MAX_SEED = 2**31
+MAX_SCORED = 256  # conversations of one request
 
 
 class Message(BaseModel):
@@ -59,6 +60,7 @@ class ChatRequest(Sampling):
 
     model: str = "base"
     messages: list[dict[str, str]] = Field(min_length=1)
+    template: str | None = None  # a named chat template instead of the model's own: no field of OpenAI's
     stop: list[str] = Field([], max_length=16)
     stream: bool = False
     include_usage: bool = False
@@ -84,9 +86,38 @@ class ChatRequest(Sampling):
                 data["messages"] = [Message.read(message) for message in data["messages"]]
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "message"
-            raise InputError("serve.bad_request", detail=f"{place}: {first['msg']}") from error
+            raise _bad(error) from error
+
+
+class ScoreRequest(BaseModel):
+    """The body of POST /v1/score: one conversation as `messages`, or several as `conversations`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str
+    conversations: list[list[dict[str, str]]] = Field(min_length=1, max_length=MAX_SCORED)
+
+    @classmethod
+    def read(cls, body: bytes) -> ScoreRequest:
+        """Raises InputError `serve.bad_request` or `serve.unsupported`."""
+        raw = json_object(body)
+        if "messages" in raw:
+            raw = {**raw, "conversations": [raw["messages"]]}
+        try:
+            if isinstance(raw.get("conversations"), list):
+                raw["conversations"] = [
+                    [Message.read(message) for message in each] if isinstance(each, list) else each
+                    for each in raw["conversations"]
+                ]
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise _bad(error) from error
+
+
+def _bad(error: ValidationError) -> InputError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "message"
+    return InputError("serve.bad_request", detail=f"{place}: {first['msg']}")
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -122,6 +153,12 @@ def completion(answer_id: str, model: str, text: str, facts: dict[str, Any]) -> 
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": facts["finish_reason"]}
     return {**_envelope(answer_id, model, "chat.completion", choice), "usage": _usage(facts), "galen": facts}
+
+
+def scores(model: str, found: list[float], provenance: dict[str, Any]) -> dict[str, Any]:
+    """One score a conversation, in their order; scores of two reward models do not compare."""
+    data = [{"index": index, "score": score} for index, score in enumerate(found)]
+    return {"object": "list", "model": model, "data": data, "galen": provenance}
 
 
 def _envelope(answer_id: str, model: str, kind: str, choice: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     GET  /health                  state, load and idle time
     GET  /v1/models               `base` and every loaded run, with the hashes of their weights
     POST /v1/chat/completions     one answer, whole or streamed as server-sent events
+    POST /v1/score                what a loaded reward model thinks of conversations
     POST /galen/models            {"model": TEXT}: load another run of this base
     POST /galen/stop              end the server
 
@@ -31,10 +32,12 @@ from starlette.routing import Route
 
 from core.errors import GalenError, InputError
 from core.serving import protocol
-from core.serving.engine import Answer, Engine
-from core.serving.protocol import ChatRequest
+from core.serving.answer import Answer
+from core.serving.engine import Engine
+from core.serving.protocol import ChatRequest, ScoreRequest
 from core.serving.registry import Registry, Served
 from core.serving.sampling import Sampling
+from core.serving.scoring import Scorer, Scoring
 
 MAX_BODY = 8_000_000  # bytes
 HEARTBEAT = 0.5  # seconds of silence after which a stream says that it lives (and notices that nobody listens)
@@ -49,7 +52,7 @@ class Service:
 
     registry: Registry
     engine: Engine
-    load: Callable[[str], Served]
+    load: Callable[[str], Served | Scorer]
     stop: Callable[[], None]
     key: str | None = None
     loads_more: bool = True
@@ -61,6 +64,7 @@ def build_app(service: Service, hosts: Sequence[str]) -> Starlette:
         Route("/health", _health, methods=["GET"]),
         Route("/v1/models", _guarded(_models), methods=["GET"]),
         Route("/v1/chat/completions", _guarded(_chat), methods=["POST"]),
+        Route("/v1/score", _guarded(_score), methods=["POST"]),
         Route("/galen/models", _guarded(_load), methods=["POST"]),
         Route("/galen/stop", _guarded(_stop), methods=["POST"]),
     ]
@@ -117,8 +121,9 @@ async def _models(request: Request, service: Service) -> Response:
     return JSONResponse({"object": "list", "data": data})
 
 
-def _facts(served: Served) -> dict[str, Any]:
-    return {**served.provenance, "context": served.context}
+def _facts(served: Served | Scorer) -> dict[str, Any]:
+    kind = "reward" if isinstance(served, Scorer) else "language"
+    return {**served.provenance, "context": served.context, "kind": kind}
 
 
 async def _load(request: Request, service: Service) -> Response:
@@ -136,7 +141,7 @@ async def _stop(request: Request, service: Service) -> Response:
 
 async def _chat(request: Request, service: Service) -> Response:
     asked = ChatRequest.read(await _body(request))
-    served = service.registry[asked.model]
+    served = service.registry[asked.model].with_template(asked.template)
     prompt = await run_in_threadpool(served.encoder.prompt_ids, asked.messages)
     events: asyncio.Queue[Event] = asyncio.Queue()
     answer = _answer(asked, served, prompt, events)
@@ -151,14 +156,32 @@ async def _chat(request: Request, service: Service) -> Response:
     return JSONResponse(protocol.completion(answer_id, asked.model, text, facts))
 
 
-def _answer(asked: ChatRequest, served: Served, prompt: Sequence[int], events: asyncio.Queue[Event]) -> Answer:
-    """An answer whose events come over from the engine's thread into this loop."""
+async def _score(request: Request, service: Service) -> Response:
+    asked = ScoreRequest.read(await _body(request))
+    scorer = service.registry.scorer(asked.model)
+    rows = await run_in_threadpool(lambda: [scorer.ids(conversation) for conversation in asked.conversations])
+    ended: asyncio.Queue[Event] = asyncio.Queue()
+    send = _sender(ended)
+    job = Scoring(scorer, rows, lambda scores, error: send(("error", error) if error else ("end", scores)))
+    service.engine.run(job)
+    _, scores = await _whole(request, job, ended)
+    return JSONResponse(protocol.scores(asked.model, scores, scorer.provenance))
+
+
+def _sender(events: asyncio.Queue[Event]) -> Callable[[Event], None]:
+    """Puts events of the engine's thread into a queue of this loop."""
     loop = asyncio.get_running_loop()
 
     def send(event: Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens
             loop.call_soon_threadsafe(events.put_nowait, event)
 
+    return send
+
+
+def _answer(asked: ChatRequest, served: Served, prompt: Sequence[int], events: asyncio.Queue[Event]) -> Answer:
+    """An answer whose events come over from the engine's thread into this loop."""
+    send = _sender(events)
     sampling = Sampling(
         temperature=asked.temperature,
         top_p=asked.top_p,
@@ -206,8 +229,8 @@ def _event(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-async def _whole(request: Request, answer: Answer, events: asyncio.Queue[Event]) -> tuple[str, dict[str, Any]]:
-    """The whole text and its facts; the answer is cancelled when the asker goes away."""
+async def _whole(request: Request, work: Answer | Scoring, events: asyncio.Queue[Event]) -> tuple[str, Any]:
+    """The whole text and what came at its end; the work is cancelled when the asker goes away."""
     text, looked = "", time.monotonic()
     try:
         while True:
@@ -227,4 +250,4 @@ async def _whole(request: Request, answer: Answer, events: asyncio.Queue[Event])
             else:
                 return text, value
     finally:
-        answer.cancel()
+        work.cancel()

@@ -58,12 +58,14 @@ def ensure_server(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     idle_minutes: float = IDLE_MINUTES,
+    beside: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> ServerHandle:
     """A ready server with `base` and every one of `runs` loaded; requests name `base` or a run as given here.
 
-    A running one is used if it has this base on this device; runs it lacks are loaded into it. `on_progress` gets the
-    phases: importing, loading, ready. Raises ModelError, InputError or DeviceError where something cannot be used,
+    A running one is used if it has this base on this device; runs it lacks are loaded into it. beside: bases whose
+    servers are wanted at the same time, and need not make room for this one. `on_progress` gets the phases: importing,
+    loading, ready. Raises ModelError, InputError or DeviceError where something cannot be used,
     RunError `serve.start_failed` (with the log's path) where the server broke.
     """
     tell = on_progress or (lambda phase: None)
@@ -77,7 +79,7 @@ def ensure_server(
         if handle is None:
             if not device.startswith("cpu"):
                 _check_free(device, workspace)
-            _make_room(workspace)
+            _make_room(workspace, [_folder(workspace, base_weights(workspace, each), device, dtype) for each in beside])
             spec = ServerSpec(
                 workspace=str(workspace.path), base=str(weights.model), device=device, dtype=dtype, folder=str(folder),
                 trust_remote_code=trust_remote_code, idle_minutes=idle_minutes, launch=uuid.uuid4().hex,
@@ -91,12 +93,12 @@ def ensure_server(
 
 
 def choose_device(device: str, workspace: Workspace) -> str:
-    """`auto`: the first GPU that no training holds, else the CPU of a machine without GPUs.
+    """`auto`: the first GPU that no training holds, else the CPU of a machine without GPUs. Several: with commas.
 
     Raises DeviceError `serve.gpu_busy` where every GPU is held: a page can then offer the CPU; `device.unknown`.
     """
     if device != "auto":
-        return expand([device])[0]
+        return ",".join(expand(device.split(",")))
     gpus = [found for found in devices() if found.is_gpu]
     if not gpus:
         return "cpu:0"
@@ -109,8 +111,9 @@ def choose_device(device: str, workspace: Workspace) -> str:
 
 def _check_free(device: str, workspace: Workspace) -> None:
     held = _trainings(workspace)
-    if device in held:
-        raise DeviceError("serve.gpu_busy", device=device, holder=held[device])
+    for gpu in device.split(","):
+        if gpu in held:
+            raise DeviceError("serve.gpu_busy", device=gpu, holder=held[gpu])
 
 
 def _trainings(workspace: Workspace) -> dict[str, str]:
@@ -211,9 +214,11 @@ def _failed(error: dict[str, object]) -> GalenError:
     return kind(code, **named)
 
 
-def _make_room(workspace: Workspace) -> None:
+def _make_room(workspace: Workspace, spared: Sequence[Path]) -> None:
     """End servers that nobody has used for a while: a second base in memory is rarely meant."""
     for folder in _folders(workspace):
+        if folder in spared:
+            continue
         handle = _ready(folder)
         try:
             if handle is not None and client.health(handle)["idle_seconds"] > SPARE_SECONDS:

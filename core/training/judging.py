@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from core.data.encode.pairs import EncodedPairs
 from core.data.store.library import Dataset
+from core.intervals import wilson
 from core.records_reward import CalibrationBin, Gate, GateReason, PairReport, WorstPair
 from core.report import RunContext
 from core.rundir import PAIRS, write_record
@@ -34,7 +35,6 @@ MOST_LENGTH = 0.5  # a quarter of the score's variance is then the answer's leng
 FEWEST_SHORTER = 20  # pairs with a shorter chosen answer, to say something about them
 MOST_MISCALIBRATED = 0.1
 MOST_TIES = 0.05
-SURE = 1.96  # standard errors: 95 %
 
 Scores = NDArray[np.float64]
 
@@ -182,7 +182,7 @@ def gate(report: PairReport) -> Gate:
     percent = round(100 * report.accuracy)
     if report.pairs < FEWEST_PAIRS:
         because("few_pairs", pairs=report.pairs, least=FEWEST_PAIRS)
-    if lower_bound(report.accuracy, report.pairs) <= 0.5:
+    if wilson(report.accuracy, report.pairs)[0] <= 0.5:
         because("chance", percent=percent, pairs=report.pairs)
     elif report.accuracy < LEAST_ACCURACY:
         because("low_accuracy", percent=percent, least=round(100 * LEAST_ACCURACY))
@@ -198,10 +198,3 @@ def gate(report: PairReport) -> Gate:
         oversure = _weighted(report.calibration, [each.predicted - each.observed for each in report.calibration]) or 0.0
         because("too_sure" if oversure > 0 else "too_unsure", percent=round(100 * error))
     return Gate(fit=not reasons, reasons=reasons)
-
-
-def lower_bound(share: float, count: int) -> float:
-    """Below this the true share lies with 2.5 % probability only (Wilson 1927, score interval)."""
-    square = SURE * SURE / count
-    centre = share + square / 2
-    return (centre - SURE * math.sqrt((share * (1 - share) + square / 4) / count)) / (1 + square)

@@ -1,328 +1,232 @@
-"""The Chat tab: one question, answered by the base and by a run side by side, with the same seed and settings.
+"""The Chat tab: one question, answered by up to four models and runs side by side, with the same seed and settings.
 
-A client of the workspace's chat server (`core.serving`), which is started with the first question and loads the base
-once. The conversation is kept by the browser; what was answered stays when the page is reloaded.
+A client of the workspace's chat servers (`core.serving`), one for each base, which are started with the first question.
+The conversation (`core.talks`) is kept by the browser; what was answered stays when the page is reloaded, also when
+that happened in the middle of an answer. The same page stands alone in `webui.alone`.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from core.data.encode.named import NAMED
 from core.errors import GalenError
-from core.jobs.store import RunSummary
-from core.models.library import bottom_of
-from core.rundir import State, best_checkpoint
-from core.serving.client import ServerHandle, stream_chat
 from core.serving.options import ARTICLE_QUESTIONS, SAMPLINGS
-from core.serving.session import ensure_server, running_servers, stop_server
+from core.serving.session import running_servers, stop_server
+from core.talks import new_talk, read_talk
 from webui import views, views_chat
-from webui.answers import SAMPLING, follow, messages, read_sampling
-from webui.catalog import Catalog, can_chat
-from webui.confine import check_base, check_run
-from webui.figures import duration, esc
-from webui.messages import error_text, join
+from webui.answers import SAMPLING
+from webui.chat_parts import SavedPart, WinsPart
+from webui.chat_work import FORM, Alone, Asking, ChatWork
+from webui.contestants import Contestants
+from webui.figures import esc
+from webui.messages import error_text
 from webui.page import EACH, QUIET, Page
 from webui.text import t
+from webui.text_chat import QUESTIONS
 
-TRY = """element.addEventListener('click', (e) => {
-  const button = e.target.closest('[data-try]'); if (button) trigger('pick', {try: button.dataset.try}); });"""
-SIDES = ("base", "run")
-STICK = """const box = element.closest('.chat-pane'); let stick = true;
-box?.addEventListener('scroll', () => { stick = box.scrollHeight - box.scrollTop - box.clientHeight < 60; });
-new MutationObserver(() => { if (box && stick) box.scrollTop = box.scrollHeight; })
-  .observe(element, {childList: true, subtree: true, characterData: true});"""
-
-
-@dataclass
-class Talk:
-    """The question that one session has under way; Stop and New conversation reach its answers through it."""
-
-    cancel: threading.Event = field(default_factory=threading.Event)
-    forgotten: threading.Event = field(default_factory=threading.Event)  # nobody wants the turn any more
-    refused: bool = False  # the last question was not asked: what the status line says of it stays until the next
+HERE = Path(__file__).parents[1]
+TURNS_JS = (HERE / "chat.js").read_text(encoding="utf-8")
+HEADS_JS = (HERE / "chat_heads.js").read_text(encoding="utf-8")
+FOOT_JS = """element.addEventListener('click', (e) => {
+  const button = e.target.closest('[data-try], [data-drawer]'); if (!button) return;
+  if (button.dataset.try) { trigger('pick', {try: button.dataset.try}); return; }
+  const ask = element.closest('.ask'), { drawer } = button.dataset;
+  ask.dataset.drawer = ask.dataset.drawer === drawer ? '' : drawer;
+  show(); });
+const show = () => { for (const one of element.querySelectorAll('[data-drawer]'))
+  one.ariaExpanded = one.dataset.drawer === element.closest('.ask').dataset.drawer; };
+watch('value', show);"""
+CHAT_KEPT = "{talk: galen.kept('chat', null), form: galen.kept('chat.form', null)}"  # what the browser has of it
 
 
 class ChatPage:
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, page: Page, alone: Alone | None = None) -> None:
+        self.page, self.alone = page, alone
+        only, panes = (alone.only, alone.panes) if alone is not None else ((), ())
+        self.contestants = Contestants(page.workspace, page.catalog, only, panes)
+        self.saved = SavedPart(page, keeps=alone is None)
+        self.wins = WinsPart(page, keeps=alone is None)
+        self.work = ChatWork(page.workspace, self.contestants, alone)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
         labels = self.page.labels
-        picker: dict[str, Any] = {"allow_custom_value": True, "interactive": True, "choices": [], "value": None}
-        with gr.Column(elem_classes=["chat"]):
-            with gr.Row(elem_classes=["card", "chat-bar"]), gr.Column(elem_classes=["fields", "four"]):
-                self.base = labels.field(
-                    gr.Dropdown, "chat.base", elem_id="chat-base", elem_classes=["field"], **picker
+        with gr.Column(elem_classes=["chat", *(["alone"] if self.alone else [])]):
+            with gr.Row(elem_classes=["chat-bar"]):
+                self.heads = gr.HTML(
+                    "", js_on_load=HEADS_JS, apply_default_css=False, elem_id="chat-heads", elem_classes=["bare"]
                 )
-                self.run = labels.field(gr.Dropdown, "chat.run", elem_id="chat-run", elem_classes=["field"], **picker)
-                self.which = labels.field(
-                    gr.Dropdown, "chat.which", elem_id="chat-which", elem_classes=["field"], **picker
-                )
-                self.device = labels.field(
-                    gr.Dropdown, "chat.device", elem_id="chat-device", elem_classes=["field"],
-                    **{**picker, "choices": ["auto"], "value": "auto"},
+                self.blind = labels.field(
+                    gr.Checkbox, "chat.blind", info="chat.blind_help", value=False, container=False, interactive=True,
+                    elem_id="chat-blind", elem_classes=["toggle", "field"],
                 )  # fmt: skip
-            with gr.Row(elem_classes=["panes"]):
-                self.panes = [self._pane(side) for side in SIDES]
-            with gr.Column(elem_classes=["card", "ask"]):
-                with gr.Row(elem_classes=["status-row"]):
-                    self.status = gr.HTML("", elem_id="chat-status", elem_classes=["bare"])
-                    self.free = labels.button("chat.free", visible=False, elem_id="chat-free", elem_classes=["slim"])
-                    self.clear = labels.button("chat.clear", elem_id="chat-clear", elem_classes=["slim"])
-                with gr.Row(elem_classes=["ask-row"]):
-                    self.question = labels.add(
-                        gr.Textbox(
-                            placeholder=t("chat.placeholder", labels.lang), show_label=False, container=False, lines=2,
-                            max_lines=6, interactive=True, elem_id="chat-question", submit_btn=False,
-                        ),
-                        placeholder=lambda lang: t("chat.placeholder", lang),
-                    )  # fmt: skip
-                    self.send = labels.button("chat.send", variant="primary", elem_id="chat-send")
-                    self.stop = labels.button("chat.stop", elem_id="chat-stop", interactive=False)
-                self.tries = labels.html(
-                    views_chat.suggestions, elem_id="chat-tries", js_on_load=TRY, elem_classes=["bare"]
+                self.clear = labels.button("chat.clear", elem_id="chat-clear", elem_classes=["slim"])
+            with gr.Column(elem_classes=["card", "chat-scroll"]):
+                self.past, self.now = (
+                    gr.HTML("", js_on_load=TURNS_JS, apply_default_css=False, elem_id=name, elem_classes=["bare"])
+                    for name in ("chat-past", "chat-now")
                 )
-                with labels.accordion("chat.sampling", open=False, elem_classes=["section"]):
-                    self._sampling()
-        self.talk = gr.State(None)
-        self.kept = gr.JSON([], visible=False)
+            with gr.Column(elem_classes=["card", "ask"]):
+                self._ask_row()
+                drawers = ["settings", "saved"] if self.alone else ["settings", "saved", "wins"]
+                self.foot = labels.html(
+                    lambda lang: views_chat.foot(lang, drawers), elem_id="chat-tries", js_on_load=FOOT_JS,
+                    apply_default_css=False, elem_classes=["bare"],
+                )  # fmt: skip
+                with gr.Column(elem_classes=["drawer", "settings-drawer", "fields"]):
+                    self._settings()
+                with gr.Column(elem_classes=["drawer", "saved-drawer"]):
+                    self.saved.build()
+                with gr.Column(elem_classes=["drawer", "wins-drawer"]):
+                    self.wins.build()
+        self.asking = gr.State(None)
+        self.mark = gr.Textbox("", visible=False)  # changes with the workspace and the language
+        self.kept = gr.JSON({}, visible=False)
+        self.keep: dict[str, Any] = {  # an event that has the browser remember the conversation
+            "fn": None, "inputs": self.kept, "outputs": None, "js": "(talk) => galen.keep('chat', talk)",
+        }  # fmt: skip
         self.timer = gr.Timer(5, active=False)
 
-    def _pane(self, side: str) -> gr.HTML:
+    def _ask_row(self) -> None:
         labels = self.page.labels
-        with gr.Column(elem_classes=["card", "chat-pane", side]):
-            labels.html(lambda lang: views.title(t(f"chat.pane_{side}", lang)), elem_classes=["bare"])
-            return gr.HTML("", js_on_load=STICK, elem_id=f"chat-{side}-pane", elem_classes=["bare"])
-
-    def _sampling(self) -> None:
-        labels = self.page.labels
-        with gr.Column(elem_classes=["fields"]):
-            self.sampling = [
-                labels.field(
-                    gr.Textbox, f"chat.{name}", value=f"{default:g}", lines=1, max_lines=1, interactive=True,
-                    elem_id=f"chat-{name}", elem_classes=["field", "sixth"],
-                )
-                for name, default in SAMPLING.items()
-            ]  # fmt: skip
-            self.system = labels.field(
-                gr.Textbox, "chat.system", lines=1, max_lines=4, interactive=True, elem_id="chat-system",
-                elem_classes=["field", "wide"],
+        with gr.Row(elem_classes=["ask-row"]):
+            self.question = labels.add(
+                gr.Textbox(
+                    placeholder=t("chat.placeholder", labels.lang), show_label=False, container=False, lines=2,
+                    max_lines=6, interactive=True, elem_id="chat-question", submit_btn=False,
+                ),
+                placeholder=lambda lang: t("chat.placeholder", lang),
             )  # fmt: skip
+            self.send = labels.button("chat.send", variant="primary", elem_id="chat-send")
+            self.stop = labels.button("chat.stop", elem_id="chat-stop", interactive=False)
+        with gr.Row(elem_classes=["status-row"]):
+            self.status = gr.HTML("", elem_id="chat-status", elem_classes=["bare"])
+            self.free = labels.button("chat.free", visible=False, elem_id="chat-free", elem_classes=["slim"])
+
+    def _settings(self) -> None:
+        labels = self.page.labels
+        picker: dict[str, Any] = {"allow_custom_value": True, "interactive": True, "elem_classes": ["field"]}
+        numbers = [
+            labels.field(
+                gr.Textbox, f"chat.{name}", value=f"{default:g}", lines=1, max_lines=1, interactive=True,
+                elem_id=f"chat-{name}", elem_classes=["field", "sixth"],
+            )
+            for name, default in SAMPLING.items()
+        ]  # fmt: skip
+        self.template = labels.field(
+            gr.Dropdown, "chat.template", choices=_templates(labels.lang), value="", elem_id="chat-template", **picker
+        )
+        self.reward = labels.field(
+            gr.Dropdown, "chat.reward", choices=[], value="", elem_id="chat-reward", visible=not self.alone, **picker
+        )
+        self.device = labels.field(
+            gr.Dropdown, "chat.device", choices=["auto"], value="auto", elem_id="chat-device", visible=not self.alone,
+            **picker,
+        )  # fmt: skip
+        self.system = labels.field(
+            gr.Textbox, "chat.system", lines=1, max_lines=4, interactive=True, elem_id="chat-system",
+            elem_classes=["field", "wide"],
+        )  # fmt: skip
+        self.form = [self.blind, self.device, self.reward, self.template, self.system, *numbers]
+        self.sampling = numbers
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self) -> None:
-        lang = self.page.lang
-        asked = gr.on(
-            [self.send.click, self.question.submit],
-            self.ask,
-            [self.question, self.base, self.run, self.which, self.device, self.system, self.kept, self.talk, lang,
-             *self.sampling],
-            [*self.panes, self.status, self.question, self.stop, self.kept, self.talk],
-            **QUIET,
+        lang, kept, asking, work = self.page.lang, self.kept, self.asking, self.work
+        self.turns = [self.heads, self.past, self.now]  # what shows a conversation
+        mine, shown = [kept, asking, lang], [kept, *self.turns]
+        answering = [*self.turns, self.status, self.question, self.stop, kept, asking]
+        state = [kept, asking, lang, *self.form]
+        look: dict[str, Any] = {"fn": self.look, "inputs": [lang, asking], "outputs": [self.status, self.free], **QUIET}
+        asked = [
+            gr.on([self.send.click, self.question.submit], work.ask, [self.question, *state], answering, **QUIET),
+            *(pane.again(work.again, state, answering, **QUIET) for pane in (self.past, self.now)),
+            self.reward.select(work.judge, state, answering, **QUIET),
+        ]
+        for event in asked:
+            event.then(**look)
+        changed = [
+            *(pane.vote(work.vote, mine, [*shown, self.status], **EACH) for pane in (self.past, self.now)),
+            self.heads.pane(work.changed_panes, mine, shown, **EACH),
+            self.clear.click(work.forget, mine, shown, **QUIET),
+        ]
+        for event in changed[:2]:
+            event.then(self.wins.draw, lang, self.wins.pane, **QUIET)
+        for event in (*asked, *changed):
+            event.then(**self.keep)
+        self.foot.pick(suggested, None, [self.question, *self.sampling], **EACH)
+        self.stop.click(self.halt, asking, None, **QUIET)
+        if not self.alone:  # a guest ends no server of others
+            self.free.click(self.release, lang, [self.status, self.free], **QUIET)
+        names = ", ".join(FORM)
+        gr.on(
+            [component.change for component in self.form], None, self.form, None,
+            js=f"({names}) => galen.keep('chat.form', {{{names}}})",
         )  # fmt: skip
-        look: dict[str, Any] = {
-            "fn": self.look,
-            "inputs": [lang, self.talk],
-            "outputs": [self.status, self.free],
-            **QUIET,
-        }
-        asked.then(**look)
-        keep: dict[str, Any] = {
-            "fn": None,
-            "inputs": self.kept,
-            "outputs": None,
-            "js": "(turns) => galen.keep('chat', turns)",
-        }
-        asked.then(**keep)
-        self.tries.pick(suggested, None, [self.question, *self.sampling], **EACH)
-        self.stop.click(self.halt, self.talk, None, **QUIET)
-        self.free.click(self.release, lang, [self.status, self.free], **QUIET)
-        cleared = self.clear.click(self.forget, [self.talk, self.run, lang], [*self.panes, self.kept], **QUIET)
-        cleared.then(**keep)
-        self.run.change(self.choose, [self.run, lang], [self.which, self.base], **QUIET)
         self.timer.tick(**look)
-        self.page.on_catalog(
-            self.news, [self.base, self.run, self.which], [self.base, self.run, self.which, self.device]
-        )
+        self.saved.wire(kept, asking, self.turns, work.reopened, self.keep)
+        self.wins.wire()
+        # A conversation may be long: it is sent where something has changed, and not with every tick of the frame.
+        self.page.on_catalog(lambda catalog, lang: [f"{catalog.mark} {lang}"], [], [self.mark])
+        chosen = [*shown, self.template, self.reward, self.device]
+        self.mark.change(self.refresh, mine, chosen, **QUIET)
+        self.fresh: dict[str, Any] = {  # an event that draws everything: at load, and in the other language
+            "fn": self.redraw, "inputs": mine, "outputs": [*chosen, self.saved.pane, self.wins.pane],
+            **QUIET,
+        }  # fmt: skip
 
-    def news(self, catalog: Catalog, lang: str, base: str | None, run: str | None, which: str | None) -> list[Any]:
-        """Choices: models, the runs that have weights to talk to, and which weights the chosen one has by now."""
-        models = [(model.name, model.name) for model in catalog.models]
-        runs = [(catalog.choice(found, lang), found.id) for found in catalog.runs if self._has_weights(found)]
-        first = {"value": runs[0][1]} if runs and not run else {}
-        alone = {"value": models[0][1]} if models and not base else {}
-        devices = [(t("run.device_auto", lang), "auto"), *[(name, name) for name in self.page.device_ids()]]
-        weights = self.weights(run, lang)
-        gone = {"value": weights[0][1]} if weights and which not in {name for _, name in weights} else {}
-        return [
-            gr.update(choices=models, **alone),
-            gr.update(choices=runs, **first),
-            gr.update(choices=weights, **gone),
+    # -- showing ------------------------------------------------------------------------------------------------------
+    def refresh(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
+        """After a change of the workspace: what can be chosen, and the panes of a conversation that has none yet."""
+        skip, talk = gr.skip(), read_talk(kept)
+        named = [] if self.alone else self.page.device_ids()  # a guest need not know what this machine has
+        devices = [(t("run.device_auto", lang), "auto"), *((name, name) for name in named)]
+        choices = [
+            gr.update(choices=_templates(lang)),
+            gr.update(choices=self.contestants.rewards(lang)),
             gr.update(choices=devices),
         ]
+        if asking is not None and asking.under_way:
+            return [skip, skip, skip, skip, *choices]
+        if talk.turns or any(pane.model for pane in talk.panes):
+            return [skip, *self.work.shown(talk, lang), *choices]
+        fresh = new_talk(self.contestants.first())
+        return [fresh.model_dump(mode="json"), *self.work.shown(fresh, lang), *choices]
 
-    def _has_weights(self, found: RunSummary) -> bool:
-        try:
-            return can_chat(self.page.workspace.run(found.id), found.state)
-        except GalenError:  # deleted since the catalog was read
-            return False
+    def redraw(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
+        """The same and the drawers, whose notes stay until then."""
+        saved = self.saved.draw(read_talk(kept), lang)
+        return [*self.refresh(kept, asking, lang), saved, self.wins.draw(lang)]
 
-    # -- choosing -----------------------------------------------------------------------------------------------------
-    def weights(self, run_id: str | None, lang: str) -> list[tuple[str, str]]:
-        """What can be talked to of a run: delivered, best, last, and each step that was saved."""
-        try:
-            shot = views.snapshot(self.page.workspace.run(run_id or ""))
-        except GalenError:
-            return []
-        points = shot.run.complete_checkpoints()
-        names = ["output"] if shot.state is State.SUCCEEDED else []
-        names += ["best"] if best_checkpoint(points) else []
-        names += ["last"] if points else []
-        choices = [(t(f"chat.which_{name}", lang), name) for name in names]
-        return choices + [(t("chat.which_step", lang, step=point.step), f"step-{point.step}") for point in points]
-
-    def choose(self, run_id: str | None, lang: str) -> list[Any]:
-        """After another run was chosen: its weights, and the base at the bottom of its chain."""
-        choices = self.weights(run_id, lang)
-        base = ""
-        try:
-            manifest = self.page.workspace.run(run_id or "").manifest()
-            base = manifest.root_base.source if manifest else bottom_of(self.page.workspace, run_id or "")
-        except GalenError:
-            choices = []
-        if not choices:
-            return [gr.update(choices=[], value=None), gr.skip()]
-        return [gr.update(choices=choices, value=choices[0][1]), base or gr.skip()]
-
-    # -- asking -------------------------------------------------------------------------------------------------------
-    def ask(
-        self, question: str, base: str | None, run: str | None, which: str | None, device: str, system: str,
-        kept: Any, talk: Talk | None, lang: str, *sampling: str,
-    ) -> Iterator[list[Any]]:  # fmt: skip
-        """Both answers as they arrive. Leaving the generator in any way hangs up on the server."""
-        skip, talk = gr.skip(), talk or Talk()
-        question, turns = (question or "").strip(), list(kept or [])
-        settings, complaint = read_sampling(sampling, lang)
-        if not complaint and not question:
-            complaint = t("chat.no_question", lang)
-        if not complaint and not base:
-            complaint = t("chat.choose_base", lang)
-        models = {"base": "base"}
-        if not complaint and base:
-            try:
-                check_base(base, self.page.workspace)
-                models |= {"run": check_run(run, which or "output", self.page.workspace)} if run else {}
-            except GalenError as error:
-                complaint = join(*error_text(error, lang))
-        if complaint or base is None:
-            talk.refused = True
-            yield [skip, skip, views.say(complaint), skip, skip, skip, talk]
-            return
-        talk.refused = False
-        talk.cancel, talk.forgotten = cancel, forgotten = threading.Event(), threading.Event()
-        turn: dict[str, Any] = {"question": question, **{side: {"text": "", "live": True} for side in models}}
-        turns.append(turn)
-
-        def frame(status: Any) -> list[Any]:
-            return [*(self._pane_html(turns, side, run, lang) for side in SIDES), status, skip, skip, skip, talk]
-
-        try:
-            yield [*frame(self._loading(0, lang))[:3], "", gr.update(interactive=True), skip, talk]
-            handle: ServerHandle | None = None
-            for update in self._server(
-                base, [m for m in models.values() if m != "base"], device or "auto", cancel, lang
-            ):
-                if not isinstance(update, str):
-                    handle = update
-                elif not forgotten.is_set():
-                    yield frame(update)
-            if handle is not None:
-                streams = {
-                    side: lambda side=side, model=model: stream_chat(
-                        handle, model, messages(turns, side, system), cancel=cancel, **settings
-                    )
-                    for side, model in models.items()
-                }
-                for _ in follow(streams, turn, cancel, lang):
-                    if not forgotten.is_set():
-                        yield frame(skip)
-        except Exception as error:  # whatever it is belongs into the panes; error_text logs what is not ours
-            said = join(*error_text(error, lang))
-            for side in models:
-                turn[side] = {"error": said}
-        finally:
-            cancel.set()
-        if forgotten.is_set():  # the panes are empty by now, and stay so
-            yield [skip, skip, skip, skip, gr.update(interactive=False), skip, talk]
-            return
-        for side in models:
-            turn[side].pop("live", None)
-        final = frame("")
-        yield [*final[:3], skip, gr.update(interactive=False), turns, talk]
-
-    def _server(
-        self, base: str, runs: list[str], device: str, cancel: threading.Event, lang: str
-    ) -> Iterator[str | ServerHandle]:
-        """Status lines while the server starts and loads, then its handle; nothing more once `cancel` is set."""
-        answers: queue.Queue[Any] = queue.Queue()
-
-        def start() -> None:
-            try:
-                answers.put(ensure_server(self.page.workspace, base, runs, device=device))
-            except BaseException as error:
-                answers.put(error)
-
-        threading.Thread(target=start, daemon=True, name="start chat server").start()
-        since = time.monotonic()
-        while not cancel.is_set():
-            try:
-                found = answers.get(timeout=0.5)
-            except queue.Empty:
-                yield self._loading(time.monotonic() - since, lang)
-                continue
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-            return
-
-    def _loading(self, seconds: float, lang: str) -> str:
-        said = t("chat.loading_for", lang, time=duration(seconds, lang)) if seconds > 1 else t("chat.loading", lang)
-        return f'<div class="chat-state busy"><div class="bar moving"><i></i></div>{esc(said)}</div>'
-
-    def _pane_html(self, turns: list[dict[str, Any]], side: str, run: str | None, lang: str) -> str:
-        hint = t("chat.empty", lang) if side == "base" else "" if run else t("chat.no_runs", lang)
-        return views_chat.pane(turns, side, lang, hint=hint)
-
-    def restored(self, kept: Any, run: str | None, lang: str) -> list[Any]:
-        """Both panes from what the browser kept."""
-        turns = kept if isinstance(kept, list) else []
-        return [self._pane_html(turns, side, run, lang) for side in SIDES]
+    def opened(self, stored: Any) -> list[Any]:
+        """At load, updates of (kept, the settings) from what the browser kept: {"talk", "form"}."""
+        stored = stored if isinstance(stored, dict) else {}
+        talk = self.work.recent.newer(read_talk(stored.get("talk")))
+        form = stored.get("form") if isinstance(stored.get("form"), dict) else {}
+        devices = {"auto", *self.page.device_ids()}
+        updates: list[Any] = []
+        for name in FORM:
+            value = form.get(name)
+            good = isinstance(value, bool if name == "blind" else str) and (name != "device" or value in devices)
+            updates.append(value if good else gr.skip())
+        return [talk.model_dump(mode="json"), *updates]
 
     # -- stopping -----------------------------------------------------------------------------------------------------
-    def halt(self, talk: Talk | None) -> None:
-        if talk is not None:
-            talk.cancel.set()
+    def halt(self, asking: Asking | None) -> None:
+        if asking is not None:
+            asking.cancel.set()
 
-    def forget(self, talk: Talk | None, run: str | None, lang: str) -> list[Any]:
-        if talk is not None:
-            talk.forgotten.set()
-        self.halt(talk)
-        return [*self.restored([], run, lang), []]
-
-    def look(self, lang: str, talk: Talk | None) -> list[Any]:
+    def look(self, lang: str, asking: Asking | None) -> list[Any]:
         """Whether a server holds memory now, and where; silent while an answer is under way, or after a refusal."""
-        if talk is not None and (talk.refused or not talk.cancel.is_set()):
+        if self.alone or (asking is not None and (asking.refused or asking.under_way)):
             return [gr.skip(), gr.skip()]
         servers = running_servers(self.page.workspace)
-        said = t("chat.ready", lang, device=", ".join(s.device for s in servers)) if servers else t("chat.asleep", lang)
+        devices = ", ".join(dict.fromkeys(server.device for server in servers))
+        said = t("chat.ready", lang, device=devices) if servers else t("chat.asleep", lang)
         return [f'<div class="chat-state">{esc(said)}</div>', gr.update(visible=bool(servers))]
 
     def release(self, lang: str) -> list[Any]:
@@ -333,10 +237,14 @@ class ChatPage:
         return [f'<div class="chat-state">{esc(t("chat.asleep", lang))}</div>', gr.update(visible=False)]
 
 
+def _templates(lang: str) -> list[tuple[str, str]]:
+    return [(t("chat.template_own", lang), ""), *((name, name) for name in NAMED)]
+
+
 def suggested(event: gr.EventData) -> list[Any]:
     """Updates of (question, the sampling fields) for the suggestion that was clicked."""
     wanted = str((event._data or {}).get("try", ""))
-    if wanted in ARTICLE_QUESTIONS:
+    if wanted in {*ARTICLE_QUESTIONS, *(text for texts in QUESTIONS.values() for text in texts)}:
         return [wanted, *[gr.skip()] * len(SAMPLING)]
     values = SAMPLINGS.get(wanted)
     return [gr.skip(), *(f"{values[name]:g}" if values else gr.skip() for name in SAMPLING)]

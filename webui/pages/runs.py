@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import gradio as gr
@@ -18,7 +18,6 @@ from webui.disk_card import DiskCard
 from webui.figures import size
 from webui.messages import error_text
 from webui.page import EACH, QUIET, Page
-from webui.run_panel import RESUMABLE
 from webui.text import t
 
 FILTERS = ("all", "live", "finished", "unfinished")
@@ -27,8 +26,10 @@ PICK = """element.addEventListener('click', (e) => {
 
 
 class RunsPage:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, stages: Container[str]) -> None:
+        """`stages`: those that have a page, where their runs can be opened."""
         self.page = page
+        self.stages = stages
         self.disk = DiskCard(page)
 
     def build(self) -> None:
@@ -68,7 +69,7 @@ class RunsPage:
     def wire(self) -> None:
         self.disk.wire()
         page, lang = self.page, self.page.lang
-        view = [self.table, self.detail, self.more, self.actions, self.stop, self.resume, self.delete]
+        view = [self.table, self.detail, self.more, self.actions, self.open, self.stop, self.resume, self.delete]
         inputs = [self.search, self.filter, self.chosen]
         page.on_catalog(self.news, inputs, view)
         gr.on(
@@ -94,13 +95,13 @@ class RunsPage:
         run = self._run(chosen)
         if run is None:
             hint = views.empty(t("runs.choose", lang)) if catalog.runs else ""
-            return [table, hint, "", gr.update(visible=False), *[gr.skip()] * 3]
+            return [table, hint, "", gr.update(visible=False), *[gr.skip()] * 4]
         shot = views.snapshot(run)
         detail = views.title(shot.name) + views.head(shot, lang) + views.progress(shot, lang, store.stop_deadline(run))
         more = views.result(shot, lang) + views.settings(shot, lang)
         live = shot.state.live
-        stop, resume = live and shot.state is not State.STOPPING, shot.state in RESUMABLE
-        buttons = [gr.update(visible=shown) for shown in (True, stop, resume, not live)]
+        stop, resume = live and shot.state is not State.STOPPING, store.resumable(run, shot.state)
+        buttons = [gr.update(visible=shown) for shown in (True, shot.stage in self.stages, stop, resume, not live)]
         return [table, detail, more, *buttons]
 
     def _run(self, run_id: str | None) -> RunDir | None:

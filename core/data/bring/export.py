@@ -4,7 +4,7 @@
     path = export_to_cache(workspace, dataset, container="parquet")     # what the page hands to a browser
 
 Streamed a row group at a time into a hidden file that is renamed at the end, so the path never holds half of it.
-Importing the file again gives the same rows; their `source`, `difficulty` and `score` go along as columns of their own.
+Importing the file again gives the same rows; their `source`, `difficulty`, `score` and `category` go along as columns.
 The one exception is told, not written: text answers that are themselves transcripts (`Human: … Assistant: …`).
 """
 

@@ -38,7 +38,7 @@ from core.errors import DataError
 from core.rundir import write_record
 from core.workspace import Workspace, check_name
 
-IMPORT_VERSION = 2  # goes into every version: to be raised when the same file would give other rows
+IMPORT_VERSION = 3  # goes into every version: to be raised when the same file would give other rows
 ENDING = {"data.gzip_broken", "data.json_ends"}  # nothing after such a row could be read
 INLINE_BYTES = 32_000_000  # up to which files are imported while one waits; more are a run of the stage `import`
 HASHING = 0.1  # of the progress: hashing comes before reading, and is about ten times as fast
@@ -96,13 +96,13 @@ def import_files(
         if not path.is_file():
             raise DataError("data.no_file", file=str(path))
     work = _Import(workspace, order, paths, on_progress, check_stop)
+    work.open()  # 1
     sha256 = work.sha256()  # 2
     target = workspace.datasets_dir / order.name / sha256[:10]
     existing = open_version(target)
     if existing is not None and (order.bad_rows == "drop" or not existing.card.dropped):
         return existing  # otherwise this import ends as the first one would have, with the rows listed
     with hidden_folder(workspace, 3 * work.size) as folder:
-        work.open()  # 1
         card = work.write(folder, sha256)  # 3, 4, 5
         target.parent.mkdir(exist_ok=True)
         try:
@@ -155,7 +155,12 @@ class _Import:
         for path in self.paths:
             digests.append(f"{path.suffix}:{self._digest(path, self.progress(before, 0.0, HASHING))}")
             before += path.stat().st_size
-        how = {"repair": self.order.repair, "format": self.order.format, "columns": self.order.columns}
+        how = {
+            "repair": self.order.repair,
+            "format": self.order.format,
+            "columns": self.order.columns,
+            "categories": [reading.category for reading in self.readings if reading.category],
+        }
         asked = json.dumps({key: value for key, value in how.items() if value}, sort_keys=True)
         return hashlib.sha256(f"{IMPORT_VERSION}:{':'.join(digests)}:{asked}".encode()).hexdigest()
 

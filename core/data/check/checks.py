@@ -14,7 +14,8 @@ from core.data.shapes.compared import LISTS, PROMPTS, SCORE_LISTS
 from core.data.shapes.formats import Shape
 
 ECHO = 30  # characters: in a longer dialogue, "你好" is answered with "你好", and an editor shows the command it got
-META_KEYS = {"source", "dataset", "difficulty", "score"}
+CATEGORIES = ("category", "subject", "subject_name", "exam_subject", "dimension")  # MMLU's, MedMCQA's, CMB's; ours
+META_KEYS = {"source", "dataset", "difficulty", "score", *CATEGORIES}
 ALSO_USED = {
     "messages": {"system", "input", "history"},
     "prompt": {"system", "input", "history"},

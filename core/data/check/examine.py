@@ -73,6 +73,7 @@ class Examiner:
     """Holds what is the same for all rows of a file.
 
     `columns`: the shape's keys, and the file's own names for them. Without `metas`, nobody wants the rows themselves.
+    `category`: that of the rows that name none.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class Examiner:
         *,
         repair: bool = False,
         metas: bool = True,
+        category: str | None = None,
     ) -> None:
         self.shape = shape
         self.metas = metas
+        self.category = category
         self.columns = dict(columns or {})
         self.repair = repair
         self._used = checks.used_keys(shape) if shape is not None else None
@@ -108,13 +111,15 @@ class Examiner:
         return work.result()  # 5
 
     def meta(self, line: int, value: Any) -> Meta:
-        """What the row itself says of its source, difficulty and score."""
+        """What the row itself says of its source, difficulty, score and category."""
         if self.shape is None or not isinstance(value, dict):
             return Meta(line)
+        named = (value[key].strip() for key in checks.CATEGORIES if isinstance(value.get(key), str))
+        category = next((name for name in named if name), self.category)
         source = next((value[key] for key in ("source", "dataset") if isinstance(value.get(key), str)), None)
         if not self.shape.own_source or not (source or "").strip():
             source = None
-        return Meta(line, source, _number(value.get("difficulty")), _number(value.get("score")))
+        return Meta(line, source, _number(value.get("difficulty")), _number(value.get("score")), category)
 
 
 class _Work:

@@ -14,6 +14,7 @@ from core.data.check.examine import Examined, Examiner, Hashes, Repaired
 from core.data.check.severity import is_error
 from core.data.files.containers import Batch
 from core.data.files.reader import Source
+from core.data.shapes.choices import subject_of
 from core.data.shapes.formats import Shape, shape_named
 from core.data.store.writer import Block, block_of
 from core.errors import Problem
@@ -37,7 +38,13 @@ class Reading:
         return shape_named(self.shape_name) if self.shape_name else None
 
     def examiner(self) -> Examiner:
-        return Examiner(self.shape, self.columns, repair=self.repair, metas=self.keep)
+        return Examiner(self.shape, self.columns, repair=self.repair, metas=self.keep, category=self.category)
+
+    @property
+    def category(self) -> str | None:
+        """What the file's name says of all its rows: C-Eval and CMMLU have a table for each subject."""
+        per_subject = self.source.container == "csv" and self.shape_name == "choice"
+        return subject_of(self.source.path.name) if per_subject else None
 
 
 @dataclass

@@ -117,6 +117,10 @@ class DocumentEncoder:
         """Ids of a text that the model is to go on with."""
         return [*self.start_ids, *self._backend.encode(text, add_special_tokens=False).ids]
 
+    def beginnings(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """`prompt_ids` of many texts at once."""
+        return [ids[: len(ids) - len(self.close_ids)] for ids in self.encode(texts)]
+
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         """Ids of whole documents."""
         slices = [list(_slices(text)) for text in texts]

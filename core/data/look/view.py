@@ -193,8 +193,9 @@ class View:
         for index, head, meta, each in zip(
             rows.tolist(), heads, self.dataset.meta(rows.tolist()), figures, strict=True
         ):
-            known = {**meta._asdict(), "source": meta.source or self.dataset.name}
-            made.append(TableRow(index=index, copies=0, **head._asdict(), **known, **each))
+            known = {name: getattr(meta, name) for name in ("line", *MEASURED)}
+            source = meta.source or self.dataset.name
+            made.append(TableRow(index=index, copies=0, source=source, **head._asdict(), **known, **each))
         return Page(made, number, pages, len(self.dataset))
 
     def table_rows(self, rows: Rows, search: str = "") -> list[TableRow]:

@@ -7,7 +7,7 @@ a step must not touch (`only_sources`, `except_sources`) is led past it here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.configs.step_base import Step
@@ -102,7 +102,7 @@ class Chain:
             if len(came) != 1 or came[0].row is not row:
                 count.changed += 1
                 if self._keep_changed:
-                    was = Item(row, item.line, item.source, item.difficulty, item.score)
+                    was = replace(item, row=row)
                     passed.changed.append((number, was, [one.row for one in came]))
             after += came
         count.after += len(after)

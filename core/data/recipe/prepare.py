@@ -137,7 +137,12 @@ class _Making:
     def _write(self, item: Item, writer: VersionWriter | None = None) -> None:
         own = None if item.source == self.plan.output else item.source
         (writer or self.writers[0]).add(
-            item.row, line=item.line, source=own, difficulty=item.difficulty, score=item.score
+            item.row,
+            line=item.line,
+            source=own,
+            difficulty=item.difficulty,
+            score=item.score,
+            category=item.category,
         )
 
     # -- the end ------------------------------------------------------------------------------------------------------

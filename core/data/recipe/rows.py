@@ -80,8 +80,8 @@ class Store:
         nothing = itertools.repeat(None)
         values = [table.column(name).to_pylist() if name in here else nothing for name in META_NAMES]
         return [
-            Item(row, line, source or self.source, difficulty, score)
-            for row, line, source, difficulty, score in zip(rows, *values, strict=False)
+            Item(row, line, source or self.source, difficulty, score, category)
+            for row, line, source, difficulty, score, category in zip(rows, *values, strict=False)
         ]
 
     def _read(self, name: str) -> NDArray[Any]:
@@ -124,8 +124,7 @@ class StoreWriter:
 
     def add(self, item: Item) -> int:
         """Keep `item`; returns its number in this store."""
-        meta = {"line": item.line, "source": item.source, "difficulty": item.difficulty, "score": item.score}
-        self._group.append({**item.row, **meta})
+        self._group.append({**item.row, **{name: getattr(item, name) for name in META_NAMES}})
         self.rows += 1
         if len(self._group) == GROUP_ROWS:
             self._flush()
@@ -199,7 +198,7 @@ class StoredRows:
             first = int(self._groups[group])
             for place, number in zip(places.tolist(), numbers[places].tolist(), strict=True):
                 item = items[number - first]
-                found[place] = Item(item.row, item.line, item.source, item.difficulty, item.score)
+                found[place] = Item(item.row, item.line, item.source, item.difficulty, item.score, item.category)
         return found
 
     def _with_said(self, items: list[Item], positions: Positions) -> list[Item]:
@@ -241,7 +240,7 @@ class StoredRows:
             for start in range(0, len(order), GROUP_ROWS):
                 positions = order[start : start + GROUP_ROWS]
                 for position, item in zip(positions.tolist(), self._items(self.numbers[positions]), strict=True):
-                    record = (position, item.row, item.line, item.source, item.difficulty, item.score)
+                    record = (position, item.row, *(getattr(item, name) for name in META_NAMES))
                     files[position // length].write(orjson.dumps(record) + b"\n")
         return paths
 

@@ -1,4 +1,4 @@
-"""Row shapes of multiple-choice questions. Subjects, ids and explanations that stand beside them are left out."""
+"""Row shapes of multiple-choice questions. Ids and explanations that stand beside them are left out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ ANSWER = ("answer_idx", "answer", "Answer", "answerKey")
 OPTION = re.compile(r"^[ \t]*[(（]?([A-Z])[)）]?[ \t]*[.．、:：]?[ \t]*(?=\S)", re.MULTILINE)
 WRITTEN = re.compile(r"^[(（]([A-Z])[)）]|^([A-Z])[.．、:：]")  # "(B) …" or "B. …"
 MEDMCQA = ("opa", "opb", "opc", "opd")
+FILE_NAME = re.compile(r"(?P<subject>.+?)(_(dev|val|test|train))?(\.(csv|tsv|txt|gz))+", re.IGNORECASE)
 
 
 def columns(row: Value) -> Row:
     """C-Eval and CMMLU: the columns A to D (or more), and the answer as a letter."""
     named = {key: row[key] for key in LETTERS if row.get(key) is not None}
     return _row(row, named, str(row[present(row, ("answer", "Answer"))]))
+
+
+def subject_of(name: str) -> str | None:
+    """The subject that a file of C-Eval (`law_dev.csv`) or CMMLU (`anatomy.csv`) is called after."""
+    found = FILE_NAME.fullmatch(name)
+    return found["subject"] if found else None
 
 
 def options(row: Value) -> Row:

@@ -42,6 +42,7 @@ class Item:
     source: str = ""
     difficulty: float | None = None
     score: float | None = None
+    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

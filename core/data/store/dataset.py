@@ -21,6 +21,7 @@ Numbers = NDArray[np.int64]
 
 META: list[tuple[str, pa.DataType]] = [  # beside the canonical columns of every row
     ("line", pa.int64()), ("source", pa.string()), ("difficulty", pa.float64()), ("score", pa.float64()),
+    ("category", pa.string()),
 ]  # fmt: skip
 META_NAMES = [name for name, _ in META]
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -52,12 +53,16 @@ REPAIRED = pa.schema(
 
 
 class Meta(NamedTuple):
-    """What is known of a row beside its text. `source` is None where it is the dataset itself."""
+    """What is known of a row beside its text. `source` is None where it is the dataset itself.
+
+    `category`: the subject, topic or dimension that figures are grouped by.
+    """
 
     line: int
     source: str | None = None
     difficulty: float | None = None
     score: float | None = None
+    category: str | None = None
 
 
 class StepCount(Record):
@@ -166,6 +171,14 @@ class Dataset:
         if table is None or "source" not in table.column_names:
             return [self.name] * len(indices)
         names: list[str] = table.column("source").fill_null(self.name).to_pylist()
+        return names
+
+    def categories(self, indices: Sequence[int]) -> list[str | None]:
+        """The subject, topic or dimension of these rows; None for a row of which nothing is known."""
+        table = self._table(indices, ["line", "category"])
+        if table is None or "category" not in table.column_names:
+            return [None] * len(indices)
+        names: list[str | None] = table.column("category").to_pylist()
         return names
 
     def lines(self, indices: Sequence[int]) -> list[int]:

@@ -252,8 +252,10 @@ class Stored:
     @classmethod
     def of(cls, dataset: Dataset) -> Stored | None:
         """None for versions of earlier days, which lack some of the columns."""
-        there = all((dataset.folder / name).is_file() for name in ("figures.parquet", search.FILE))
-        return cls(dataset) if there else None
+        if not all((dataset.folder / name).is_file() for name in ("figures.parquet", search.FILE)):
+            return None
+        stored = cls(dataset)
+        return stored if set(stored.schema.names) <= set(stored.data.schema_arrow.names) else None
 
     def block(self, group: int, without: Sequence[int]) -> Block:
         """A row group, without the rows at these places in it."""

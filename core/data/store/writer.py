@@ -49,7 +49,7 @@ FIGURES = pa.schema(
 OTHERS = "…"  # the source of a row whose own is one too many to count
 MOST_SOURCES = 1000
 JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-REPEATING = ("source", "role", "language", "code", "message")  # columns that are worth a dictionary
+REPEATING = ("source", "category", "role", "language", "code", "message")  # columns that are worth a dictionary
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,11 @@ class VersionWriter:
         source: str | None = None,
         difficulty: float | None = None,
         score: float | None = None,
+        category: str | None = None,
     ) -> None:
         """Write a canonical row."""
         self._rows.append(row)
-        self._metas.append(Meta(line, source, difficulty, score))
+        self._metas.append(Meta(line, source, difficulty, score, category))
         if len(self._rows) == GROUP_ROWS:
             self._flush()
 
