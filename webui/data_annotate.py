@@ -44,6 +44,7 @@ FIRST = (
     "task.kind", "annotator.kind", "annotator.base", "annotator.url", "annotator.model", "answers.base", "task.makes",
     "data.max_rows", "new.rows", "data.output",
 )  # fmt: skip
+WIDER = ("data.max_rows", "data.output")  # than in other forms
 REST = (
     "task.ranks", "answers.count", "answers.own", "new.threshold", "annotator.max_new_tokens", "annotator.temperature",
     "annotator.price_in", "annotator.price_out", "annotator.at_once", "annotator.timeout", "run.seed", "task.prompt_en",
@@ -76,7 +77,7 @@ class AnnotatePart:
                 self.head = gr.HTML("", elem_id="annotate-head", elem_classes=["bare"])
                 with gr.Column(elem_classes=["fields"]):
                     for key in FIRST:
-                        self.form.place(key)
+                        self.form.place(key, *(["half"] if key in WIDER else []))
                 with (
                     labels.accordion("annotate.rest", open=False, elem_id="annotate-rest", elem_classes=["section"]),
                     gr.Column(elem_classes=["fields"]),

@@ -17,8 +17,8 @@ LISTED = {  # lists with one entry a line, and the lines that are shown; other l
     "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3, "new.against": 2,
 }  # fmt: skip
 TALL = {  # texts of several lines
-    "rewards.judge_prompt": 4, "judging.prompt_en": 4, "judging.prompt_zh": 4, "task.prompt_en": 4,
-    "task.prompt_zh": 4, "model.card": 12,
+    "rewards.judge_prompt": 4, "judging.prompt_en": 4, "judging.prompt_zh": 4, "task.prompt_en": 7,
+    "task.prompt_zh": 7, "model.card": 12,
 }  # fmt: skip
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
@@ -27,7 +27,7 @@ WIDE = {
 }  # fmt: skip
 HALF = {
     "tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings", "annotator.kind",
-    "annotator.base", "annotator.url", "answers.base", "task.ranks", "task.makes",
+    "annotator.base", "annotator.url", "annotator.model", "answers.base", "task.ranks", "task.makes", "new.rows",
 }  # fmt: skip
 ONLY_WHEN = {  # section or key → style class
     "lora": "only-lora",

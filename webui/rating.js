@@ -162,7 +162,6 @@ const settle = () => {
   const root = pane();
   if (!root) { run = ''; return; }
   const runs = JSON.parse(root.dataset.runs);
-  find('.rate-runs').hidden = runs.length < 2;
   if (!runs.includes(run)) open(runs[0]);
   find('[data-run]').value = run;
   draw();
