@@ -372,6 +372,7 @@ def launch_options(workspace: Workspace) -> dict[str, Any]:
         "head": f"<script>{script}</script>",
         "footer_links": [],
         "run_history": False,
+        "_frontend": False,  # or it ends where the first answer takes 3 s, as on a busy machine
         "max_file_size": "4gb",
         "share": False,
         "enable_monitoring": False,
