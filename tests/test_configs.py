@@ -22,6 +22,7 @@ NEEDED_BY = {
     "dpo": NEEDED,
     "prepare": ("recipe.inputs=d",),
     "predict": ("model.base=m", "data.file=d"),
+    "annotate": ("data.rows=d",),
 }
 
 
