@@ -55,7 +55,6 @@ ASKS = ("task.kind", "task.ranks")  # what decides which prompt ships
 MODELS = ("annotator.base", "answers.base")
 WRITERS = ("ppo", "dpo", "sft", "pretrain", "merge", MODEL)  # in this order in the pickers
 EMPTY = {*WAITS, "annotate.no_url", "annotate.no_model", "annotate.no_base"}  # said at Start, not while somebody types
-ONCE = "() => galen.annotating ? null : (galen.annotating = true, galen.kept('form.annotate', {}))"
 
 
 class AnnotatePart:
@@ -89,7 +88,7 @@ class AnnotatePart:
                 self.note = gr.HTML("", elem_id="annotate-note", elem_classes=["bare"])
                 self.progress = self.side.build()
                 self.command = gr.HTML("", elem_id="annotate-command", elem_classes=["bare"])
-        self.awaited = gr.State("")
+        self.awaited = gr.Textbox("", visible=False)  # the run whose dataset this browser wants to see
         self.marked = gr.State([])
         self.kept = gr.JSON({}, visible=False)
 
@@ -99,7 +98,9 @@ class AnnotatePart:
         told = [self.rating.pane, self.progress, self.awaited, chosen]
         self.rating.wire()
         page.on_catalog(self.news, [self.awaited], [*told, *(form.component(key) for key in MODELS)])
-        chosen.change(form.restore, self.kept, form.components, js=ONCE, **QUIET)
+        page.keep("annotate.awaited", self.awaited)
+        page.kept[f"form.{STAGE}"] = self.kept
+        self.kept.change(form.restore, self.kept, form.components, **QUIET)
         look: dict[str, Any] = {
             "fn": self.look, "inputs": [chosen, lang, *(form.component(key) for key in ASKS)],
             "outputs": [self.head, *(form.component(key) for key in PROMPTS)], **QUIET,
