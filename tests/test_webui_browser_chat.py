@@ -22,8 +22,9 @@ from tests.webui_tools import serve
 pytestmark = pytest.mark.browser
 
 EVIL = "<script>document.body.innerHTML = 'gone'</script> *a* `b`\n# c\n    if a < b && c > d:\n\t药 &amp; ${x} {{y}}"
-LIVE = "document.querySelector('.reply.live')"
-IDLE = f"() => !{LIVE} && document.querySelector('#chat-stop').disabled && document.querySelector('.reply-cell')"
+TALKS = "document.querySelector('.reply.live:not(:has(.loading))')"  # its model is loaded, and it says something
+IDLE = """() => !document.querySelector('.reply.live') && document.querySelector('#chat-stop').disabled &&
+  document.querySelector('.reply-cell')"""
 
 
 @pytest.fixture
@@ -216,9 +217,9 @@ def test_an_answer_streams_and_stop_keeps_what_there_is(opened, ready: Workspace
     settings(page, max_new_tokens="6000", temperature="0")
     page.tab.fill("#chat-question textarea", "ba")
     page.tab.click("#chat-send")
-    page.wait(f"() => {LIVE}?.innerText.length > 20")
+    page.wait(f"() => {TALKS}?.innerText.length > 20")
     before = len(page.text(".reply"))
-    page.wait(f"(n) => {LIVE}?.innerText.length > n[0]", before)
+    page.wait(f"(n) => {TALKS}?.innerText.length > n[0]", before)
     page.tab.click("#chat-stop")
     page.wait(IDLE)
     assert len(page.text(".reply")) > before
@@ -229,14 +230,14 @@ def test_an_answer_streams_and_stop_keeps_what_there_is(opened, ready: Workspace
     page.wait_text("#chat-status", "'hot' cannot be used here. Allowed: a number ≥ 0, ≤ 2")
     settings(page, temperature="0")
     page.tab.click("#chat-send")
-    page.wait(f"() => {LIVE}?.innerText.length > 20")
+    page.wait(f"() => {TALKS}?.innerText.length > 20")
     page.reload()  # in the middle of an answer: what there was of it is there still
     page.wait("() => document.querySelectorAll('.chat-turn').length === 2")
     page.wait("() => document.querySelector('#chat-now .reply')?.innerText.length > 20")
     page.wait_text("#chat-now .made", "stopped")
     page.tab.fill("#chat-question textarea", "once more")
     page.tab.click("#chat-send")
-    page.wait("() => document.querySelector('#chat-now .reply.live')?.innerText.length > 20")
+    page.wait(f"() => {TALKS}?.innerText.length > 20")
     page.tab.click("#chat-clear")  # in the middle of an answer: nothing of it comes back
     page.wait("() => document.querySelector('#chat-stop').disabled && !document.querySelector('.chat-turn')")
     page.reload()

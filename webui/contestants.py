@@ -99,7 +99,8 @@ class Contestants:
         """How it is called on the page. Never a path: whoever is shown a model need not know where it lies."""
         ref = self._ref(text)
         if ref is None:
-            return Path(text).name if "/" in text and Path(text).exists() else text
+            named = (card.name for card in self.reader.read().models if text in (card.source, card.origin))
+            return next(named, Path(text).name if "/" in text and Path(text).exists() else text)
         config = self.workspace.run(ref.run).config()
         name = str((config.get("run") or {}).get("name") or ref.run)
         return name if ref.which == "output" else f"{name} · {self._which(ref.which, lang)}"

@@ -17,7 +17,7 @@ from core.errors import GalenError
 from core.serving.options import ARTICLE_QUESTIONS, SAMPLINGS
 from core.serving.session import running_servers, stop_server
 from core.talks import new_talk, read_talk
-from webui import views, views_chat
+from webui import views, views_chat, views_contest
 from webui.answers import SAMPLING
 from webui.chat_parts import SavedPart, WinsPart
 from webui.chat_work import FORM, Alone, Asking, ChatWork
@@ -181,7 +181,8 @@ class ChatPage:
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def refresh(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
-        """After a change of the workspace: what can be chosen, and the panes of a conversation that has none yet."""
+        """After a change of the workspace: what can be chosen, and the panes of a conversation that has none yet. Its
+        turns are left alone: what the browser sends of them may be older than what it shows by now."""
         skip, talk = gr.skip(), read_talk(kept)
         named = [] if self.alone else self.page.device_ids()  # a guest need not know what this machine has
         devices = [(t("run.device_auto", lang), "auto"), *((name, name) for name in named)]
@@ -193,14 +194,16 @@ class ChatPage:
         if asking is not None and asking.under_way:
             return [skip, skip, skip, skip, *choices]
         if talk.turns or any(pane.model for pane in talk.panes):
-            return [skip, *self.work.shown(talk, lang), *choices]
+            return [skip, views_contest.heads(talk, self.contestants, lang), skip, skip, *choices]
         fresh = new_talk(self.contestants.first())
         return [fresh.model_dump(mode="json"), *self.work.shown(fresh, lang), *choices]
 
     def redraw(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
-        """The same and the drawers, whose notes stay until then."""
-        saved = self.saved.draw(read_talk(kept), lang)
-        return [*self.refresh(kept, asking, lang), saved, self.wins.draw(lang)]
+        """The same, the turns, and the drawers, whose notes stay until then."""
+        talk, updates = read_talk(kept), self.refresh(kept, asking, lang)
+        if not (asking is not None and asking.under_way) and any(pane.model for pane in talk.panes):
+            updates[1:4] = self.work.shown(talk, lang)
+        return [*updates, self.saved.draw(talk, lang), self.wins.draw(lang)]
 
     def opened(self, stored: Any) -> list[Any]:
         """At load, updates of (kept, the settings) from what the browser kept: {"talk", "form"}."""
