@@ -124,6 +124,9 @@ def test_every_line_has_its_line_whatever_stands_in_it(workspace: Workspace, tin
     assert (said.lines, said.answered, sum(said.failed.values())) == (22, 15, 7)
     assert said.tokens == sum(row.get("tokens", 0) for row in found)
     assert not (run.path / "predictions").exists()
+    progress = run.progress()
+    assert progress is not None
+    assert (progress.phase, progress.step, progress.total) == ("delivering", 22, 22)
 
 
 def test_what_is_asked_in_lines_is_answered_as_in_rows(workspace: Workspace, tiny_model: Path, tmp_path: Path) -> None:

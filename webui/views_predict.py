@@ -38,7 +38,7 @@ def answers(shot: Snapshot, lang: str) -> str:
 
 
 def table(rows: Sequence[Prediction], lang: str) -> str:
-    heads = [("line", "data.line"), ("asked", "predict.asked"), ("said", "predict.answer")]
+    heads = [("line", "data.line"), ("question", "predict.asked"), ("answer", "predict.answer")]
     head = "".join(f'<th class="{name}">{esc(t(key, lang))}</th>' for name, key in heads)
     body = "".join(_row(row, lang) for row in rows)
     drawn = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"

@@ -6,7 +6,8 @@
     2  draw a token for every row, from (seed, number, place) alone: its neighbours change nothing but rounding
     3  a row ends with a stop token or at its limit; once a quarter have ended, they leave the batch
 
-Nothing is inherited from a model's own generation config. The same batch gives the same tokens on the same machine.
+Nothing is inherited from a model's own generation config. The same batch gives the same tokens on the same machine
+with as many threads.
 """
 
 from __future__ import annotations
