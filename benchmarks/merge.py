@@ -265,7 +265,7 @@ def compare_all(args: argparse.Namespace, place: Path) -> None:
         apart = child(args, f"differing {name} {EXACT}", place) if EXACT in results else math.nan
         print(
             f"{name:16}{result['seconds']:9.1f}{result['peak']:9.0f}{result['baseline']:9.0f}{result['own']:12.0f}"
-            f"{apart:11.2%}",
+            f"{apart:11.1e}",
             flush=True,
         )
         if name != EXACT:

@@ -316,6 +316,7 @@ def test_every_stage_that_loads_a_model_has_an_estimate(workspace: Workspace, ti
         assert fit.verdict == "fits"
         assert fit.total == sum(fit.parts.values()) > 0
         assert (fit.steps, fit.rungs) == (None, [])
+        assert ("weights" in fit.parts) == (stage != "merge")  # which goes through the files row by row
     for stage in ("fetch", "import", "prepare"):
         assert stage in STAGES
     with pytest.raises(InputError, match="no estimate"):

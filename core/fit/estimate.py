@@ -36,6 +36,7 @@ from core.workspace import Workspace
 
 BUSY_SHARE = 0.7  # with less of a GPU's memory free, somebody else has it, who may be gone when the run starts
 DISK_SPARE = 1.1
+MERGED_ROWS = 200_000_000  # bytes: the rows that a merge works on at once, and the factors of their layer (`lab.md`)
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,17 @@ def _largest_look(
 
 
 def _rewriting(config: MergeConfig | VocabularyConfig, workspace: Workspace) -> tuple[dict[str, int], int]:
-    """(parts, bytes written) of a stage that makes a model folder of another: it is in memory whole."""
+    """(parts, bytes written) of a stage that makes a model folder of another. A merge goes through its files a few rows
+    at a time, and asks the whole model only where that has room; otherwise it is in memory whole."""
     parent: Parent = resolve_parent(workspace, config.model.base, hashed=False)
     body = anatomy(Path(parent.folder))
     held = memory.ITEMSIZE.get(body.dtype, memory.FP32)
     wanted = config.model.dtype if isinstance(config, MergeConfig) else "auto"
     written = body.parameters * memory.ITEMSIZE.get(wanted, held)
-    whole = body.parameters * (memory.FP32 if isinstance(config, MergeConfig) and written != held else held)
-    return {"weights": max(whole, written), "loading": written, "runtime": memory.RUNTIME["cpu"]}, written
+    if isinstance(config, MergeConfig):
+        return {"loading": MERGED_ROWS, "runtime": memory.RUNTIME["cpu"]}, written
+    return {
+        "weights": max(body.parameters * held, written),
+        "loading": written,
+        "runtime": memory.RUNTIME["cpu"],
+    }, written

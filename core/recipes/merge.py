@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import shutil
-from pathlib import Path
 
 from core.configs.stages import MergeConfig
 from core.disk import require_space
@@ -27,7 +26,7 @@ from core.models.hashes import backbone_id, weight_hashes
 from core.models.library import find_base, name_taken, register
 from core.models.parents import resolve_parent
 from core.models.weights import SCORE_HEAD
-from core.records import Manifest
+from core.records import Manifest, WeightFile
 from core.records_merge import Verification, verification_file
 from core.report import RunContext
 from core.rundir import write_record
@@ -81,11 +80,14 @@ def main(context: RunContext) -> None:
         report.check_stop()
         report.phase("delivering")
         folder = building.rename(output / WHOLE)
+        weights = weight_hashes(folder)
+        if settings.folder:
+            register(workspace, folder, settings.folder, source=source, weights=weights)
+        write_record(context.run.manifest_file, _manifest(context, config, merge, weights, found))
     finally:
-        shutil.rmtree(building, ignore_errors=True)
-    if settings.folder:
-        register(workspace, folder, settings.folder, source=source, weights=weight_hashes(folder))
-    write_record(context.run.manifest_file, _manifest(context, config, merge, folder, found))
+        if context.run.manifest() is None:
+            shutil.rmtree(building, ignore_errors=True)
+            shutil.rmtree(output / WHOLE, ignore_errors=True)
 
 
 def _refusal(found: Verification, run: str) -> RunError:
@@ -115,7 +117,9 @@ def _said(found: Verification) -> str:
     return "\n".join(lines)
 
 
-def _manifest(context: RunContext, config: MergeConfig, merge: Merge, folder: Path, found: Verification) -> Manifest:
+def _manifest(
+    context: RunContext, config: MergeConfig, merge: Merge, weights: list[WeightFile], found: Verification
+) -> Manifest:
     """The merged model is its own root; `chain` says what went into it."""
     parent = merge.parent
     ref = find_base(context.workspace, config.model.base)
@@ -130,7 +134,7 @@ def _manifest(context: RunContext, config: MergeConfig, merge: Merge, folder: Pa
         chain=list(parent.chain),
         parent=parent.run,
         parent_adapter="merged",
-        backbone_id=backbone_id(weight_hashes(folder)),
+        backbone_id=backbone_id(weights),
         model_folder=WHOLE,
         method="merge",
         dtype=name_of(merge.written_in),

@@ -10,6 +10,7 @@ A reward model is written as a sequence-classification model with its head.
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,6 +154,7 @@ class Merge:
     def _answers(self, folder: Path, computed_in: torch.dtype, merged: Sequence[Tensor] | None) -> Verification:
         probes, check_stop = self._probes(), self.context.report.check_stop
         before = probes.outputs(self._with_adapters(computed_in))
+        gc.collect()  # modules refer to each other: one model is to go before the next one comes
         check_stop()
         if self.head is None:
             model = self._load(folder, computed_in)
