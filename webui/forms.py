@@ -52,9 +52,11 @@ TALL = {
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
     "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts",
-    "data.dev",
+    "data.dev", "models.chain", "report.domain", "report.general", "judging.reward", "judging.base", "judging.url",
 }  # fmt: skip
-HALF = {"tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings"}
+HALF = {
+    "tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings", "judging.by",
+}  # fmt: skip
 ONLY_WHEN = {  # section or key → style class
     "lora": "only-lora",
     "quantization": "only-lora",

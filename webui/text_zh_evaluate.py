@@ -22,7 +22,7 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
     "flags.line": ("这一行不是红线问题：{detail}。", "需要一个问题（question），以及 needs 或 forbids 中的规则。"),
     "report.no_evaluation": (
         "{run} 没有做过比较。",
-        "请指定已完成的评估运行；`python -m core jobs list` 会列出它们。",
+        "请指定已完成的评估运行。",
     ),
     "report.no_model": (
         "{run} 中没有写文本的模型，无从比较训练的代价。",
@@ -34,8 +34,8 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
         "无法说明 {model} 相对 {base} 的得失：没有指定领域集和通用集。",
         "请在 report.domain 和 report.general 中指定。",
     ),
-    "report.gained": ("变好的有{changes}", ""),
-    "report.lost": ("变差的有{changes}", ""),
+    "report.gained": ("变好：{changes}", ""),
+    "report.lost": ("变差：{changes}", ""),
     "report.open": ("说不出差别，所有差值的区间都包含零", ""),
     "report.not_named": ("没有指定数据集", ""),
     "report.not_measured": ("没有可比较的指标", ""),
