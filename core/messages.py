@@ -6,6 +6,10 @@ placeholders of the two. Chat, data, training, PPO, models from elsewhere and se
 `core.messages_chat`, `_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`.
 placeholders of the two. Data, training, PPO, models from elsewhere, sending, annotating and comparing have own files:
 `core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_annotate`, `_evaluate`.
+placeholders of the two. Data, training, PPO, models from elsewhere, sending and prediction have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_predict`.
+placeholders of the two. Data, training, PPO, models from elsewhere and sending have files of their own:
+`core.messages_data`, `_steps`, `_training`, `_ppo`, `_models`, `_push`, `_merge`.
 """
 
 from __future__ import annotations
@@ -17,8 +21,10 @@ from core.messages_chat import CHAT
 from core.messages_choice import CHOICE
 from core.messages_data import DATA
 from core.messages_evaluate import EVALUATE
+from core.messages_merge import MERGE
 from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
+from core.messages_predict import PREDICT
 from core.messages_push import PUSH
 from core.messages_serving import SERVING
 from core.messages_steps import STEPS
@@ -371,7 +377,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **ANNOTATE,
     **EVALUATE,
     **CHOICE,
+    **PREDICT,
     **SERVING,
+    **MERGE,
 }
 
 

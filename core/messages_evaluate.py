@@ -33,7 +33,7 @@ EVALUATE: dict[str, tuple[str, str]] = {
     # -- the report
     "report.no_evaluation": (
         "{run} has compared nothing.",
-        "Name finished runs of the stage evaluate.",
+        "Name finished runs of the stage evaluate; `python -m core jobs list` lists them.",
     ),
     "report.no_model": (
         "No model of {run} writes text, so there is nothing that training could have cost.",

@@ -297,11 +297,7 @@ TRAINING: dict[str, tuple[str, str]] = {
         "{run} stands among the reward models more than once.",
         "Name it once, with the weight that it is to have.",
     ),
-    # -- merge and evaluate
-    "merge.disagrees": (
-        "The merged model does not say what {run} says: its outputs are {difference} apart, more than rounding.",
-        "Nothing was delivered. Try model.dtype=fp32; if that is no better, please report it.",
-    ),
+    # -- evaluate
     "evaluate.nothing": (
         "There is nothing to compare the models on.",
         "Name datasets in data.rows, prompts in data.prompts, or sets in report.domain and report.general, or ask the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from core.records import Record
 
@@ -20,24 +21,46 @@ class Probe(Record):
     kl: float | None = None
 
 
-class Verification(Record):
-    """How far the model as written is from the adapters laid on their root, over `positions` tokens of the probes.
+class Weights(Record):
+    """The files as written, read back: `tensors` of them, of which adapters have changed `changed`.
 
-    `merging` is the largest difference that merging alone has made, computed in `computed_in`; `difference`, `kl` and
-    `same` (the share of positions with the same likeliest token) are those of the files, whose weights are in `dtype`.
-    kl and same are missing for a reward model, whose outputs are scores. `allowed` is what `difference`, or with a kl
-    the kl, may be at most.
+    places: the largest distance of a number from the sum of root and adapters in fp32, computed once more, in units of
+    its last place: 0.5 at most where all is correctly rounded; None where a tensor is not there, has another shape, or
+    has changed where no adapter changes it.
     """
 
-    computed_in: str
+    tensors: int
+    changed: int
+    places: float | None
+    passed: bool
+
+
+class Verification(Record):
+    """What a merge has proved of the model as written, whose weights are in `dtype`: its numbers, its answers, or both.
+
+    weights: the numbers; None where the merge was made on the whole model in memory. The rest are the answers: how far
+    they are from those of the adapters laid on their root, over `positions` tokens of the probes, computed in
+    `computed_in`. It is None where they were not compared: `unasked` says whether the config wants it so, or there was
+    no room for the model.
+
+    `merging` is the largest difference that merging alone has made, on the whole model in memory; `difference`, `kl`
+    and `same` (the share of positions with the same likeliest token) are those of the files. kl and same are missing
+    for a reward model, whose outputs are scores. `allowed` is what `difference`, or with a kl the kl, may be at most;
+    `agrees`: whether the answers are as near as that. `passed` is about all that was compared.
+    """
+
     dtype: str
-    positions: int
-    merging: float
-    difference: float
+    passed: bool
+    weights: Weights | None = None
+    computed_in: str | None = None
+    unasked: Literal["", "config", "memory"] = ""
+    positions: int = 0
+    merging: float | None = None
+    difference: float | None = None
     kl: float | None = None
     same: float | None = None
-    allowed: float
-    passed: bool
+    allowed: float | None = None
+    agrees: bool | None = None
     probes: list[Probe] = []
 
 

@@ -12,6 +12,7 @@
     rollouts/        rank 0                        answers of PPO (`core.records_ppo`): step-n.jsonl, held-out-n.jsonl
     judge-k.jsonl    rank k                        what an AI judge said of them, so that it is not asked twice
     annotating/      rank 0; judgements: people    what annotators were asked and said (`core.annotating.people`)
+    predictions/     rank k                        answers to a file of prompts (`core.records_predict`)
     log/rank-k.log   rank k                        stdout and stderr; log/supervisor.log beside it
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed

@@ -292,13 +292,15 @@ def write_pairs(found: Iterable[Vote], path: Path) -> Pairs:
 def make_dataset(workspace: Workspace, name: str = DATASET) -> tuple[Dataset, Pairs]:
     """The votes up to now as a dataset: a new version where there are new rows, else the one that is there.
 
-    Raises DataError `votes.no_pairs`, or as `import_files`.
+    What the doctor can mend is mended; rows that nobody could learn from, such as answers of broken characters, are
+    dropped and lie beside it. Raises DataError `votes.no_pairs`, or as `import_files`.
     """
     folder = workspace.cache_dir / "votes"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{secrets.token_hex(4)}.jsonl"
     try:
         made = write_pairs(votes(workspace), path)
-        return import_files(workspace, [path], Order(name, origin=workspace.votes_file.name)), made
+        order = Order(name, bad_rows="drop", repair=True, origin=workspace.votes_file.name)
+        return import_files(workspace, [path], order), made
     finally:
         path.unlink(missing_ok=True)

@@ -57,6 +57,21 @@ def build_model(kind: str, folder: Path) -> Path:
     return folder
 
 
+def build_hrm(folder: Path) -> Path:
+    """The only family that writes text, and whose matrices are cut when they are loaded, in this Transformers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = build_tokenizer(folder)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "hrm_text", vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=4,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
 def spm_tokenizer(folder: Path):
     """BPE of the SentencePiece kind: `▁` for blanks, bytes for what the vocabulary lacks, as Llama 2 has it."""
     from transformers import LlamaTokenizer

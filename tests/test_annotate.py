@@ -95,6 +95,8 @@ def test_nonsense_is_asked_once_more_and_then_listed(workspace: Workspace, endpo
         5: "The reply says nothing that can be used: <b>no idea</b>",
         7: "It got no reply: HTTP 400: context too long",
     }
+    again = [body["temperature"] for body in endpoint.asked if number(body["messages"][0]["content"]) == 4]
+    assert again == [0, 0.7]  # at 0 most would say the same again
     asked = [number(prompt) for prompt in endpoint.prompts]
     assert [asked.count(n) for n in (4, 5, 6, 7)] == [2, 2, 1, 1]
     told = figures(context)

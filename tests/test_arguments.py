@@ -25,7 +25,7 @@ def test_the_page_of_arguments_is_the_table() -> None:
 
 
 def test_every_argument_is_a_setting_or_has_a_reason() -> None:
-    known = set().union(*(fields_of(STAGES[stage].config) for stage in TRAINING))
+    known = set().union(*(fields_of(STAGES[stage].config) for stage in (*TRAINING, "predict")))
     for argument in ARGUMENTS.values():
         assert bool(argument.keys) is not bool(argument.why)
         assert set(argument.keys) <= known, argument.name

@@ -18,7 +18,8 @@ from core.jobs import store
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin
 from core.models.backbone import load_backbone
-from core.models.chain import concatenate, merge_into, read_adapter
+from core.models.chain import concatenate, read_adapter
+from core.models.changes import merge_into
 from core.models.hashes import weight_hashes
 from core.models.library import register
 from core.models.lineage import base_weights, run_weights

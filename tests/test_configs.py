@@ -21,6 +21,8 @@ NEEDED_BY = {
     "ppo": NEEDED,
     "dpo": NEEDED,
     "prepare": ("recipe.inputs=d",),
+    "predict": ("model.base=m", "data.file=d"),
+    "annotate": ("data.rows=d",),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -249,17 +250,34 @@ def test_a_value_head_beside_the_adapter_is_a_reward_model(workspace: Workspace,
     torch.testing.assert_close(load_file(run.output / "adapter" / ADAPTER)[f"{PREFIX}score.weight"], head)
 
 
-def test_an_adapter_with_embeddings_becomes_a_model(workspace: Workspace, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
+        {"modules_to_save": ["embed_tokens"]},  # the tiny model ties it to the head, which stays what it was
+        {"modules_to_save": ["norm"], "bias": "all"},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["embed_tokens"], "ensure_weight_tying": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_an_adapter_with_more_than_factors_becomes_a_model(
+    workspace: Workspace, base: Path, tmp_path: Path, settings: dict[str, Any], named: bool
+) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = LoraConfig(
-        r=4, target_modules=["q_proj", "v_proj"], modules_to_save=["embed_tokens", "lm_head"], init_lora_weights=False
-    )
-    tuned = get_peft_model(model, config)
+    made = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **settings}
+    tuned = get_peft_model(model, LoraConfig(**made))
     with torch.no_grad():
-        tuned.get_input_embeddings().weight.mul_(1.5)
-        tuned.get_output_embeddings().weight.mul_(1.5)  # the tiny model ties the two
+        for name, parameter in tuned.named_parameters():
+            if parameter.requires_grad and "lora_" not in name:
+                parameter.mul_(1.5)
     tuned.save_pretrained(tmp_path / "pt-lora")
+    if named:  # as some scripts wrote it
+        file = tmp_path / "pt-lora" / ADAPTER
+        tensors = {re.sub(r"(lora_embedding_[AB])$", r"\1.default", name): t for name, t in load_file(file).items()}
+        save_file({re.sub(r"(lora_[AB])\.", r"\1.default.", name): t for name, t in tensors.items()}, file)
     with torch.no_grad():
         expected = tuned.eval()(IDS).logits
     run = bring(workspace, tmp_path / "pt-lora", base="tiny")

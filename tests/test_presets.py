@@ -89,6 +89,13 @@ def test_a_preset_fits_the_machine_that_it_names(
     assert fit.verdict == "fits", fit.parts
 
 
+@pytest.mark.parametrize("preset", list_presets("annotate"), ids=lambda preset: preset.name)
+def test_a_preset_for_annotating_resolves(preset: Preset) -> None:
+    resolve("annotate", preset=preset.name, values={"data.rows": "d"})
+    assert preset.about.splitlines()[-1].startswith(f"python -m core annotate --preset {preset.name} ")
+    assert "GB" in preset.about
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_presets_for_a_cpu_run(
     workspace: Workspace, tmp_path: Path, tiny_model: Path, stage: str, monkeypatch: pytest.MonkeyPatch

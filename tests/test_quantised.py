@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from core.configs.sections import Quantization
 from core.errors import ModelError
 from core.models.backbone import load_backbone
-from core.models.chain import merge_into
+from core.models.changes import merge_into
 from core.models.loading import load_model
 from core.models.parents import resolve_parent
 from core.models.quantizing import is_quantised

@@ -182,6 +182,10 @@ def test_votes_are_a_dataset_that_grows(workspace: Workspace) -> None:
     elections(workspace, "a")
     assert len(make_dataset(workspace)[0]) == 4
     assert len(open_dataset(workspace, "chat-votes")) == 4
+    cast(workspace, talk_of({"a": "\ufffd\ufffd\ufffd", "b": "whole"}), "a")
+    cast(workspace, talk_of({"a": "one\x15two", "b": "whole"}), "a")
+    mended, _ = make_dataset(workspace)
+    assert (len(mended), mended.card.dropped, mended.card.repaired) == (5, 1, 1)
     assert list((workspace.cache_dir / "votes").iterdir()) == []
 
 

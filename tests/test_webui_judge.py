@@ -1,4 +1,4 @@
-"""What the Merge and Evaluate tabs make of a run's files: tables, answers, links, reasons; without a browser."""
+"""What the Evaluate tab makes of a run's files: tables, answers, links, reasons; without a browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from core.records_evaluation import (
     prompts_file,
     table_sheet,
 )
-from core.records_merge import Probe, Verification, verification_file
 from core.rundir import RunDir, append_jsonl, write_record, write_text
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
@@ -129,23 +128,6 @@ def test_files_are_served_from_the_folder_for_downloads_alone(workspace: Workspa
     [again] = copies(workspace, shot.run)
     assert again.read_text() == "model\nnew\n"
     assert f"gradio_api/file={copy}" in views_judge.files([copy], shot.run, "en")
-
-
-@pytest.mark.parametrize(("passed", "tone"), [(True, "good"), (False, "bad")])
-def test_the_proof_of_a_merge(workspace: Workspace, passed: bool, tone: str) -> None:
-    shot = shot_of(workspace, "merge")
-    assert "chart-empty" in views_judge.verification(shot, "zh")
-    probe = Probe(prompt=SCRIPT, before=" a", after="\n", difference=0.5, kl=0.01)
-    proof = Verification(
-        computed_in="float32", dtype="bfloat16", positions=7, merging=1e-5, difference=0.5, kl=0.01, same=1.0,
-        allowed=0.1, passed=passed, probes=[probe],
-    )  # fmt: skip
-    write_record(verification_file(shot.run.output), proof)
-    drawn = views_judge.verification(shot, "en")
-    assert f"notice {tone}" in drawn
-    assert "<script>" not in drawn
-    assert "␣a" in drawn
-    assert "⏎" in drawn
 
 
 def test_every_name_of_a_list_is_confined(workspace: Workspace, tmp_path: Path, tiny_model: Path) -> None:

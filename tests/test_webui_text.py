@@ -106,6 +106,8 @@ def test_every_declared_string_is_asked_for() -> None:
         "runs.col_",
         "chat.which_",
         "chat.drawer_",
+        "chat.tab_",
+        "predict.way_",
         "disk.is_",
         "tab.",
         "data.tab_",

@@ -22,10 +22,12 @@ from core.talks import MOST_PANES
 from core.workspace import Workspace
 from webui import app
 from webui.catalog import Reader
+from webui.chat_work import Alone
 from webui.contestants import BASE, Contestants
 from webui.labels import Labels
 from webui.page import QUIET, Page
-from webui.pages.chat import CHAT_KEPT, Alone, ChatPage
+from webui.pages.chat import CHAT_KEPT, ChatPage
+from webui.sparing import spare_the_browser
 
 UPLOADS = "100kb"  # nothing is to be uploaded here, and Gradio's route for it cannot be taken away
 
@@ -70,7 +72,7 @@ def build_chat(workspace: Workspace, alone: Alone, lang: str = "auto") -> gr.Blo
         kept_lang = gr.Textbox("", visible=False)
         chat.wire()
         _wire(blocks, page, chat, kept_lang, auto=lang == "auto")
-    app.spare_the_browser(blocks)
+    spare_the_browser(blocks)
     return blocks
 
 

@@ -7,7 +7,6 @@ Order of events at load: language and address first, then what the workspace hol
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -34,10 +33,13 @@ from webui.pages.chat import CHAT_KEPT, ChatPage
 from webui.pages.data import DataPage
 from webui.pages.evaluate import evaluate_page
 from webui.pages.merge import merge_page
+from webui.pages.predict import predict_page
 from webui.pages.runs import RunsPage
 from webui.pages.stage import STAGE_TABS, TRAIN, StagePage
 from webui.run_panel import StageLike
 from webui.seen import Seen, note_writers
+from webui.sparing import spare_the_browser
+from webui.talks import TALKS, Talks
 from webui.text import LANGUAGES, t
 
 HERE = Path(__file__).parent
@@ -49,7 +51,9 @@ MARK = (
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
-STYLES = ("", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat")  # each over those before
+STYLES = (  # each over those before it
+    "", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat", "_annotate", "_predict",
+)  # fmt: skip
 NAMES = json.dumps(METHODS)
 STAGE_ADDRESS = (
     f"(stage, ...runs) => galen.address({{tab: stage, run: runs[{NAMES}.indexOf(stage)], dataset: '', part: ''}})"
@@ -103,8 +107,10 @@ class App:
         # Every tab with a form and a run panel; those of `TRAINING` take a dataset from the Data tab.
         self.stages: dict[str, StageLike] = {tab.stage: StagePage(self.page, tab) for tab in STAGE_TABS}
         self.stages |= {"merge": merge_page(self.page), "evaluate": evaluate_page(self.page)}
+        self.stages["predict"] = predict_page(self.page)
         self.runs = RunsPage(self.page, self.stages)
-        parts: dict[str, Any] = {"data": self.data, "chat": self.chat, "runs": self.runs, **self.stages}
+        self.talks = Talks(self.labels, {"chat": self.chat, "predict": self.stages["predict"]})
+        parts: dict[str, Any] = {"data": self.data, "chat": self.talks, "runs": self.runs, **self.stages}
         self.tab_items: dict[str, gr.Tab] = {}
         with gr.Tabs(selected="sft", elem_classes=["main-tabs"]) as self.tabs:
             for name in (name for name in ORDER if name in parts):
@@ -147,6 +153,7 @@ class App:
             *self.columns,
             *(page.panel.select for page in self.stages.values()),
             self.runs.chosen,
+            *self.talks.outputs,
         ]
         forms = [component for page in self.stages.values() for component in page.form.components]
         kept = ", ".join(f"galen.kept('form.{name}', {{}})" for name in self.stages)
@@ -178,6 +185,9 @@ class App:
                 tab.select(self._turn, self.method, self._turn_outputs(), **QUIET)
                 tab.select(None, methods, None, js=STAGE_ADDRESS)
                 continue
+            if name in TALKS:
+                self.talks.wire(tab, showing[TALKS[1]], self._turn, self._turn_outputs())
+                continue
             tab.select(partial(self._turn, name), None, self._turn_outputs(), **QUIET)
             if name in showing:
                 with_run = f"(run) => galen.address({{tab: '{name}', run, dataset: '', part: ''}})"
@@ -207,9 +217,10 @@ class App:
             select = page.panel.select
             to_chat = page.panel.buttons["chat"].click(lambda: gr.Tabs(selected="chat"), None, self.tabs, **QUIET)
             to_chat.then(
-                self.chat.take, [select, self.chat.kept, self.chat.asking, self.lang],
+                self.chat.work.take, [select, self.chat.kept, self.chat.asking, self.lang],
                 [self.chat.kept, *self.chat.turns], **QUIET,
             ).then(**self.chat.keep)  # fmt: skip
+            to_chat.then(partial(self.talks.bring, TALKS[0]), None, self.talks.outputs, **QUIET)
 
     def _turn_outputs(self) -> list[Any]:
         panels = [page.panel for page in self.stages.values()]
@@ -265,16 +276,17 @@ class App:
         return {stage: run for stage, run in found.items() if run is not None}
 
     def address_of(self, run_id: str, tab: str = "", others: Mapping[str, str] = NOTHING) -> list[Any]:
-        """Updates of (tabs, method and its columns, each stage's selector, chosen run of the Runs tab) that show a run,
-        or a tab.
+        """Updates of (tabs, method and its columns, each stage's selector, chosen run of the Runs tab, part of the Chat
+        tab) that show a run, or a tab.
 
         `others`: the runs that the other stages show; without, they stay as they are.
         """
         front, stage = self._front(run_id, tab), self._stage_of(run_id)
         owner = stage or (front if run_id else "")  # the address of a run that is gone: its tab says so
-        tabs = gr.Tabs(selected=METHODS[0] if front in METHODS else front) if front else gr.skip()
+        held = METHODS[0] if front in METHODS else TALKS[0] if front in TALKS else front
+        tabs = gr.Tabs(selected=held) if held else gr.skip()
         selectors = [run_id if name == owner else others.get(name, gr.skip()) for name in self.stages]
-        return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip()]
+        return [tabs, *self._method_of(front), *selectors, run_id if stage else gr.skip(), *self.talks.bring(front)]
 
     def _method_of(self, front: str) -> list[Any]:
         """Updates of (method, its columns) that bring a stage to the front of their tab; none for another one."""
@@ -282,7 +294,7 @@ class App:
 
     def _front(self, run_id: str, tab: str) -> str:
         """The tab, or the stage of a tab with several, that an address asks for; empty: none."""
-        if tab in self.tab_items or tab in METHODS:
+        if tab in self.tab_items or tab in METHODS or tab in TALKS:
             return tab
         stage = self._stage_of(run_id)
         return stage if stage in self.stages or not stage else "runs"
@@ -340,30 +352,6 @@ def language_of(request: gr.Request | None, kept: Any, otherwise: str, *, auto: 
     return "zh" if accepted.lower().startswith("zh") else otherwise
 
 
-def spare_the_browser(blocks: gr.Blocks) -> None:
-    """Three things that Gradio's front end does badly, put right for all events.
-
-    It tells every component that ever showed progress of every event, by a search through the whole page (5 s of the
-    first 9 with all stages): where progress is hidden, and where the browser alone computes, nobody needs to be told;
-    one that is told makes every event of the page slow for good. And two listeners of one trigger that
-    both wait for the last event start each other for ever, once two events come in quick succession: one may wait.
-    And what draws after another event is dropped while it is drawing already, so that what came last is not shown:
-    it draws once more. (What works, a generator, is begun once.)
-    """
-    waiting: set[Any] = set()
-    for event in blocks.fns.values():
-        if event.show_progress == "hidden" or event.fn is None:
-            event.show_progress_on = []
-        follows = event.trigger_after is not None and event.trigger_mode == "once"
-        if follows and event.fn is not None and not inspect.isgeneratorfunction(event.fn):
-            event.trigger_mode = "always_last"
-        if event.fn is not None and event.trigger_mode == "always_last":
-            targets = {target for target in event.targets if target[0] is not None}
-            if targets & waiting:
-                event.trigger_mode = "multiple"
-            waiting |= targets
-
-
 def build_app(workspace: Workspace, lang: str = "auto") -> gr.Blocks:
     """The page of a workspace. `lang`: "zh", "en", or "auto" for the browser's own; the page's switch overrules it."""
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.cache_dir / "uploads")
@@ -384,6 +372,7 @@ def launch_options(workspace: Workspace) -> dict[str, Any]:
         "head": f"<script>{script}</script>",
         "footer_links": [],
         "run_history": False,
+        "_frontend": False,  # or it ends where the first answer takes 3 s, as on a busy machine
         "max_file_size": "4gb",
         "share": False,
         "enable_monitoring": False,

@@ -79,8 +79,10 @@ class SavedPart:
 
 
 class WinsPart:
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    """`keeps`: this page may show everybody's votes, and make a dataset of them."""
+
+    def __init__(self, page: Page, *, keeps: bool) -> None:
+        self.page, self.keeps = page, keeps
 
     def build(self) -> None:
         self.pane = gr.HTML("", js_on_load=DO, apply_default_css=False, elem_id="chat-wins", elem_classes=["bare"])
@@ -89,14 +91,18 @@ class WinsPart:
         self.pane.do(self._make, self.page.lang, self.pane, **EACH)
 
     def draw(self, lang: str, note: str = "") -> str:
+        if not self.keeps:
+            return ""
         found = votes(self.page.workspace)
         return views_contest.wins(win_rates(found), pairs(found), note, lang)
 
     def _make(self, lang: str) -> str:
         """Make the votes a dataset, or say why they are none."""
+        if not self.keeps:
+            return ""
         try:
             dataset, _ = make_dataset(self.page.workspace)
         except GalenError as error:
             return self.draw(lang, views.say(*error_text(error, lang)))
         self.page.catalog.read(fresh=True)
-        return self.draw(lang, views_contest.made_note(dataset.ref, len(dataset), lang))
+        return self.draw(lang, views_contest.made_note(dataset, lang))

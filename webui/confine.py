@@ -51,6 +51,7 @@ def _knows_nothing(workspace: Workspace, text: str) -> bool:
 
 
 # The settings that may name something on this machine: what the workspace knows, and whether a hub id may be meant.
+LISTED = {"new.against"}  # names, one a line
 WEIGHTED = {"data.mix", "rewards.models"}  # one name a line, each with a weight behind it
 WEIGHT = re.compile(r"\s*:\s*[\d.e+-]+$")
 NAMING: dict[str, tuple[Known, bool]] = {
@@ -70,9 +71,16 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "safety.file": (_knows_nothing, False),
     "rewards.models": (_knows_model, True),
     "words.corpus": (_knows_dataset, False),
+    "annotator.base": (_knows_model, True),
+    "answers.base": (_knows_model, True),
+    "new.against": (_knows_dataset, False),
     "words.list": (_knows_nothing, False),
     "model.source": (_knows_source, True),
+    "model.lora": (_knows_run, True),
+    "model.tokenizer": (_knows_nothing, False),
+    "data.file": (_knows_dataset, False),
 }
+WRITTEN = ("data.predictions",)  # paths whatever they look like: the run writes there
 
 
 def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
@@ -84,29 +92,37 @@ def confine(read: Mapping[str, Any], workspace: Workspace) -> list[Problem]:
             if text and not known(workspace, text):
                 problem = outside(text, workspace, hub=hub)
                 problems += [Problem(problem.code, problem.params, key=key)] if problem else []
+    for key in WRITTEN:
+        text = str(read.get(key) or "").strip()
+        problem = _not_allowed(text, workspace) if text else None
+        problems += [Problem(problem.code, problem.params, key=key)] if problem else []
     return problems
 
 
 def _named(key: str, value: Any) -> list[str]:
     """The names in the value of a setting, without the weights that may follow them."""
-    texts = lines_of(value) if key in WEIGHTED else value
+    texts = lines_of(value) if key in WEIGHTED | LISTED else value
     found = [str(text).strip() for text in (texts if isinstance(texts, list) else [texts or ""])]
     return [WEIGHT.sub("", text) for text in found] if key in WEIGHTED else found
 
 
 def outside(text: str, workspace: Workspace, *, hub: bool = False) -> Problem | None:
     """`path.outside` where `text` is or could be a path that the page may not touch; `hub`: it may be a hub id."""
+    problem = _not_allowed(text, workspace)
+    if problem is None or _exists(text):
+        return problem
+    plain = os.sep not in text and not text.startswith(("~", "."))
+    return None if plain or (hub and looks_like_hub_id(text)) else problem
+
+
+def _not_allowed(text: str, workspace: Workspace) -> Problem | None:
     try:
         workspace.allowed(text)
         return None
     except InputError as error:
-        problem = Problem(error.code, error.params)
+        return Problem(error.code, error.params)
     except (OSError, RuntimeError, ValueError):  # too long, no such home, a loop, a null byte: no path at all
-        problem = Problem("path.outside", {"path": text, "roots": str(workspace.path)})
-    if _exists(text):
-        return problem
-    plain = os.sep not in text and not text.startswith(("~", "."))
-    return None if plain or (hub and looks_like_hub_id(text)) else problem
+        return Problem("path.outside", {"path": text, "roots": str(workspace.path)})
 
 
 def _exists(text: str) -> bool:

@@ -88,6 +88,8 @@ class Contestants:
 
     def rewards(self, lang: str) -> list[Choice]:
         """The finished reward runs, newest first."""
+        if self.only:
+            return []
         catalog = self.reader.read()
         found = [offer for offer in self._parents.offers(catalog, "score", ()) if offer.kind == "run" and offer.legal]
         return [(t("chat.no_reward", lang), ""), *choices(found, catalog, lang)]

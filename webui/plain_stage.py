@@ -34,6 +34,7 @@ class PlainTab:
 
     intro: text key of what stands first. first: keys of the settings that are always open, pickers among them. choices:
     `choices(page, catalog, lang)` gives the entries of the pickers. views, render, parts, nothing: of the run panel.
+    cards_first: the cards stand above the other settings, not beneath them.
     """
 
     stage: str
@@ -45,6 +46,7 @@ class PlainTab:
     render: Mapping[str, Render] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    cards_first: bool = False
 
 
 class PlainStage:
@@ -63,9 +65,12 @@ class PlainStage:
         with gr.Row(elem_classes=["stage", "plain", *self.tab.classes]):
             with gr.Column(elem_classes=["setup"]):
                 self._first()
-                self._settings()
+                if not self.tab.cards_first:
+                    self._settings()
                 for card in self.cards:
                     card.build()
+                if self.tab.cards_first:
+                    self._settings()
             with gr.Column(elem_classes=["work"]):
                 self.panel.build()
         self.kept = gr.JSON({}, visible=False)

@@ -20,9 +20,10 @@ from core.jobs import store
 from core.rundir import RunDir, State
 from webui import charts, views, views_reward, views_rows
 from webui.catalog import can_chat, newest
+from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
 from webui.fit_pane import FitPane
-from webui.forms import DEVICES, NAME, Form, flat
+from webui.forms import Form, flat
 from webui.messages import error_text
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
 from webui.tails import tail
@@ -46,7 +47,10 @@ RENDER: dict[str, Render] = {
 BAR = ("stop", "kill", "resume", "chat")
 DROP = "drop_rows"
 # What is not there yet is told at Start, not while the form is filled.
-WAITS = ("config.missing", "ppo.no_reward", "evaluate.nobody", "evaluate.no_endpoint", "evaluate.no_judge")
+WAITS = (
+    "config.missing", "ppo.no_reward", "evaluate.nobody", "evaluate.no_endpoint", "evaluate.no_judge",
+    "predict.no_model",
+)  # fmt: skip
 BUTTONS = (*BAR, DROP, "reuse")
 
 
@@ -291,7 +295,7 @@ class RunPanel:
             names = [weighted(line)[0] for line in config.rewards.models]
             found += [parents.problem("score", name, key="rewards.models") for name in names]
         base = getattr(getattr(config, "model", None), "base", None)
-        if isinstance(base, str):
+        if isinstance(base, str) and base:
             go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
             found.append(parents.problem(self.stage, base, go_on=go_on))
         return [problem for problem in found if problem is not None]

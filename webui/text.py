@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from webui.text_annotate import ANNOTATE_TEXT
 from webui.text_bring import BRING
 from webui.text_chat import CHAT_TEXT
 from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
+from webui.text_merge import MERGE_TEXT
 from webui.text_ppo import PPO
+from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
 from webui.text_report import REPORT_TEXT
 from webui.text_shape import SHAPE
@@ -245,12 +248,15 @@ TEXT: dict[str, tuple[str, str]] = {
     **STAGES_TEXT,
     **JUDGE,
     **CHOICE_TEXT,
+    **MERGE_TEXT,
     **PPO,
     **PUSH_TEXT,
     **REPORT_TEXT,
+    **PREDICT_TEXT,
     **SHELF_TEXT,
     **SHAPE,
     **SHAPE_NAMES,
+    **ANNOTATE_TEXT,
 }
 
 

@@ -135,8 +135,8 @@ CHAT_TEXT: dict[str, tuple[str, str]] = {
         "{n} 个偏好对；{left} 个不成对（其中 {histories} 个历史不同）。",
     ),
     "chat.dataset_made": (
-        "{ref}: {rows} pairs, in the Data tab, for reward models and DPO.",
-        "{ref}：{rows} 个偏好对，已在“数据”页，可用于奖励模型和 DPO。",
+        "{ref}: {rows} pairs, in the Data tab, for reward models and DPO; {dropped} could not be used.",
+        "{ref}：{rows} 个偏好对，已在“数据”页，可用于奖励模型和 DPO；{dropped} 个无法使用。",
     ),
     # -- saved conversations
     "chat.save": ("Save", "保存"),

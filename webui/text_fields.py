@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from webui.text_fields_annotate import ANNOTATE_CHOICES, ANNOTATE_FIELDS, ANNOTATE_SECTIONS
 from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
 from webui.text_fields_evaluating import EVALUATING_CHOICES, EVALUATING_FIELDS, EVALUATING_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
+from webui.text_fields_predict import PREDICT_FIELDS
 from webui.text_fields_stages import STAGE_CHOICES, STAGE_FIELDS, STAGE_SECTIONS
 
 # key: (English label, Chinese label, Chinese help)
@@ -109,6 +111,8 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     **PPO_FIELDS,
     **CHOICE_FIELDS,
     **EVALUATING_FIELDS,
+    **ANNOTATE_FIELDS,
+    **PREDICT_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -126,6 +130,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     **STAGE_SECTIONS,
     **PPO_SECTIONS,
     **EVALUATING_SECTIONS,
+    **ANNOTATE_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.
@@ -151,6 +156,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     **STAGE_CHOICES,
     **CHOICE_CHOICES,
     **EVALUATING_CHOICES,
+    **ANNOTATE_CHOICES,
 }
 
 

@@ -100,6 +100,11 @@ STAGE_FIELDS: dict[str, tuple[str, str, str]] = {
         "本地名称",
         "合并后的模型在工作区里的名称。留空：留在运行里，由运行列出。",
     ),
+    "model.verify": (
+        "Check",
+        "核对",
+        "交付前核对什么。weights：写出的每一个数；auto：内存放得下整个模型时，还比较它的回答。",
+    ),
     "model.shard_size": ("Shard size", "分片大小", "单个权重文件的最大尺寸。"),
     # -- push
     "push:model.base": ("Run", "运行", "发送这个运行的适配器或模型。只有已完成的运行才有。"),
@@ -176,6 +181,8 @@ STAGE_CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     ("data.difficulty", "loss"): ("Loss", "损失"),
     ("evaluation.best_by", "loss"): ("Loss", "损失"),
     ("evaluation.best_by", "accuracy"): ("Accuracy", "准确率"),
+    ("model.verify", "auto"): ("Numbers and answers", "数值和回答"),
+    ("model.verify", "weights"): ("Numbers only", "仅数值"),
     ("words.unit", "characters"): ("Characters", "单字"),
     ("words.unit", "words"): ("Words", "词"),
     ("words.unit", "pieces"): ("Pieces", "片段"),

@@ -1,57 +1,9 @@
-"""Strings of the Merge and Evaluate pages."""
+"""Strings of the Evaluate page."""
 
 from __future__ import annotations
 
 JUDGE: dict[str, tuple[str, str]] = {
-    "tab.merge": ("Merge", "合并"),
     "tab.evaluate": ("Evaluate", "评估"),
-    # -- merge
-    "merge.intro": (
-        "Makes one model folder of a run and its base.\n"
-        "A run's adapters need their base beside them; the merged model needs nothing else and can be served, trained "
-        "on, or given away.\n"
-        "Probe prompts are asked before and after: what differs by more than rounding is not delivered.",
-        "把一个运行和它的基座合成一个模型文件夹。\n"
-        "运行的适配器离不开基座；合并后的模型不再需要任何别的东西，可以部署、继续训练或交给别人。\n"
-        "合并前后都会用探测句提问：差异超出舍入误差就不会交付。",
-    ),
-    "merge.none_shown": (
-        "No merge is shown. Choose a run on the left and press Start; the probes appear here.",
-        "当前未显示合并。在左侧选好运行后点“开始”，探测结果会显示在这里。",
-    ),
-    "merge.not_yet": ("The probes are compared when the merged model is written.", "写出合并后的模型时比较探测结果。"),
-    "merge.agrees": (
-        "The merged model says what its adapters said: {positions} positions compared, written in {dtype}.",
-        "合并后的模型与适配器一致：比较了 {positions} 个位置，以 {dtype} 写出。",
-    ),
-    "merge.disagrees": (
-        "The merged model does not say what its adapters said ({positions} positions, {dtype}): it was not delivered.",
-        "合并后的模型与适配器不一致（{positions} 个位置，{dtype}）：没有交付。",
-    ),
-    "merge.by_merging": ("by merging", "合并引起的差异"),
-    "merge.by_merging_help": (
-        "The largest difference between two outputs that merging alone has made.",
-        "仅由合并造成的输出最大差异。",
-    ),
-    "merge.as_written": ("as written", "写出后的差异"),
-    "merge.as_written_help": (
-        "The largest difference between the adapters and the files as they lie there, rounding included.",
-        "适配器与写出文件之间的输出最大差异，含舍入误差。",
-    ),
-    "merge.kl": ("divergence", "分布差异"),
-    "merge.kl_help": (
-        "How far the predictions are apart, in nats a token: rounding gives about 0.001.",
-        "预测分布的差异（每词元奈特）：单纯舍入约为 0.001。",
-    ),
-    "merge.same": ("same token", "首选一致"),
-    "merge.same_help": (
-        "Share of the positions at which both take the same token for the likeliest.",
-        "两者首选同一词元的位置所占比例。",
-    ),
-    "merge.col_probe": ("Probe", "探测句"),
-    "merge.col_before": ("Before", "合并前"),
-    "merge.col_after": ("After", "合并后"),
-    "merge.col_difference": ("Difference", "差异"),
     # -- evaluate
     "evaluate.intro": (
         "Puts a base and what was made of it on the same rows, in one table: what was gained in the domain, and what "
@@ -121,11 +73,5 @@ JUDGE: dict[str, tuple[str, str]] = {
     "judge.end_refused": ("The model's template takes no such conversation.", "模型的模板不接受这样的对话。"),
     "judge.no_files": ("The sheets can be saved once the run is over.", "运行结束后可以保存表格文件。"),
     "judge.files_at": ("They lie in {path}, too.", "这些文件也在 {path} 中。"),
-    "figure.merging": ("difference by merging", "合并引起的差异"),
-    "figure.difference": ("difference as written", "写出后的差异"),
-    "figure.kl": ("KL divergence", "KL 散度"),
-    "figure.same": ("same likeliest token", "首选词元一致"),
     "phase.switching": ("Loading the next model", "加载下一个模型"),
-    "phase.merging": ("Merging", "合并"),
-    "phase.verifying": ("Comparing with the adapters", "与适配器比对"),
 }

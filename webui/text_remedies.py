@@ -16,6 +16,24 @@ SENTENCES: dict[str, tuple[str, str]] = {"config.missing": ("This is empty.", "�
 
 REMEDIES: dict[str, tuple[str, str]] = {
     "config.missing": ("Fill it in.", "请填写。"),
+    # -- data and evaluation
+    "annotate.waiting": (
+        "Judge them in the tab Data, Annotate; then make the dataset there.",
+        "请在“数据 → 标注”中标注，然后在那里生成数据集。",
+    ),
+    "annotate.made_and_waiting": (
+        "Go on in the tab Data, Annotate, and make the dataset once more; or leave it at that.",
+        "可在“数据 → 标注”中接着标注，再生成一次；也可以到此为止。",
+    ),
+    "predict.other_base": (
+        f"Bring {{adapter}} in with its own base under {MORE}, then choose the run that comes of it.",
+        f"请在{MORE_ZH}中连同它自己的底座导入 {{adapter}}，然后选择由此产生的运行。",
+    ),
+    "predict.no_adapter": (
+        f"Choose a run from the list; an adapter from a hub is brought in first, under {MORE}.",
+        f"请从列表中选择一次运行；来自模型库的适配器请先在{MORE_ZH}中导入。",
+    ),
+    "report.no_evaluation": ("Choose finished runs of the tab Evaluate.", "请选择“评估”页中已完成的运行。"),
     # -- models
     "model.unknown": (
         f"{NEAREST} Choose one from the list, or bring it in under {MORE}.",

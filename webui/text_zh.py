@@ -11,8 +11,10 @@ from webui.text_zh_choice import CHOICE_ZH
 from webui.text_zh_data import DATA_ZH
 from webui.text_zh_evaluate import EVALUATE_ZH
 from webui.text_zh_imported import IMPORTED_ZH
+from webui.text_zh_merge import MERGE_ZH
 from webui.text_zh_models import MODELS_ZH
 from webui.text_zh_ppo import PPO_ZH
+from webui.text_zh_predict import PREDICT_ZH
 from webui.text_zh_push import PUSH_ZH
 from webui.text_zh_steps import STEPS_ZH
 from webui.text_zh_training import TRAINING_ZH
@@ -162,3 +164,5 @@ MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPOR
 MESSAGES_ZH.update(CHAT_ZH | MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | ANNOTATE_ZH)
 MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | PREDICT_ZH)
+MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | MERGE_ZH)

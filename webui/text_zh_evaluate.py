@@ -22,7 +22,7 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
     "flags.line": ("这一行不是红线问题：{detail}。", "需要一个问题（question），以及 needs 或 forbids 中的规则。"),
     "report.no_evaluation": (
         "{run} 没有做过比较。",
-        "请指定已完成的评估运行。",
+        "请指定已完成的评估运行；`python -m core jobs list` 会列出它们。",
     ),
     "report.no_model": (
         "{run} 中没有写文本的模型，无从比较训练的代价。",

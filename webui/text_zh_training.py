@@ -243,10 +243,6 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "fit.rung_larger_packs": ("还有余量：同时处理更多回答，结果相同。", ""),
     "ppo.reward_twice": ("{run} 在奖励模型中列了不止一次。", "只列一次，并写上它应有的权重。"),
     # 合并与评估
-    "merge.disagrees": (
-        "合并后的模型与 {run} 的输出不一致：相差 {difference}，超出舍入误差。",
-        "没有产出任何结果。请试试 model.dtype=fp32；若仍如此，请反馈。",
-    ),
     "evaluate.nothing": (
         "没有可用来比较模型的内容。",
         "请在 data.rows 中指定数据集、在 data.prompts 中指定问题、在 report.domain 和 report.general 中指定数据集，"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.data.store.dataset import Dataset
 from core.talks import LETTERS, MOST_PANES, Pane, Saved, Talk
 from core.votes import Pairing, Pairs
 from webui.catalog import Choice
@@ -155,5 +156,8 @@ def _wins_row(each: Pairing) -> str:
     return "".join(f"<td>{cell}</td>" for cell in cells) + f"<td>{bar}{sure}</td>"
 
 
-def made_note(ref: str, rows: int, lang: str) -> str:
-    return say(t("chat.dataset_made", lang, ref=ref, rows=count(rows)), tone="good")
+def made_note(dataset: Dataset, lang: str) -> str:
+    said = t(
+        "chat.dataset_made", lang, ref=dataset.ref, rows=count(len(dataset)), dropped=count(dataset.card.dropped)
+    )  # fmt: skip
+    return say(said, tone="good")

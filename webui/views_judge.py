@@ -1,5 +1,5 @@
-"""What the Merge and Evaluate tabs show of a run, read from its output: the comparison's table, its files, and the
-proof of a merge. Answers are `webui.views_said`, the report is `webui.views_tax`. No gradio.
+"""What the Evaluate tab shows of a run, read from its output: the comparison's table and its files. Answers are
+`webui.views_said`, the report is `webui.views_tax`. No gradio.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from core.records_evaluation import (
     Refusal,
     evaluation_file,
 )
-from core.records_merge import Verification, verification_file
 from core.rundir import RunDir, read_record
 from webui.figures import count, esc, figure, size
 from webui.messages import code_text, join
@@ -40,7 +39,6 @@ PAIR_COLUMNS = {
     "accuracy": ("judge.accuracy", "judge.accuracy_help"),
     "margin": ("judge.margin", "judge.margin_help"),
 }
-PROBE_COLUMNS = ("merge.col_probe", "merge.col_before", "merge.col_after", "merge.col_difference")
 LOW_IS_BEST = {"loss", "perplexity", "bits_per_byte"}
 BY_TOKENS = {"loss", "perplexity"}  # comparable between models of one tokenizer only
 
@@ -183,41 +181,3 @@ def files(copies: Sequence[Path], run: RunDir, lang: str) -> str:
     )
     where = t("judge.files_at", lang, path=str(run.output))
     return f'<ul class="judge-files">{links}</ul><p class="quiet">{esc(where)}</p>'
-
-
-# -- a merge ----------------------------------------------------------------------------------------------------------
-def verification(shot: Snapshot, lang: str) -> str:
-    """Whether the merged model says what its adapters said, and the probes that were asked."""
-    found = read_record(verification_file(shot.run.output), Verification)
-    if found is None:
-        return f'<div class="chart-empty">{esc(t("merge.not_yet", lang))}</div>'
-    key, tone = ("merge.agrees", "good") if found.passed else ("merge.disagrees", "bad")
-    facts = [
-        ("merge.by_merging", figure(found.merging), "merge.by_merging_help"),
-        ("merge.as_written", figure(found.difference), "merge.as_written_help"),
-    ]
-    if found.kl is not None:
-        facts.append(("merge.kl", figure(found.kl), "merge.kl_help"))
-    if found.same is not None:
-        facts.append(("merge.same", f"{100 * found.same:.1f} %", "merge.same_help"))
-    cells = "".join(
-        f'<div class="figure" title="{esc(t(meaning, lang))}"><span>{esc(t(name, lang))}</span>'
-        f"<b>{esc(value)}</b></div>"
-        for name, value, meaning in facts
-    )
-    said = t(key, lang, positions=count(found.positions), dtype=found.dtype)
-    heads = "".join(f"<th>{esc(t(name, lang))}</th>" for name in PROBE_COLUMNS)
-    rows = "".join(
-        f"<tr><td>{esc(probe.prompt)}</td><td><code>{esc(shown(probe.before))}</code></td>"
-        f'<td><code>{esc(shown(probe.after))}</code></td><td class="number">{figure(probe.difference)}</td></tr>'
-        for probe in found.probes
-    )
-    return (
-        f'<div class="notice {tone}" role="status"><b>{esc(said)}</b></div><div class="figures">{cells}</div>'
-        f'<table class="table probes"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    )
-
-
-def shown(token: str) -> str:
-    """A token so that blanks can be seen."""
-    return token.replace(" ", "␣").replace("\n", "⏎")

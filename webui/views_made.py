@@ -21,6 +21,7 @@ from webui.messages import code_text
 from webui.recipe_draft import Draft, steps_from
 from webui.text import t
 from webui.text_steps import step_label
+from webui.views_annotate import annotated_by
 from webui.views_effect import counts, cut, row_text
 from webui.views_step import settings_line
 
@@ -91,9 +92,11 @@ def made_pane(dataset: Dataset, page: DroppedPage, present: set[str], lang: str)
     `present`: the datasets there are, as name@version.
     """
     card = dataset.card
-    if card.recipe is None and not card.dropped:
+    if card.recipe is None and card.annotation is None and not card.dropped:
         return ""
     head = _head(dataset, present, lang) + _steps(dataset, lang) if card.recipe is not None else ""
+    if card.annotation is not None:
+        head = _head(dataset, present, lang) + annotated_by(dataset, lang)
     return f'<div class="made-of">{head}{dropped_table(dataset, page, lang)}</div>'
 
 
@@ -106,7 +109,7 @@ def _head(dataset: Dataset, present: set[str], lang: str) -> str:
         listed = " ".join(_ref(ref, ref in present) for ref in siblings)
         parts = f'<p class="made-line"><span>{esc(t("made.siblings", lang))}</span>{listed}</p>'
     again = ""
-    if card.parents and card.parents[0] in present:
+    if card.recipe is not None and card.parents and card.parents[0] in present:
         again = (
             f'<button type="button" class="rec-button" data-ref="{esc(card.parents[0])}" '
             f'data-again="{esc(again_draft(dataset))}">{esc(t("made.again", lang))}</button>'

@@ -40,6 +40,7 @@ ABOUT_THE_PROMPT = (400, 413, 422)
 class Endpoint:
     """url: up to and with `/v1`. timeout: seconds that one whole reply may take. max_tokens: None leaves it open.
 
+    retry_temperature: at which nonsense is asked for once more, if not at the same one, where most say the same again.
     backoff: seconds before the first new try; each further one waits twice as long. down_code: of the RunError for an
     address or a key that cannot be used, raised here, and for an endpoint that does not answer; its parameters are
     `url`, `detail` and `key` (the variable's name).
@@ -55,12 +56,14 @@ class Endpoint:
         at_once: int = AT_ONCE,
         temperature: float = 0.0,
         max_tokens: int | None = None,
+        retry_temperature: float | None = None,
         check_stop: Callable[[], None] = lambda: None,
         backoff: float = 1.0,
         down_code: str = "annotate.endpoint_down",
     ) -> None:
         self.model, self.key_name, self.timeout, self.at_once = model, key_name, timeout, at_once
         self.temperature, self.max_tokens = temperature, max_tokens
+        self.retry_temperature = temperature if retry_temperature is None else max(temperature, retry_temperature)
         self.check_stop, self.backoff, self._down_code = check_stop, backoff, down_code
         self.url = self._address(url)
         self._key = os.environ.get(key_name, "").strip()
@@ -127,7 +130,7 @@ class Endpoint:
         while True:
             pause = 0.0
             try:
-                response, data = self._post(prompt)
+                response, data = self._post(prompt, self.retry_temperature if nonsense else self.temperature)
             except httpx.RequestError as error:
                 failed = _reason(error)
                 got_there = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
@@ -150,10 +153,10 @@ class Endpoint:
                 return replace(so_far, text=None, failed=failed)
             failures += 1
 
-    def _post(self, prompt: Prompt) -> tuple[httpx.Response, bytes]:
+    def _post(self, prompt: Prompt, temperature: float) -> tuple[httpx.Response, bytes]:
         """A response and its body. Raises httpx.RequestError, also where the body takes longer than `timeout`."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        body: dict[str, Any] = {"model": self.model, "messages": messages, "temperature": self.temperature}
+        body: dict[str, Any] = {"model": self.model, "messages": messages, "temperature": temperature}
         if self.max_tokens is not None:
             body["max_tokens"] = self.max_tokens
         deadline, data = time.monotonic() + self.timeout, b""

@@ -21,6 +21,7 @@ Understood = Callable[[str], bool]  # whether what was said is of any use; nonse
 NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
 THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of a reasoning model; what stands in it is no answer
 MILLION = 1_000_000
+RETRY_TEMPERATURE = 0.7  # at which nonsense is asked for once more: at 0 most would say the same again
 
 
 @dataclass(frozen=True)

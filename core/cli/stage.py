@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +18,60 @@ from core.cli.output import print_json
 from core.cli.rate import rate
 from core.configs.article import Mapped, from_arguments
 from core.configs.files import dump_yaml, list_presets, resolve
-from core.configs.stages import STAGES, TrainingConfig
+from core.configs.stages import STAGES, Stage, TrainingConfig
 from core.errors import InputError
 from core.jobs import store
 from core.workspace import Workspace
 
+OWN = ("predict",)  # stages whose command is a module of its own
+
 
 def add(subparsers: Any) -> None:
     for stage in STAGES.values():
-        about = (stage.config.__doc__ or stage.name).strip().splitlines()[0]
-        presets = ", ".join(preset.name for preset in list_presets(stage.name)) or "none"
-        parser = subparsers.add_parser(stage.name, help=about, description=f"{about} Presets: {presets}.")
-        parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, as in optim.learning_rate=2e-5")
-        parser.add_argument("--preset", metavar="NAME", help="start from a preset")
-        parser.add_argument("--config", metavar="FILE", type=Path, help="start from a YAML file, laid on the preset")
-        if issubclass(stage.config, TrainingConfig):
-            parser.add_argument(
-                "--arguments",
-                metavar="FILE",
-                type=Path,
-                help="take settings from training arguments of Transformers: JSON, YAML, or words of a script",
-            )
-        parser.add_argument("--detach", action="store_true", help="print the run's id and return")
-        parser.add_argument("--dry-run", action="store_true", help="print the resolved config and start nothing")
-        parser.set_defaults(handler=start, stage=stage.name)
+        if stage.name not in OWN:
+            add_stage(subparsers, stage)
+
+
+def add_stage(subparsers: Any, stage: Stage) -> argparse.ArgumentParser:
+    """The command of one stage."""
+    about = (stage.config.__doc__ or stage.name).strip().splitlines()[0]
+    presets = ", ".join(preset.name for preset in list_presets(stage.name)) or "none"
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        stage.name, help=about, description=f"{about} Presets: {presets}."
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, as in optim.learning_rate=2e-5")
+    parser.add_argument("--preset", metavar="NAME", help="start from a preset")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="start from a YAML file, laid on the preset")
+    if issubclass(stage.config, TrainingConfig):
+        parser.add_argument(
+            "--arguments",
+            metavar="FILE",
+            type=Path,
+            help="take settings from training arguments of Transformers: JSON, YAML, or words of a script",
+        )
+    parser.add_argument("--detach", action="store_true", help="print the run's id and return")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and start nothing")
+    parser.set_defaults(handler=start, stage=stage.name)
+    return parser
 
 
 def start(args: argparse.Namespace) -> int:
     """Resolve, submit, follow. Raises what `resolve` and `submit` raise; the caller prints it."""
+    if getattr(args, "arguments", None) is None:
+        return begin(args, {})
+    mapped = from_arguments(args.stage, read_text(args.arguments))
+    tell_mapped(mapped, str(args.arguments))
+    return begin(args, mapped.values)
+
+
+def begin(args: argparse.Namespace, values: Mapping[str, Any]) -> int:
+    """The same, with settings by dotted key beneath those that were typed."""
     workspace = Workspace(args.workspace)
-    mapped = _mapped(args.stage, args.arguments) if getattr(args, "arguments", None) is not None else None
     config = resolve(
         args.stage,
         preset=args.preset,
         config_file=args.config,
-        values=None if mapped is None else mapped.values,
+        values=values,
         overrides=args.settings,
         workspace=workspace,
     )
@@ -72,14 +92,17 @@ def start(args: argparse.Namespace) -> int:
     return status
 
 
-def _mapped(stage: str, path: Path) -> Mapped:
-    """The settings that the file `path` of training arguments stands for; what became of each is told on stderr."""
+def read_text(path: Path) -> str:
+    """Raises InputError `config.no_file`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("config.no_file", path=str(path)) from error
-    mapped = from_arguments(stage, text)
-    print(f"{path}: {len(mapped.mapped)} arguments are settings here, {len(mapped.dropped)} are not", file=sys.stderr)
+
+
+def tell_mapped(mapped: Mapped, source: str) -> None:
+    """What became of each argument that `source` holds, on stderr."""
+    print(f"{source}: {len(mapped.mapped)} arguments are settings here, {len(mapped.dropped)} are not", file=sys.stderr)
     for name, key, value in mapped.mapped:
         print(f"  {name} → {key}={value}", file=sys.stderr)
     reasons: dict[str, list[str]] = {}
@@ -89,4 +112,3 @@ def _mapped(stage: str, path: Path) -> Mapped:
         print(f"  dropped {', '.join(names)}: {reason}", file=sys.stderr)
     if mapped.unknown:
         print(f"  nobody knows {', '.join(mapped.unknown)}", file=sys.stderr)
-    return mapped

@@ -53,9 +53,10 @@ def _row(each: Pairing) -> list[Any]:
 def _dataset(args: argparse.Namespace) -> int:
     dataset, made = make_dataset(Workspace(args.workspace), args.name)
     if args.json:
-        print_json({"dataset": dataset.ref, "rows": len(dataset), "left": made.left._asdict()})
+        dropped = dataset.card.dropped
+        print_json({"dataset": dataset.ref, "rows": len(dataset), "dropped": dropped, "left": made.left._asdict()})
     else:
-        print(f"{dataset.ref}: {len(dataset)} pairs{_left(made.left)}")
+        print(f"{dataset.ref}: {len(dataset)} pairs, {dataset.card.dropped} unusable{_left(made.left)}")
     return 0
 
 

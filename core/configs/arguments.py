@@ -1,9 +1,9 @@
-"""The training arguments that people have at hand: what each becomes here, or why it becomes nothing.
+"""The arguments that people have at hand, of training and of prediction: what each becomes here, or why nothing.
 
 One line an argument: its name in Transformers (or in the scripts round it), the value that the article on MedicalGPT
 prints for it, and either the setting that takes it or the code of a reason (`core.messages_training`). All 100 of the
-article's are here; `core.configs.article` reads them, `docs/arguments.md` is written from them. Left out: arguments of
-other trainers that mean what only these do.
+article's are here, and all that it gives its scripts of inference; `core.configs.article` reads them,
+`docs/arguments.md` is written from them. Left out: arguments of other trainers that mean what only these do.
 """
 
 from __future__ import annotations
@@ -128,6 +128,15 @@ def _targets(value: Any, given: Given) -> list[Any]:
     return ["all-linear"] if names in (["all"], ["all-linear"]) else names
 
 
+def _cards(value: Any, given: Given) -> list[str]:
+    if given.get("use_cpu") is True:
+        raise Unfit("arguments.decided", by="use_cpu: true")
+    numbers = value if isinstance(value, list) else [part.strip() for part in str(value).split(",") if part.strip()]
+    if not numbers or not all(str(number).isdecimal() for number in numbers):
+        raise Unfit("arguments.no_choice", value=value, known="0, 0,1, …")
+    return [f"cuda:{number}" for number in numbers]
+
+
 def _share(value: Any, given: Given) -> Any:
     return value / 100 if isinstance(value, int | float) else value
 
@@ -139,6 +148,7 @@ OPTIMIZER = Take(_optimizer, "unless adafactor is true")
 TENSORBOARD = Take(_reporters, "where tensorboard is among them")
 TARGETS = Take(_targets, "all: all-linear")
 PERCENT = Take(_share, "per cent")
+CARDS = Take(_cards, "0,1: cuda:0, cuda:1; unless use_cpu is true")
 BEST = words({"loss": "loss", "eval_loss": "loss", "accuracy": "accuracy", "eval_accuracy": "accuracy"})
 SCHEDULERS = {
     name: name for name in ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
@@ -294,7 +304,27 @@ BESIDE = (
     drop("do_train", ABSENT, "stage"),
     drop("do_eval", ABSENT, "stage"),
 )
-ARGUMENTS: dict[str, Argument] = {argument.name: argument for argument in (*PRINTED, *BESIDE)}
+# What the article gives its scripts of inference, and what their later versions take beside it.
+INFERENCE = (
+    to("model_type", ABSENT, "model.model_type"),
+    to("base_model", ABSENT, "model.base"),
+    to("lora_model", ABSENT, "model.lora"),
+    to("tokenizer_path", ABSENT, "model.tokenizer"),
+    to("with_prompt", ABSENT, "data.with_prompt"),
+    to("data_file", ABSENT, "data.file"),
+    to("predictions_file", ABSENT, "data.predictions"),
+    to("gpus", ABSENT, "devices.use", take=CARDS),
+    to("template_name", ABSENT, "model.template"),
+    to("system_prompt", ABSENT, "data.system"),
+    to("output_file", ABSENT, "data.predictions"),
+    to("max_new_tokens", ABSENT, "generation.max_new_tokens"),
+    to("temperature", ABSENT, "generation.temperature"),
+    to("top_p", ABSENT, "generation.top_p"),
+    to("top_k", ABSENT, "generation.top_k"),
+    to("repetition_penalty", ABSENT, "generation.repetition_penalty"),
+)
+TALKING = ("interactive", "single_turn")  # of inference: not what a run is, but that there is a conversation instead
+ARGUMENTS: dict[str, Argument] = {argument.name: argument for argument in (*PRINTED, *BESIDE, *INFERENCE)}
 
 # Of the printed ones, those that Transformers 5 no longer knows; a test asks it.
 _GONE = """

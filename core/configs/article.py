@@ -1,4 +1,4 @@
-"""Training arguments that somebody printed become settings: the article's JSON, a YAML file, or words of a script.
+"""Arguments that somebody printed become settings: the article's JSON, a YAML file, or words of a script.
 
     mapped = from_arguments("sft", '{"learning_rate": 2e-05, "per_device_train_batch_size": 8, "no_cuda": false}')
     mapped.values    {"optim.learning_rate": 2e-05, "schedule.batch_size": 8}
@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from ruamel.yaml.error import YAMLError
 
-from core.configs.arguments import ARGUMENTS, BESIDE, GONE, PRINTED, Argument, Unfit
+from core.configs.arguments import ARGUMENTS, BESIDE, GONE, INFERENCE, PRINTED, TALKING, Argument, Unfit
 from core.configs.files import fields_of, parse_yaml, stage_of
 from core.configs.problems import allowed_text, shown
 from core.errors import InputError, Problem
@@ -182,6 +182,17 @@ TAIL = """
 | argument | becomes | why |
 |---|---|---|
 """
+INFERENCE_TAIL = """
+## Arguments of inference
+
+What `python -m core predict` makes of the arguments of the article's `inference.py`, as words of a script
+(`python -m core predict --base_model M --data_file F --use_cpu`), as `key=value`, or with `--arguments FILE`.
+`use_cpu` and the number formats stand above. `{talking}` lead to the terminal chat (`python -m core chat`).
+`with_prompt` is on here unless it is turned off, where the article's script wants it said.
+
+| argument | becomes | why |
+|---|---|---|
+"""
 
 
 def arguments_page() -> str:
@@ -192,7 +203,9 @@ def arguments_page() -> str:
         f"| `{a.name}`{'†' if a.name in GONE else ''} | `{json.dumps(a.printed)}` | {_becomes(a)} |\n" for a in PRINTED
     ]
     beside = [f"| `{a.name}` | {_becomes(a)} |\n" for a in BESIDE]
-    return "".join([head, *printed, TAIL, *beside])
+    inference = [f"| `{a.name}` | {_becomes(a)} |\n" for a in INFERENCE]
+    talking = INFERENCE_TAIL.format(talking="` and `".join(TALKING))
+    return "".join([head, *printed, TAIL, *beside, talking, *inference])
 
 
 def _becomes(argument: Argument) -> str:

@@ -5,7 +5,7 @@ What these were made with must stay: a new learning rate would be ignored withou
 from the checkpoint, and another seed would show some rows twice and others never. What only says how the run is watched
 and saved may change, and so may the split of a step into batches, which does not change its sum (that of DPO hardly).
 A rollout of PPO counts its prompts over all devices, so there batches and devices may change as they like; so may what
-ends the run early, and how the judge is reached.
+ends the run early, and how the judge is reached. Of a prediction everything that decides what is said must stay.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ FREE_SECTIONS = ("evaluation", "saving", "logging")
 FREE = (
     "run.name", "run.retries", "devices.use", "model.attention", "tuning.gradient_checkpointing", "rollout.batch_size",
     "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm", "rewards.judge_timeout", "rewards.judge_limit",
+    "data.predictions",
 )  # fmt: skip
 MOVABLE = "rewards.judge_url"  # the same judge may listen elsewhere now; whether there is one must stay
 STEP = ("schedule.batch_size", "schedule.gradient_accumulation", "devices.use")  # their product is the rows of a step
@@ -50,6 +51,7 @@ def refused(before: Mapping[str, Any], now: Mapping[str, Any], run: str) -> list
                 problems.append(Problem("resume.step", params, key=key))
         elif not (section in FREE_SECTIONS or key in FREE or (key == MOVABLE and old and new)):
             code = "resume.weights" if "ppo" in before else CODES.get(section, "resume.weights")
+            code = "resume.answers" if "file" in (before.get("data") or {}) else code
             problems.append(Problem(code, params, key=key))
     return problems
 

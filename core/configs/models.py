@@ -1,4 +1,4 @@
-"""Sections of the stages that make no training: vocabulary, merge, push, evaluate, score."""
+"""Sections of the stages that make no training: vocabulary, fetch, merge, push, evaluate, score."""
 
 from __future__ import annotations
 
@@ -34,6 +34,28 @@ class Words(Section):
     max_rows: int | None = setting(None, "Learn from this many rows only, chosen by the seed.", ge=1, advanced=True)
 
 
+class FetchSource(Section):
+    source: str = setting(
+        "starter", "starter, a hub id, a folder with a model or a LoRA adapter, or a GGUF file.", min_length=1
+    )
+    hub: Literal["huggingface", "modelscope"] = setting("huggingface", "Which hub a hub id belongs to.")
+    revision: str = setting("main", "Branch, tag or commit on the hub.", advanced=True)
+    folder: str = setting("", "Name of the model in the workspace. Empty: made from the source.", max_length=80)
+    base: str | None = setting(
+        None,
+        "Of an adapter, or of weights published as a difference: the model that they belong to. Empty: the one that "
+        "the adapter names.",
+    )
+    difference: Literal["auto", "yes", "no"] = setting(
+        "auto",
+        "Weights that have to be added to a base, as Ziya-LLaMA-13B-v1 was published. auto: told by the name.",
+        advanced=True,
+    )
+    template: str | None = setting(
+        None, "The named chat template that an adapter was trained with. Empty: the tokenizer's own.", advanced=True
+    )
+
+
 class Merged(Section):
     base: str = setting(..., "The run whose adapters are merged into their base.", min_length=1)
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
@@ -42,12 +64,24 @@ class Merged(Section):
     folder: str = setting(
         "", "Name of the merged model in the workspace. Empty: it stays in the run, and is listed by it.", max_length=80
     )
+    verify: Literal["auto", "weights"] = setting(
+        "auto",
+        "What is compared before it is delivered. weights: every number that was written. auto: and, where the whole "
+        "model has room in memory, what it answers.",
+        advanced=True,
+    )
     shard_size: str = setting(
         "4GB", "Size of one weight file at most.", pattern=r"^\d+(\.\d+)? ?[KMG]B$", advanced=True
     )
     trust_remote_code: bool = setting(
         False, "Run Python code that came with the model. Only for models whose authors you trust.", advanced=True
     )
+
+    @property
+    def shard_bytes(self) -> int:
+        """shard_size as a number; its units are powers of ten, as Transformers has them."""
+        number, unit = self.shard_size[:-2], self.shard_size[-2:]
+        return int(float(number) * {"KB": 1e3, "MB": 1e6, "GB": 1e9}[unit])
 
 
 class Sent(Section):

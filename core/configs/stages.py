@@ -7,15 +7,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.configs import annotate, data, evaluating, models, pairs, sections
+from core.configs import annotate, data, evaluating, models, pairs, predict, sections
 from core.configs.models import Answers, Compared, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
-from core.configs.sections import Section, setting
+from core.configs.sections import Section
 
 PLUGINS = "GALEN_PLUGINS"
 HUB_NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII)  # an owner's, or a repository's
@@ -272,6 +272,22 @@ class EvaluateConfig(StageConfig):
         return self
 
 
+class PredictConfig(StageConfig):
+    """Answering a file of prompts, one output line a line; it goes on where it was interrupted."""
+
+    model: predict.Answering = predict.Answering()
+    data: predict.Asked
+    generation: predict.Sampled = predict.Sampled()
+    run: sections.Run = sections.Run()
+    devices: sections.Devices = sections.Devices()
+
+    @model_validator(mode="after")
+    def _complete(self) -> PredictConfig:
+        for code, key, params in predict.lacking(self.model, self.data):
+            raise conflict(code, key, **params)
+        return self
+
+
 class ScoreConfig(StageConfig):
     """Scoring answers with a reward model: one score a row."""
 
@@ -283,32 +299,10 @@ class ScoreConfig(StageConfig):
     _one = one_device()
 
 
-class FetchSource(Section):
-    source: str = setting(
-        "starter", "starter, a hub id, a folder with a model or a LoRA adapter, or a GGUF file.", min_length=1
-    )
-    hub: Literal["huggingface", "modelscope"] = setting("huggingface", "Which hub a hub id belongs to.")
-    revision: str = setting("main", "Branch, tag or commit on the hub.", advanced=True)
-    folder: str = setting("", "Name of the model in the workspace. Empty: made from the source.", max_length=80)
-    base: str | None = setting(
-        None,
-        "Of an adapter, or of weights published as a difference: the model that they belong to. Empty: the one that "
-        "the adapter names.",
-    )
-    difference: Literal["auto", "yes", "no"] = setting(
-        "auto",
-        "Weights that have to be added to a base, as Ziya-LLaMA-13B-v1 was published. auto: told by the name.",
-        advanced=True,
-    )
-    template: str | None = setting(
-        None, "The named chat template that an adapter was trained with. Empty: the tokenizer's own.", advanced=True
-    )
-
-
 class FetchConfig(StageConfig):
     """Bringing a model or an adapter in: a run like any other, so it can be followed, stopped and resumed."""
 
-    model: FetchSource = FetchSource()
+    model: models.FetchSource = models.FetchSource()
 
 
 class ImportConfig(StageConfig):
@@ -381,6 +375,7 @@ STAGES: dict[str, Stage] = {
         Stage("merge", MergeConfig, "core.recipes.merge"),
         Stage("push", PushConfig, "core.recipes.push", uses_devices=False),
         Stage("evaluate", EvaluateConfig, "core.recipes.evaluate"),
+        Stage("predict", PredictConfig, "core.recipes.predict"),
         Stage("score", ScoreConfig, "core.recipes.score"),
         Stage("vocabulary", VocabularyConfig, "core.recipes.vocabulary", uses_devices=False),
         Stage("fetch", FetchConfig, "core.recipes.fetch", uses_devices=False),

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from core.annotating.replies import Prompt, Reply, Understood, something
+from core.annotating.replies import RETRY_TEMPERATURE, Prompt, Reply, Understood, something
 from core.configs.models import Answers, Compared
 from core.errors import ModelError, RunError
 from core.evaluation.answers import Respondent, answer_all
@@ -33,7 +33,6 @@ from core.records_evaluation import Question
 from core.records_evaluation import Reply as Answered
 from core.report import RunContext
 
-RETRY_TEMPERATURE = 0.7
 LONGEST = 1 << 20  # tokens of a prompt; what the model's context leaves is looked at prompt by prompt
 UNSAID = {
     "too_long": "the prompt leaves no room for a reply in the model's context",

@@ -15,15 +15,15 @@ from typing import Any
 
 from core.annotating.settling import settled, takes
 from core.configs.data import Input, Recipe
-from core.configs.models import Compared, Words
+from core.configs.models import Compared, FetchSource, Words
 from core.configs.sections import weighted
 from core.configs.stages import (
     AnnotateConfig,
     EvaluateConfig,
     FetchConfig,
-    FetchSource,
     ImportConfig,
     PPOConfig,
+    PredictConfig,
     PretrainConfig,
     Stage,
     StageConfig,
@@ -36,6 +36,7 @@ from core.data.red_flags import read_questions
 from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
+from core.jobs.pinning_predict import pin_predict
 from core.models.context import answer_problems, context_problems
 from core.models.families import check_type
 from core.models.library import bottom_of, find_base
@@ -80,6 +81,8 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     base = getattr(model, "base", None)
     if isinstance(config, FetchConfig):
         _pin_adapter(workspace, config.model, pins)
+    elif isinstance(config, PredictConfig):
+        pin_predict(workspace, config, pins)
     elif isinstance(base, str):
         go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
         pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))

@@ -30,6 +30,7 @@ from core.jobs.retrying import worth_resuming
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.models.library import check_not_pointed_at, children
+from core.records_predict import answers_begun
 from core.rundir import RunDir, State, state_of, write_text
 from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
@@ -119,7 +120,7 @@ def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[st
         return None
     values = {f"{section}.{name}": value for section, each in before.items() for name, value in each.items()}
     now = pin(workspace, stage, resolve(run.stage, values=values, overrides=words)).model_dump(mode="json")
-    problems = refused(before, now, run.id) if run.complete_checkpoints() else []
+    problems = refused(before, now, run.id) if run.complete_checkpoints() or answers_begun(run.path) else []
     if problems:
         raise ConfigError(problems)
     return now

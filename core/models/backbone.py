@@ -7,18 +7,25 @@ summed in fp32 before it is cast. Imports torch.
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
 from core.configs import sections
-from core.models.chain import merge_into
+from core.models.changes import merge_into
+from core.models.checking import whole_skeleton
 from core.models.loading import TORCH_DTYPES, load_model
 from core.models.parents import Parent
 from core.models.quantizing import quantize
+from core.models.streaming import NotStreamableError, plan_merge, write
 from core.models.weights import inspect
+
+SHARD_SIZE = 4_000_000_000  # bytes of a weight file at most
+PAPER = re.compile(r"LICEN[SC]E|NOTICE|COPYING|USE_POLICY", re.IGNORECASE)
 
 
 def load_backbone(
@@ -63,19 +70,47 @@ def file_dtype(folder: Path, dtype: torch.dtype) -> torch.dtype:
 def save_merged(
     parent: Parent, adapter: Path, folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = False
 ) -> None:
-    """Write the backbone with `adapter` merged into it, and the embeddings and head that it holds, as a model folder.
+    """Write the backbone with `adapter` merged into it, and whatever else that holds, as a model folder.
 
-    Always from the full-precision files, whatever the weights were quantised to in training. Raises as `load_backbone`.
+    Always from the full-precision files, whatever the weights were quantised to in training; file by file wherever it
+    can be. Raises as `load_backbone`.
     """
-    model = load_model(
-        parent.folder, dtype=file_dtype(parent.folder, dtype), device="cpu", trust_remote_code=trust_remote_code
-    )
-    merge_into(model, [*parent.adapters, adapter], dtype, whole=True)
-    model.to(dtype).save_pretrained(str(folder))
-    copy_code(parent.folder, folder)
+    chain = [*parent.adapters, adapter]
+    skeleton, _ = whole_skeleton(parent.folder, trust_remote_code=trust_remote_code)
+    try:
+        plan = plan_merge(parent.folder, skeleton, chain, dtype)
+    except NotStreamableError as why:
+        print(why)
+        model = load_model(
+            parent.folder, dtype=file_dtype(parent.folder, dtype), device="cpu", trust_remote_code=trust_remote_code
+        )
+        merge_into(model, chain, dtype, whole=True)
+        model.to(dtype).save_pretrained(str(folder))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(plan, folder, shard_size=SHARD_SIZE)
+        save_settings(skeleton, folder, dtype)
+    copy_beside(parent.folder, folder)
 
 
-def copy_code(source: Path, target: Path) -> None:
-    """The Python files that a model came with: its config.json names them."""
-    for file in source.glob("*.py"):
+def save_settings(model: PreTrainedModel, folder: Path, dtype: torch.dtype, stops: Iterable[int] = ()) -> None:
+    """config.json and generation_config.json as `save_pretrained` writes them; `model` may be a skeleton.
+
+    stops: tokens that end an answer, beside those that the generation config names already.
+    """
+    model.name_or_path = ""  # a path of this machine, which means nothing to whoever gets the folder
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(str(folder))
+    if model.can_generate() and model.generation_config is not None:
+        named = model.generation_config.eos_token_id
+        ends = [*([named] if isinstance(named, int) else named or []), *stops]
+        model.generation_config.eos_token_id = [*dict.fromkeys(ends)] if len(set(ends)) > 1 else next(iter(ends), None)
+        model.generation_config.save_pretrained(str(folder))
+
+
+def copy_beside(source: Path, target: Path) -> None:
+    """The Python files that a model came with, which its config.json names, and the licence that it stands under."""
+    papers = [file for file in source.iterdir() if file.is_file() and PAPER.search(file.name)]
+    for file in [*source.glob("*.py"), *papers]:
         shutil.copyfile(file, target / file.name)

@@ -1,4 +1,4 @@
-"""A chain of LoRA adapters as one: concatenated into an adapter on the root, or merged into the root's weights.
+"""A chain of LoRA adapters as one adapter on the root. Merging it into the root's weights is `core.models.changes`.
 
 W + Σ sᵢ Bᵢ Aᵢ is what a chain comes to, whichever of the two is done. One adapter with A = [A₁; A₂; …] and
 B = [s₁B₁ s₂B₂ …], of rank Σ rᵢ and scaling 1, gives just that, with factors in fp32; plain PEFT loads it on the root.
@@ -17,9 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
 from core.errors import ModelError
 from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE, lora_scaling
@@ -32,6 +30,7 @@ NOT_PLAIN = (
     "use_dora", "lora_bias", "layer_replication", "trainable_token_indices", "target_parameters",
     "alora_invocation_tokens", "use_qalora",
 )  # fmt: skip
+MERGEABLE = ("lora_bias",)  # of these: what is no product all the same, but can be added to a model's weights
 PICKING = ("exclude_modules", "layers_to_transform")  # with these, a list of targets does not say it all
 
 
@@ -48,15 +47,10 @@ class Factors:
         return self.scaling * (self.b @ self.a)
 
 
-def read_adapter(folder: Path, *, whole: bool = False) -> dict[str, Factors]:
-    """The factors by the layer's name in the base model. Raises ModelError `chain.not_plain` or `chain.unreadable`.
-
-    whole: the adapter may hold embeddings and head, too, which are passed over.
-    """
-    config = read_json(folder / ADAPTER_CONFIG)
-    if not isinstance(config, dict):
-        raise ModelError("chain.unreadable", path=str(folder), detail=f"{ADAPTER_CONFIG} is missing or torn")
-    _check_plain(folder, config)
+def read_adapter(folder: Path) -> dict[str, Factors]:
+    """The factors by the layer's name in the base model. Raises ModelError `chain.not_plain` or `chain.unreadable`."""
+    config = read_config(folder)
+    check_plain(folder, config)
     tensors = load_file(folder / ADAPTER)
     found = {}
     for key, a in tensors.items():
@@ -65,26 +59,38 @@ def read_adapter(folder: Path, *, whole: bool = False) -> dict[str, Factors]:
             b = tensors.get(f"{PREFIX}{name}{B}")
             if b is None:
                 raise ModelError("chain.unreadable", path=str(folder), detail=f"{name} has no second factor")
-            found[name] = Factors(a.float(), b.float(), _scaling(config, name, a.shape[0]))
+            found[name] = Factors(a.float(), b.float(), own_scaling(config, name, a.shape[0]))
     alone = [key for key in tensors if key.endswith(B) and key.removesuffix(B) + A not in tensors]
     if alone:
         raise ModelError("chain.unreadable", path=str(folder), detail=f"{alone[0]} has no first factor")
     odd = [key for key in tensors if not key.endswith((A, B, FROZEN)) and key != PREFIX + SCORE]
-    if odd and not whole:
+    if odd:
         raise ModelError("chain.not_plain", path=str(folder), detail=f"it holds {odd[0]}")
     return found
 
 
-def _check_plain(folder: Path, config: dict[str, Any]) -> None:
+def read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json. Raises ModelError `chain.unreadable`."""
+    config = read_json(folder / ADAPTER_CONFIG)
+    if not isinstance(config, dict):
+        raise ModelError("chain.unreadable", path=str(folder), detail=f"{ADAPTER_CONFIG} is missing or torn")
+    return config
+
+
+def check_plain(folder: Path, config: dict[str, Any], *, whole: bool = False) -> None:
+    """Raise ModelError `chain.not_plain` unless what the adapter does is a sum of products, or with `whole`, of
+    products, biases and weights that were trained whole."""
     if config.get("peft_type") != "LORA":
         raise ModelError("chain.not_plain", path=str(folder), detail=f"it is of the type {config.get('peft_type')}")
-    odd = [key for key in NOT_PLAIN if config.get(key)]
-    odd += ["modules_to_save"] if set(config.get("modules_to_save") or []) - set(HEAD_MODULES) else []
-    if odd or config.get("bias", "none") != "none":
-        raise ModelError("chain.not_plain", path=str(folder), detail=f"it was made with {(odd or ['bias'])[0]}")
+    odd = [key for key in NOT_PLAIN if config.get(key) and not (whole and key in MERGEABLE)]
+    if not whole:
+        odd += ["modules_to_save"] if set(config.get("modules_to_save") or []) - set(HEAD_MODULES) else []
+        odd += ["bias"] if config.get("bias", "none") != "none" else []
+    if odd:
+        raise ModelError("chain.not_plain", path=str(folder), detail=f"it was made with {odd[0]}")
 
 
-def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
+def own_scaling(config: dict[str, Any], name: str, rank: int) -> float:
     """That of a layer of its own `rank`, with PEFT's own exceptions by name (`alpha_pattern`)."""
     patterns = config.get("alpha_pattern") or {}
     alpha = next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), None)
@@ -134,48 +140,3 @@ def _targets(configs: Sequence[dict[str, Any]], names: list[str]) -> list[str]:
     if any(not isinstance(each, list) for each in lists) or any(c.get(key) for c in configs for key in PICKING):
         return names
     return sorted({name for each in lists if each for name in each})
-
-
-# -- into the weights -------------------------------------------------------------------------------------------------
-@torch.no_grad()
-def merge_into(
-    model: PreTrainedModel, folders: Sequence[Path], dtype: torch.dtype | None = None, *, whole: bool = False
-) -> None:
-    """Add the adapters of `folders` to `model`'s weights, each matrix in fp32 and then cast once to `dtype`.
-
-    `model` has the root's weights as they are in its files, or wider, and is not quantised; dtype None keeps that of
-    each. whole: the last adapter may hold embeddings and head, too, which replace the model's. A head that shares its
-    weights with the embeddings gets weights of its own where an adapter changes it alone.
-    Raises ModelError as `read_adapter`, and `chain.other_model` where a layer is missing or of another shape.
-    """
-    chain = [(folder, read_adapter(folder, whole=whole and folder is folders[-1])) for folder in folders]
-    if whole:
-        _replace_embeddings(model, load_file(folders[-1] / ADAPTER))
-    for name in sorted({name for _, adapter in chain for name in adapter}):
-        folder = next(folder for folder, adapter in chain if name in adapter)
-        try:
-            layer = model.get_submodule(name)
-        except AttributeError as error:
-            raise ModelError("chain.other_model", path=str(folder), layer=name) from error
-        weight = layer.weight
-        turned = isinstance(layer, Conv1D)  # GPT-2 keeps its matrices as [in, out]
-        merged = weight.float() if not turned else weight.float().t()
-        for folder, adapter in chain:
-            if name in adapter:
-                factors = adapter[name]
-                if (factors.b.shape[0], factors.a.shape[1]) != tuple(merged.shape):
-                    raise ModelError("chain.other_model", path=str(folder), layer=name)
-                merged = merged + factors.product().to(merged.device)
-        merged = (merged.t() if turned else merged).to(dtype or weight.dtype).contiguous()
-        if layer is model.get_output_embeddings() and weight is model.get_input_embeddings().weight:
-            model.config.tie_word_embeddings = False
-        layer.weight = nn.Parameter(merged, requires_grad=weight.requires_grad)
-
-
-def _replace_embeddings(model: PreTrainedModel, tensors: dict[str, Tensor]) -> None:
-    """Put the embeddings and head that an adapter file holds (as `save_embedding_layers` writes them) into `model`."""
-    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-        name = next((name for name, module in model.named_modules() if module is layer), "")
-        trained = tensors.get(f"{PREFIX}{name}.weight")
-        if trained is not None:
-            layer.weight.copy_(trained)

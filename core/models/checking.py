@@ -35,7 +35,7 @@ def check_kind(folder: Path) -> None:
         raise explained(error, folder, families.read_config(folder)) from error
 
 
-def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+def skeleton(folder: Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model of `folder` without weights (on the device "meta"), and what Transformers says of its files.
 
     Raises ModelError `model.unknown_architecture` or `_kind`, `model.needs_code`, `model.load_failed`.
@@ -48,7 +48,7 @@ def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         model, info = auto.from_pretrained(
             folder, device_map="meta", dtype="auto", local_files_only=True, use_safetensors=True,
-            output_loading_info=True, ignore_mismatched_sizes=True,
+            output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=trust_remote_code,
         )  # fmt: skip
     except Exception as error:
         raise explained(error, folder, config) from error
@@ -57,12 +57,9 @@ def skeleton(folder: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     return model, info
 
 
-def check_model(folder: Path) -> None:
-    """Raise the ModelError that says why `folder` cannot be used: as `skeleton`, `model.missing_weights`,
-    `model.wrong_shape`, `model.unused_weights`, `model.integers`, `model.few_rows`."""
-    if inspect(folder).dtype in INTEGERS and "quantization_config" not in families.read_config(folder):
-        raise ModelError("model.integers", path=str(folder), dtype=inspect(folder).dtype)
-    model, info = skeleton(folder)
+def whole_skeleton(folder: Path, *, trust_remote_code: bool = False) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """`skeleton`, of files that hold every weight. Raises `model.missing_weights` and `model.wrong_shape`, too."""
+    model, info = skeleton(folder, trust_remote_code=trust_remote_code)
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError("model.missing_weights", path=str(folder), count=len(missing), example=missing[0])
@@ -70,6 +67,15 @@ def check_model(folder: Path) -> None:
     if wrong:
         name, found, expected = wrong[0]
         raise ModelError("model.wrong_shape", path=str(folder), tensor=name, found=list(found), expected=list(expected))
+    return model, info
+
+
+def check_model(folder: Path) -> None:
+    """Raise the ModelError that says why `folder` cannot be used: as `whole_skeleton`, `model.unused_weights`,
+    `model.integers`, `model.few_rows`."""
+    if inspect(folder).dtype in INTEGERS and "quantization_config" not in families.read_config(folder):
+        raise ModelError("model.integers", path=str(folder), dtype=inspect(folder).dtype)
+    model, info = whole_skeleton(folder)
     unused = sorted(name for name in info["unexpected_keys"] if OF_A_LAYER.search(name))
     if unused:
         raise ModelError("model.unused_weights", path=str(folder), count=len(unused), example=unused[0])

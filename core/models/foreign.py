@@ -3,8 +3,9 @@
     facts = convert_adapter(source, target, base)
 
 PEFT's LoRA of whatever age, from plain scripts, MedicalGPT or LLaMA-Factory: `.bin` or safetensors, factors named with
-or without an adapter's name, a reward model's head (`score`, or TRL's `v_head`) in the adapter or beside it. Names and
-shapes are compared with the base's own layers; an adapter of a published checkpoint that has been converted
+or without an adapter's name, a reward model's head (`score`, or TRL's `v_head`) in the adapter or beside it, and what
+has to be merged at once: modules and biases that were trained whole, factors of embeddings. Names and shapes are
+compared with the base's own layers; an adapter of a published checkpoint that has been converted
 (`core.models.conversions`) is converted with it. What PEFT calls something else than LoRA is refused.
 """
 
@@ -22,7 +23,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from core.errors import ModelError
-from core.models.chain import HEAD_MODULES, NOT_PLAIN, PREFIX, read_adapter
+from core.models.chain import HEAD_MODULES, MERGEABLE, NOT_PLAIN, PREFIX, read_adapter
+from core.models.changes import changes_of
 from core.models.checking import skeleton
 from core.models.conversions import find_layout, native_factors, published_factors
 from core.models.conversions.layout import Pair
@@ -34,13 +36,17 @@ VALUE_HEAD = "v_head.summary.weight"
 LARGEST = 65_536  # of a rank or a scaling
 HARMLESS_STARTS = ("gaussian", "orthogonal", "eva")  # of LoRA's factors; the others change the base as well
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<letter>[AB])(\.[\w-]+)?\.weight")
-KEPT = re.compile(r"\.(modules_to_save|original_module)\.[\w-]+\.|\.modules_to_save\.")
+OF_EMBEDDINGS = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<letter>[AB])(\.[\w-]+)?")
+LORA_BIAS = re.compile(r"(?P<module>.+)\.lora_B(\.[\w-]+)?\.bias")
+KEPT = re.compile(r"\.(modules_to_save|original_module)\.[\w-]+\.|\.modules_to_save\.|\.base_layer\.")
+MERGED_KEYS = ("bias", "lora_bias", "ensure_weight_tying")  # of adapter_config.json, what a merge at once goes by
 EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "embed_in", "lm_head", "embed_out", "output_layer")
 
 
 @dataclass
 class Adapter:
-    """What was found: LoRA's factors by module, weights that were trained whole by name, and a score head [1, h]."""
+    """What was found: LoRA's factors by module, all other tensors by name (weights that were trained whole, factors of
+    embeddings, a LoRA's own biases), and a score head [1, h]."""
 
     factors: dict[str, Pair]
     whole: dict[str, Tensor]
@@ -50,8 +56,8 @@ class Adapter:
 def convert_adapter(source: Path, target: Path, base: Path) -> dict[str, Any]:
     """Write the adapter of folder `source` for the model in `base` into `target`, as PEFT itself would on that model.
 
-    Returns {"reward": it has a score head, "whole": it holds embeddings or a head beside the factors}. Raises
-    ModelError `adapter.*`, `chain.not_plain`, `convert.*`, and as `rewriting.read_tensors`.
+    Returns {"reward": it has a score head, "whole": it holds more than the factors of matrices}. Raises ModelError
+    `adapter.*`, `chain.*`, `convert.*`, and as `rewriting.read_tensors`.
     """
     config = read_adapter_config(source)
     found = read(source)
@@ -60,7 +66,7 @@ def convert_adapter(source: Path, target: Path, base: Path) -> dict[str, Any]:
     _check_ranks(found, config, source)
     _convert_names(found, base, config, source)
     model, _ = skeleton(base)
-    _check(found, model, source, base)
+    _check(found, model, config, source, base)
     target.mkdir(parents=True, exist_ok=True)
     tensors = _named(found.factors)
     tensors |= {PREFIX + name: tensor for name, tensor in found.whole.items()}
@@ -69,6 +75,8 @@ def convert_adapter(source: Path, target: Path, base: Path) -> dict[str, Any]:
     save_file(plain({key: tensor.float() if ".lora_" in key else tensor for key, tensor in tensors.items()}),
               target / ADAPTER, metadata={"format": "pt"})  # fmt: skip
     write_json(target / ADAPTER_CONFIG, _config(config, found, model, base))
+    if found.whole:
+        changes_of(model, [target], whole=True)  # that it can be merged
     return {"reward": found.head is not None, "whole": bool(found.whole)}
 
 
@@ -114,9 +122,9 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         raise ModelError("adapter.torn", path=str(folder), detail=f"{ADAPTER_CONFIG} is missing or damaged")
     if config.get("peft_type") != "LORA":
         raise ModelError("adapter.kind", path=str(folder), kind=config.get("peft_type"))
-    odd = [key for key in NOT_PLAIN if config.get(key)]
-    if odd or config.get("bias", "none") != "none":
-        raise ModelError("chain.not_plain", path=str(folder), detail=f"it was made with {(odd or ['bias'])[0]}")
+    odd = [key for key in NOT_PLAIN if config.get(key) and key not in MERGEABLE]
+    if odd:
+        raise ModelError("chain.not_plain", path=str(folder), detail=f"it was made with {odd[0]}")
     began = config.get("init_lora_weights")
     if isinstance(began, str) and began.lower() not in HARMLESS_STARTS:  # its base is another one from the start
         raise ModelError("chain.not_plain", path=str(folder), detail=f"it began with init_lora_weights={began}")
@@ -146,13 +154,18 @@ def read(folder: Path) -> Adapter:
     halves: dict[str, dict[str, Tensor]] = {}
     whole: dict[str, Tensor] = {}
     for key, tensor in read_tensors(path):
-        match = FACTOR.fullmatch(key)
+        match, other = FACTOR.fullmatch(key), OF_EMBEDDINGS.fullmatch(key)
+        bias = LORA_BIAS.fullmatch(key)
         if match:
             halves.setdefault(match["module"].removeprefix(PREFIX), {})[match["letter"]] = tensor
+        elif other:
+            whole[f"{other['module'].removeprefix(PREFIX)}.lora_embedding_{other['letter']}"] = tensor
+        elif bias:
+            whole[f"{bias['module'].removeprefix(PREFIX)}.lora_B.bias"] = tensor
         elif "original_module" not in key and not key.endswith(".base_layer.weight"):
             whole[KEPT.sub(".", key).removeprefix(PREFIX)] = tensor
     lonely = next((name for name, pair in halves.items() if len(pair) < 2), None)
-    if lonely is not None or not halves:
+    if lonely is not None or not (halves or any(".lora_" in name for name in whole)):
         detail = f"{lonely} has one factor of two" if lonely else "it holds no LoRA factors"
         raise ModelError("adapter.torn", path=str(folder), detail=detail)
     inside = whole.pop(VALUE_HEAD, None)
@@ -201,7 +214,7 @@ def _is_native(published: Any, module: str) -> bool:
     return True
 
 
-def _check(found: Adapter, model: PreTrainedModel, source: Path, base: Path) -> None:
+def _check(found: Adapter, model: PreTrainedModel, config: Mapping[str, Any], source: Path, base: Path) -> None:
     """Raise ModelError where the base has no such layer, or one of another shape."""
     modules = dict(model.named_modules())
     about = {"path": str(source), "base": base.name}
@@ -216,27 +229,28 @@ def _check(found: Adapter, model: PreTrainedModel, source: Path, base: Path) -> 
             )
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, tensor in found.whole.items():
+        if ".lora_" in name:  # its shape is that of no weight
+            continue
         if name not in shapes:
             raise ModelError("adapter.no_layer", layer=name, **about)
         if shapes[name] != tuple(tensor.shape):
             embedding = name.split(".")[-2] in EMBEDDINGS
             code = "adapter.vocabulary" if embedding else "adapter.other_shape"
             raise ModelError(code, layer=name, found=tensor.shape[0], expected=shapes[name][0], **about)
-    _check_whole(found, model, source)
+    _check_parted(found, model, config, source)
     width = model.config.get_text_config().hidden_size
     if found.head is not None and tuple(found.head.shape) != (1, width):
         raise ModelError("adapter.head", found="×".join(map(str, found.head.shape)), expected=f"1×{width}", **about)
 
 
-def _check_whole(found: Adapter, model: PreTrainedModel, source: Path) -> None:
-    """Raise ModelError `chain.not_plain` unless what was trained whole are embeddings and head: a merge takes these."""
+def _check_parted(found: Adapter, model: PreTrainedModel, config: Mapping[str, Any], source: Path) -> None:
+    """Raise ModelError `chain.not_plain` where embeddings and head that are one were trained in place to be two."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     names = [f"{name}.weight" for name, module in model.named_modules() if module in ends]
-    odd = sorted(found.whole.keys() - set(names))
-    if odd:
-        raise ModelError("chain.not_plain", path=str(source), detail=f"it holds {odd[0]}")
     both = [found.whole[name] for name in names if name in found.whole]
-    if model.config.tie_word_embeddings and len(both) == 2 and not both[0].equal(both[1]):
+    if config.get("modules_to_save") or not model.config.tie_word_embeddings or len(both) < 2:
+        return
+    if not both[0].equal(both[1]):
         raise ModelError("chain.not_plain", path=str(source), detail="it parts a head from embeddings that are one")
 
 
@@ -247,13 +261,15 @@ def _config(config: Mapping[str, Any], found: Adapter, model: nn.Module, base: P
     meant = {name for name, part in model.named_modules()
              if isinstance(part, (nn.Linear, Conv1D)) and name.rsplit(".", 1)[-1] in leaves}  # fmt: skip
     reward = found.head is not None
+    embeddings = {match["module"] for match in map(OF_EMBEDDINGS.fullmatch, found.whole) if match}
+    kept = [name for name in config.get("modules_to_save") or [] if name not in HEAD_MODULES]
     return {
         "peft_type": "LORA",
         "task_type": "SEQ_CLS" if reward else "CAUSAL_LM",
         "base_model_name_or_path": str(base),
         "inference_mode": True,
-        "target_modules": sorted(leaves if meant == set(found.factors) else found.factors),
-        "modules_to_save": [*HEAD_MODULES] if reward else None,
+        "target_modules": sorted({*(leaves if meant == set(found.factors) else found.factors), *embeddings}),
+        "modules_to_save": [*HEAD_MODULES] if reward else kept if found.whole and kept else None,
         "r": config["r"],
         "lora_alpha": config.get("lora_alpha", LORA_ALPHA),
         "rank_pattern": config.get("rank_pattern") or {},
@@ -262,4 +278,5 @@ def _config(config: Mapping[str, Any], found: Adapter, model: nn.Module, base: P
         "fan_in_fan_out": bool(config.get("fan_in_fan_out")),
         "lora_dropout": 0.0,
         "bias": "none",
+        **({key: config[key] for key in MERGED_KEYS if key in config} if found.whole else {}),
     }

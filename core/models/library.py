@@ -292,7 +292,8 @@ def children(workspace: Workspace, run: str) -> list[str]:
     found = []
     for each in workspace.runs():
         config = each.config()
-        named = [str((config.get("model") or {}).get("base")), *_beside(config)]
+        model = config.get("model") or {}
+        named = [str(model.get("base")), str(model.get("lora")), *_beside(config)]
         if any(text.partition(":")[0] == run for text in named) and state_of(each).live:
             found.append(each.id)
     return found

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import ModelError
 from core.models.families import read_config
+from core.models.tensors import Spec, TensorFile, write_file
 from core.models.weights import INDEX, SINGLE, bin_files, weight_files
 from core.rundir import write_text
 
@@ -47,20 +46,29 @@ def rewrite(
     total = 0
     for number, path in enumerate(files, start=1):
         on_file(number - 1, len(files))
-        name = SINGLE if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        name = file_name(number, len(files))
         tensors: dict[str, Tensor] = {}
         for key, tensor in read_tensors(path):
             tensors.update(change(key, tensor))
         tensors = plain(tensors, tied)
-        temporary = target / f".{name}.tmp"
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        temporary.replace(target / name)
+        specs = {key: Spec.of(tensor) for key, tensor in tensors.items()}
+        write_file(target / name, specs, ([tensor] for tensor in tensors.values()))
         where.update(dict.fromkeys(tensors, name))
         total += sum(tensor.nbytes for tensor in tensors.values())
-    if len(files) > 1:
-        write_text(target / INDEX, json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1))
+    write_index(target, where, total)
     on_file(len(files), len(files))
     return where
+
+
+def file_name(number: int, count: int) -> str:
+    """Of weight file `number` of `count`, counted from 1."""
+    return SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+
+
+def write_index(target: Path, where: Mapping[str, str], size: int) -> None:
+    """Say which file of `target` holds which tensor, of `size` bytes together; a single file needs no index."""
+    if set(where.values()) != {SINGLE}:
+        write_text(target / INDEX, json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=1))
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -68,12 +76,9 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     if path.suffix != ".safetensors":
         yield from read_bin(path).items()
         return
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118  it is no dictionary
-                yield name, file.get_tensor(name)
-    except SafetensorError as error:
-        raise ModelError("model.torn_weights", path=str(path), detail=str(error).splitlines()[0]) from error
+    file = TensorFile(path)
+    for name in file.names:
+        yield name, file.read(name)
 
 
 def read_bin(path: Path) -> dict[str, Tensor]:

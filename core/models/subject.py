@@ -19,7 +19,7 @@ from core.models import families
 from core.models.origin import Origin, maker_of, origin_of
 from core.models.runs import BRINGS_IN, brought_in, weights_folder
 from core.models.usage import Shape
-from core.models.weights import has_tokenizer
+from core.models.weights import has_template, has_tokenizer
 from core.records import DataUsed, Manifest
 from core.rundir import RunDir, read_json
 from core.workspace import Workspace
@@ -99,7 +99,7 @@ class Subject:
         return Shape(
             origin=self.base if self.is_adapter else None,
             scores=self.scores,
-            chat=_has_template(tokenizer),
+            chat=has_template(tokenizer),
             tokenizer=own,
             stops=self.manifest.tokenizer.get("stop_ids") or (),
         )
@@ -145,8 +145,3 @@ def _dataset(workspace: Workspace, ref: str) -> DatasetCard | None:
         return open_dataset(workspace, ref).card
     except GalenError:
         return None
-
-
-def _has_template(folder: Path) -> bool:
-    config = read_json(folder / "tokenizer_config.json") or {}
-    return (folder / "chat_template.jinja").is_file() or bool(config.get("chat_template"))

@@ -182,3 +182,9 @@ def adapter_facts(folder: Path) -> AdapterFacts | None:
 
 def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def has_template(folder: Path) -> bool:
+    """Whether the tokenizer in `folder` brings a chat template."""
+    config = read_json(folder / "tokenizer_config.json") or {}
+    return (folder / "chat_template.jinja").is_file() or bool(config.get("chat_template"))

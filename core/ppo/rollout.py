@@ -27,6 +27,7 @@ from core.configs.ppo import Rollout
 from core.data.dialogue import Message
 from core.data.encode.encoding import IGNORED
 from core.evaluation.answers import nucleus
+from core.evaluation.decoding import drawn
 from core.ppo.roles import POLICY, REFERENCE, Roles
 from core.training.attention import plain_attention
 from core.training.batching import Row
@@ -173,13 +174,8 @@ def uniforms(seed: int, number: int, count: int) -> Tensor:
 
 
 def draw(logits: Tensor, uniform: Tensor, top_p: float) -> Tensor:
-    """One token a row: the first whose cumulative probability exceeds `uniform` [n]; logits [n, v] → [n]."""
-    if top_p < 1:
-        logits = nucleus(logits, top_p)
-    cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
-    wanted = uniform * cumulative[:, -1]
-    tokens = torch.searchsorted(cumulative, wanted.unsqueeze(1), right=True).squeeze(1)
-    return tokens.clamp_max(logits.shape[1] - 1)
+    """One token a row, from the nucleus; logits [n, v], uniform [n] → [n]."""
+    return drawn(nucleus(logits, top_p) if top_p < 1 else logits, uniform)
 
 
 def _left_padded(rows: Sequence[Ints], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from core.annotating.asking import Asking
 from core.annotating.delivering import deliver
 from core.annotating.endpoint import Endpoint
 from core.annotating.people import Ratings, annotating, put_before_people, verdict_of, work_file
-from core.annotating.replies import Annotator, something
+from core.annotating.replies import RETRY_TEMPERATURE, Annotator, something
 from core.annotating.rows import Dropped, Worked, ask_all, chosen_numbers, each_work, results, said_by_model, stored
 from core.annotating.tasks import RowTask, Work, parts
 from core.annotating.verdicts import Verdict
@@ -171,7 +171,8 @@ def annotator(context: RunContext, config: AnnotateConfig) -> Iterator[Annotator
     if who.kind == "endpoint":
         with Endpoint(
             who.url, who.model, key_name=who.key, timeout=who.timeout, at_once=who.at_once,
-            temperature=who.temperature, max_tokens=who.max_new_tokens, check_stop=context.report.check_stop,
+            temperature=who.temperature, retry_temperature=RETRY_TEMPERATURE, max_tokens=who.max_new_tokens,
+            check_stop=context.report.check_stop,
         ) as endpoint:  # fmt: skip
             endpoint.check()
             yield endpoint

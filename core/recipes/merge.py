@@ -1,47 +1,42 @@
 """merge: a run's adapters become part of their base; the result is a model folder that needs nothing else.
 
     1  find the run's chain and its root base, and what the merged model will be called
-    2  load the root, lay the chain on it as adapters, and note what it answers to a few probes
-    3  merge the chain into the weights, in fp32, and compare
-    4  cast once, write the model (a reward model with its head), read it back, and compare again
-    5  put it into the workspace's models, if it is to have a name there; write the manifest
+    2  plan every tensor of the result without loading one, and see that the disk has room
+    3  read the root's files, a few rows at a time, add the chain to what it changes, in fp32, cast once, and write
+    4  read it back: every number beside the sum, computed once more; and where the model has room in memory, what it
+       answers to a few probes beside what the adapters answer on their root
+    5  give it its name; put it into the workspace's models, if it is to have one there; write the manifest
 
-Run it with `python -m core merge model.base=RUN`. What differs by more than rounding is not delivered. Left out:
-quantised results (weights are merged from the root's own files, whatever they were quantised to in training), and
-adapters that are not plain LoRA, which no run here makes.
+Run it with `python -m core merge model.base=RUN`. What differs by more than rounding is not delivered, and nothing
+stands under the model's name before. A few architectures join tensors of their files when they are loaded; where
+adapters change such a weight, step 3 is done on the whole model in memory. Left out: quantised results (weights are
+merged from the root's own files, whatever they were quantised to in training), and adapters that add no sum, as DoRA's.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
-
-import torch
-from peft import PeftModel
-from torch import nn
-from transformers import PreTrainedModel
 
 from core.configs.stages import MergeConfig
-from core.data.encode.tokenizer import load_tokenizer
+from core.disk import require_space
 from core.errors import ModelError, RunError
-from core.models.backbone import copy_code, file_dtype
-from core.models.chain import concatenate, merge_into
 from core.models.hashes import backbone_id, weight_hashes
 from core.models.library import find_base, name_taken, register
-from core.models.loading import TORCH_DTYPES, load_model
-from core.models.parents import Parent, resolve_parent
-from core.models.weights import SCORE_HEAD, inspect
+from core.models.parents import resolve_parent
+from core.models.weights import SCORE_HEAD
 from core.records import Manifest
 from core.records_merge import Verification, verification_file
 from core.report import RunContext
 from core.rundir import write_record
 from core.training.delivery import PACKAGES, WHOLE, device_name
-from core.training.heads import read_head, save_classifier
-from core.training.judges import load_classifier
-from core.training.verifying import Probes, computing_dtype, verify
+from core.training.merging import Merge
+from core.training.verifying import name_of
+
+BUILDING = ".building"  # where the model lies until it is proved
+NOT_ASKED = {"config": "model.verify=weights", "memory": "there is no room for the whole model"}
 
 
 def main(context: RunContext) -> None:
@@ -57,86 +52,72 @@ def main(context: RunContext) -> None:
     source = f"merged by {context.run.id}"
     if settings.folder and name_taken(workspace, settings.folder, source=source):
         raise ModelError("model.name_taken", name=settings.folder, source="another model")
-    tokenizer = load_tokenizer(parent.tokenizer, trust_remote_code=settings.trust_remote_code)
-    dtype = TORCH_DTYPES.get(inspect(parent.folder).dtype if settings.dtype == "auto" else settings.dtype)
-    dtype = dtype or torch.float32
-    head = None if parent.head is None else read_head(parent.head)
-    probes = Probes.of(tokenizer, head, context.device)
 
     # 2
     report.phase("loading")
-    computed_in = computing_dtype(parent.folder, context.device, file_dtype(parent.folder, dtype))
-    model = load_model(
-        parent.folder, dtype=computed_in, device=context.device, trust_remote_code=settings.trust_remote_code
-    )
+    print(parent.sentence())
+    merge = Merge.of(context, settings, parent)
+    plan = merge.plan()
+    require_space(output, merge.size(plan))
     report.check_stop()
-    report.phase("measuring")
-    model, before = _as_adapters(model, parent, probes)
 
     # 3
-    report.phase("merging")
-    report.check_stop()
-    merge_into(model, parent.adapters)
-    merged = probes.outputs(model)
-
-    # 4
-    report.phase("saving")
     shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    folder = output / WHOLE
-    model = model.to(device="cpu", dtype=dtype)
-    _write(model, head, tokenizer, parent, folder, settings.shard_size.replace(" ", ""))
-    del model
-    report.phase("verifying")
-    written = probes.outputs(
-        load_classifier(folder, dtype=computed_in, device=context.device)
-        if head is not None
-        else load_model(folder, dtype=computed_in, device=context.device, trust_remote_code=settings.trust_remote_code)
-    )
-    found = verify(probes, before, merged, written, tokenizer, computed_in=computed_in, dtype=dtype)
-    write_record(verification_file(output), found)
-    if not found.passed:
-        shutil.rmtree(folder)
-        raise RunError("merge.disagrees", run=settings.base, difference=f"{found.difference:.3g}")
-    print(f"merging moved no output by more than {found.merging:.2g}; written in {found.dtype}, {found.difference:.2g}")
-
-    # 5
-    report.check_stop()
-    report.phase("delivering")
+    building = output / BUILDING
+    building.mkdir(parents=True)
+    try:
+        answers = None
+        if plan is not None:
+            merge.stream(plan, building)
+        else:
+            answers = merge.in_memory(building)
+        # 4
+        found = merge.verify(building, plan, answers)
+        write_record(verification_file(output), found)
+        if not found.passed:
+            raise _refusal(found, settings.base)
+        print(_said(found))
+        # 5
+        report.check_stop()
+        report.phase("delivering")
+        folder = building.rename(output / WHOLE)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     if settings.folder:
         register(workspace, folder, settings.folder, source=source, weights=weight_hashes(folder))
-    write_record(context.run.manifest_file, _manifest(context, config, parent, folder, dtype, found))
+    write_record(context.run.manifest_file, _manifest(context, config, merge, folder, found))
 
 
-def _as_adapters(model: PreTrainedModel, parent: Parent, probes: Probes) -> tuple[PreTrainedModel, list[torch.Tensor]]:
-    """(the untouched model, what it answers with the chain laid on it as plain PEFT does it)."""
-    with tempfile.TemporaryDirectory() as place:
-        concatenate(parent.adapters, Path(place), base=parent.root.path)
-        laid = PeftModel.from_pretrained(model, place, torch_device=str(model.device))
-    outputs = probes.outputs(laid)
-    untouched: Any = laid.unload()
-    return untouched, outputs
+def _refusal(found: Verification, run: str) -> RunError:
+    weights = found.weights
+    if weights is None or weights.passed:
+        apart = found.difference if found.kl is None else found.kl
+        return RunError("merge.disagrees", run=run, difference=f"{apart:.3g}")
+    if weights.places is None:
+        return RunError("merge.torn_files", run=run)
+    if math.isinf(weights.places):
+        return RunError("merge.overflow", run=run, dtype=found.dtype)
+    return RunError("merge.wrong_numbers", run=run, places=f"{weights.places:.3g}")
 
 
-def _write(
-    model: PreTrainedModel, head: torch.Tensor | None, tokenizer: Any, parent: Parent, folder: Path, shard: str
-) -> None:
-    """The model folder: weights, tokenizer, and the code that the base came with."""
-    model.name_or_path = ""  # a path of this machine, which means nothing to whoever gets the folder
-    if head is None:
-        model.save_pretrained(str(folder), max_shard_size=shard)
-        tokenizer.save_pretrained(str(folder))
+def _said(found: Verification) -> str:
+    """For the log: what was proved."""
+    lines = []
+    if found.weights is not None:
+        lines.append(
+            f"{found.weights.tensors} tensors read back, {found.weights.changed} of them changed: all are the sums in "
+            f"fp32, correctly rounded to {found.dtype}"
+        )
+    if found.computed_in is not None:
+        lines.append(f"its answers, computed in {found.computed_in}, are off by {found.difference:.2g} at most")
     else:
-        layer = nn.Linear(head.shape[1], 1, bias=False)
-        layer.weight = nn.Parameter(head)
-        save_classifier(model, layer, tokenizer, folder, model.dtype, shard_size=shard)
-    copy_code(parent.folder, folder)
+        lines.append(f"its answers were not compared: {NOT_ASKED[found.unasked]}")
+    return "\n".join(lines)
 
 
-def _manifest(
-    context: RunContext, config: MergeConfig, parent: Parent, folder: Path, dtype: torch.dtype, found: Verification
-) -> Manifest:
+def _manifest(context: RunContext, config: MergeConfig, merge: Merge, folder: Path, found: Verification) -> Manifest:
     """The merged model is its own root; `chain` says what went into it."""
+    parent = merge.parent
     ref = find_base(context.workspace, config.model.base)
     merged = context.workspace.run(ref.run).manifest() if ref is not None else None
     figures = found.model_dump(include={"merging", "difference", "kl", "same"}, exclude_none=True)
@@ -152,7 +133,7 @@ def _manifest(
         backbone_id=backbone_id(weight_hashes(folder)),
         model_folder=WHOLE,
         method="merge",
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=name_of(merge.written_in),
         head=None if parent.head is None else dict(SCORE_HEAD),
         tokenizer={} if merged is None else merged.tokenizer,
         template={} if merged is None else merged.template,

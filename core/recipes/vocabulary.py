@@ -33,7 +33,7 @@ from core.data.encode.twin import backend_of
 from core.data.figures import texts_of
 from core.data.store.library import Dataset, open_dataset
 from core.errors import InputError, ModelError
-from core.models.backbone import copy_code, load_backbone
+from core.models.backbone import copy_beside, load_backbone
 from core.models.growing import Cutter, Grown, both, grow, grow_merges
 from core.models.hashes import backbone_id, weight_hashes
 from core.models.loading import TORCH_DTYPES
@@ -87,7 +87,7 @@ def main(context: RunContext) -> None:
     # 5
     report.phase("saving")
     model.save_pretrained(str(folder))
-    copy_code(parent.folder, folder)
+    copy_beside(parent.folder, folder)
     sample = source.sample or [unit.text for unit in source.listed]
     cutter = Cutter(backend)
     facts = VocabularyReport(

@@ -4,13 +4,12 @@
     both = joined(first, second)      rows of both; the shorter one's are padded on the left
     select(cache, places, skip)       some rows, without their first `skip` columns
 
-Transformers' own layer copies all that there is for every token that is added; this one has room for the next ones.
+Its layers are those of `core.models.cache`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,31 +17,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-ROOM = 128  # tokens
-
-
-class RoomyLayer(DynamicLayer):
-    """`keys` and `values` [rows, heads, tokens, d] are the filled part of tensors that are longer."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-            self._room = 0
-        if end > self._room:
-            self._room = end + ROOM
-            self._keys, self._values = (F.pad(each, (0, 0, 0, self._room - start)) for each in (self.keys, self.values))
-        self._keys[:, :, start:end], self._values[:, :, start:end] = key_states, value_states
-        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
-        return self.keys, self.values
-
-    def fill(self, keys: Tensor, values: Tensor) -> RoomyLayer:
-        """Take these; they get room when the next token comes."""
-        self.lazy_initialization(keys, values)
-        self.keys, self.values, self._room = keys, values, 0
-        return self
+from core.models.cache import RoomyLayer
 
 
 def roomy(model: PreTrainedModel) -> Cache | None:

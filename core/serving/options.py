@@ -23,13 +23,15 @@ class Weights(Section):
         "GPUs by number, instead of device. Over several, as 0,1, the layers are spread.",
         pattern=r"^(\d+(,\d+)*)?$",
     )
+    use_cpu: bool = setting(False, "The CPU, whatever device and gpus say.")
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting("auto", "Number format of the weights.", advanced=True)
     trust_remote_code: bool = setting(False, "Run Python code that came with the model.", advanced=True)
 
     @property
     def place(self) -> str:
         """The device, or several with commas, as `core.serving.session.choose_device` takes them."""
-        return ",".join(f"cuda:{number}" for number in self.gpus.split(",")) if self.gpus else self.device
+        gpus = ",".join(f"cuda:{number}" for number in self.gpus.split(",")) if self.gpus else ""
+        return "cpu" if self.use_cpu else gpus or self.device
 
     @field_validator("gpus", mode="before")
     @classmethod
@@ -69,6 +71,10 @@ class ChatOptions(Weights, Sampling):
         "galen", "Sampling values to begin with. article: those that the MedicalGPT article prints."
     )
     system: str = setting("", "System message at the head of the conversation.")
+    single_turn: bool = setting(False, "Forget the conversation after every answer.")
+    template: str | None = setting(None, "A named chat template instead of the model's own.")
+    with_prompt: bool = setting(True, "Ask in the chat template. Off: the model goes on writing what was typed.")
+    tokenizer_path: str = setting("", "A folder with another tokenizer.", advanced=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -63,19 +63,14 @@ def save_classifier(
     folder: Path,
     dtype: torch.dtype,
     *,
-    shard_size: str | None = None,
+    shard_size: int | None = None,
 ) -> str:
     """Write the whole reward model as a sequence-classification model; what lay in `folder` goes.
 
-    shard_size: of one weight file at most, such as 4GB; None: Transformers' own. Returns the name of the file that
-    holds the head. Raises ModelError `reward.no_classifier` as `check_classifier`.
+    shard_size: bytes of one weight file at most; None: Transformers' own. Returns the name of the file that holds the
+    head. Raises ModelError `reward.no_classifier` as `check_classifier`.
     """
-    check_classifier(model)
-    config = copy.deepcopy(model.config)
-    config.id2label, config.label2id = {0: "score"}, {"score": 0}
-    config.get_text_config().pad_token_id = config.pad_token_id = tokenizer.pad_token_id
-    with torch.device("meta"):
-        whole = AutoModelForSequenceClassification.from_config(config)
+    whole = classifier_of(model, tokenizer)
     wanted = whole.state_dict().keys()
     tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if name in wanted}
     whole.load_state_dict({**tensors, SCORE: head.weight.detach().to(dtype)}, assign=True)
@@ -84,6 +79,20 @@ def save_classifier(
     whole.to(dtype).save_pretrained(str(folder), **({} if shard_size is None else {"max_shard_size": shard_size}))
     tokenizer.save_pretrained(str(folder))
     return next(path.name for path in weight_files(folder) if SCORE in _names(path))
+
+
+def classifier_of(model: PreTrainedModel, tokenizer: Any) -> PreTrainedModel:
+    """The sequence-classification twin of a causal model, with one score and without weights (on the device "meta").
+
+    Raises ModelError `reward.no_classifier`.
+    """
+    check_classifier(model)
+    config = copy.deepcopy(model.config)
+    config.id2label, config.label2id = {0: "score"}, {"score": 0}
+    config.get_text_config().pad_token_id = config.pad_token_id = tokenizer.pad_token_id
+    with torch.device("meta"):
+        twin: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    return twin
 
 
 def check_classifier(model: PreTrainedModel) -> None:

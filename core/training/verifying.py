@@ -1,8 +1,9 @@
 """Whether a merged model still says what its adapters said: a few probes, asked before and after.
 
-Compared are the logits of every token of every probe, or for a reward model the scores. In fp32 merging moves them by
-rounding only; weights written in 16 bits are rounded, too, and there the divergence of the predictions is what counts
-(an adapter merged into 4-bit weights is off by nats, an ordinary rounding by a thousandth of one).
+That the numbers in its files are the right ones is `core.models.streaming.compare`, which needs no room for the model.
+Compared here are the logits of every token of every probe, or for a reward model the scores. In fp32 merging moves them
+by rounding only; weights written in 16 bits are rounded, too, and there the divergence of the predictions is what
+counts (an adapter merged into 4-bit weights is off by nats, an ordinary rounding by a thousandth of one).
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ PROMPTS = (
 )
 EXACT = 1e-3  # of the largest output, in fp32
 ROUNDED = 0.1  # nats a token, or of the largest score, where weights are written in 16 bits
-ROOM = 0.7  # of the free memory that the weights may take in fp32
+ROOM = 0.7  # of the free memory that the weights may take
 
 
-def computing_dtype(folder: Path, device: str, otherwise: torch.dtype) -> torch.dtype:
-    """fp32, in which merging can be checked exactly, where the weights have room for it; else `otherwise`."""
-    free = memory()[1] if device.startswith("cpu") else torch.cuda.mem_get_info(device)[0]
-    return torch.float32 if 4 * inspect(folder).parameters < ROOM * free else otherwise
+def computing_dtype(folder: Path, device: str, kept: torch.dtype) -> torch.dtype | None:
+    """In what there is room to compute with the whole model: fp32, in which a merge can be checked exactly, else what
+    its weights are `kept` in; None where there is room for neither."""
+    free = memory()[1]  # on its way to a GPU a model passes through main memory
+    if not device.startswith("cpu"):
+        free = min(free, torch.cuda.mem_get_info(device)[0])
+    count = inspect(folder).parameters
+    return next((dtype for dtype in (torch.float32, kept) if dtype.itemsize * count < ROOM * free), None)
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,15 @@ class Probes:
 def verify(
     probes: Probes,
     before: Sequence[Tensor],
-    merged: Sequence[Tensor],
     written: Sequence[Tensor],
     tokenizer: Any,
     *,
     computed_in: torch.dtype,
     dtype: torch.dtype,
+    merged: Sequence[Tensor] | None = None,
 ) -> Verification:
-    """Compare the outputs of the adapters beside their root, of the merged weights, and of the files as written."""
+    """Compare the outputs of the adapters beside their root, of the files as written, and, where the merge was made on
+    the whole model, of the `merged` weights before they were cast."""
     scores = probes.head is not None
     largest = max(1.0, max(float(each.abs().max()) for each in before))
     rows = [
@@ -87,7 +93,7 @@ def verify(
         )
         for prompt, a, b in zip(PROMPTS, before, written, strict=True)
     ]
-    merging = max(float((a - b).abs().max()) for a, b in zip(before, merged, strict=True))
+    merging = None if merged is None else max(float((a - b).abs().max()) for a, b in zip(before, merged, strict=True))
     all_before, all_written = torch.cat(list(before)), torch.cat(list(written))
     difference = max(row.difference for row in rows)
     kl = None if scores else float(divergence(all_before, all_written).mean())
@@ -96,19 +102,27 @@ def verify(
     whole = exact and dtype == torch.float32
     allowed = EXACT * largest if whole else ROUNDED * (largest if scores else 1.0)
     measured = difference if whole or kl is None else kl
-    finite = all(bool(torch.isfinite(each).all()) for each in (*before, *merged, *written))
+    finite = all(bool(torch.isfinite(each).all()) for each in (*before, *(merged or ()), *written))
+    close = merging is None or not exact or merging <= EXACT * largest
+    agrees = finite and close and measured <= allowed
     return Verification(
-        computed_in=str(computed_in).removeprefix("torch."),
-        dtype=str(dtype).removeprefix("torch."),
+        computed_in=name_of(computed_in),
+        dtype=name_of(dtype),
         positions=len(all_before),
         merging=merging,
         difference=difference,
         kl=kl,
         same=same,
         allowed=allowed,
-        passed=finite and measured <= allowed and (not exact or merging <= EXACT * largest),
+        agrees=agrees,
+        passed=agrees,
         probes=rows,
     )
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """`bfloat16`, `float32`, …"""
+    return str(dtype).removeprefix("torch.")
 
 
 def divergence(before: Tensor, after: Tensor) -> Tensor:

@@ -7,25 +7,20 @@ that happened in the middle of an answer. The same page stands alone in `webui.a
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from core import talks
 from core.data.encode.named import NAMED
 from core.errors import GalenError
 from core.serving.options import ARTICLE_QUESTIONS, SAMPLINGS
 from core.serving.session import running_servers, stop_server
-from core.talks import Talk, Turn, begin_turn, new_id, new_talk, read_talk
-from core.votes import append, vote_on
-from webui import views, views_chat, views_contest
-from webui.answers import SAMPLING, Answers, Judging, read_sampling
+from core.talks import new_talk, read_talk
+from webui import views, views_chat
+from webui.answers import SAMPLING
 from webui.chat_parts import SavedPart, WinsPart
+from webui.chat_work import FORM, Alone, Asking, ChatWork
 from webui.contestants import Contestants
 from webui.figures import esc
 from webui.messages import error_text
@@ -46,51 +41,6 @@ const show = () => { for (const one of element.querySelectorAll('[data-drawer]')
   one.ariaExpanded = one.dataset.drawer === element.closest('.ask').dataset.drawer; };
 watch('value', show);"""
 CHAT_KEPT = "{talk: galen.kept('chat', null), form: galen.kept('chat.form', null)}"  # what the browser has of it
-FORM = ("blind", "device", "reward", "template", "system", *SAMPLING)  # the settings, in the order of the components
-RECENT = 64  # conversations that the page remembers by itself, for browsers that were reloaded in the middle of one
-
-
-@dataclass
-class Asking:
-    """What one session has under way; Stop and New conversation reach it through this."""
-
-    cancel: threading.Event = field(default_factory=threading.Event)
-    forgotten: threading.Event = field(default_factory=threading.Event)  # nobody wants the turn any more
-    refused: bool = False  # the last question was not asked: what the status line says of it stays until the next
-    under_way: bool = False
-
-
-@dataclass(frozen=True)
-class Alone:
-    """The page shows these models and nothing of the workspace: `only` may be asked, `panes` are there at first.
-
-    serving: what `ensure_server` is told beyond the base.
-    """
-
-    only: tuple[str, ...]
-    panes: tuple[str, ...]
-    serving: dict[str, Any]
-
-
-class Recent:
-    """The newest state of the conversations that were answered lately, by their ids, which nobody can guess."""
-
-    def __init__(self) -> None:
-        self._talks: OrderedDict[str, Talk] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def put(self, talk: Talk) -> None:
-        with self._lock:
-            self._talks[talk.id] = talk
-            self._talks.move_to_end(talk.id)
-            while len(self._talks) > RECENT:
-                self._talks.popitem(last=False)
-
-    def newer(self, talk: Talk) -> Talk:
-        """`talk`, or what it has become since the browser kept it."""
-        with self._lock:
-            known = self._talks.get(talk.id)
-        return known.model_copy(deep=True) if known is not None and known.changed > talk.changed else talk
 
 
 class ChatPage:
@@ -99,8 +49,8 @@ class ChatPage:
         only, panes = (alone.only, alone.panes) if alone is not None else ((), ())
         self.contestants = Contestants(page.workspace, page.catalog, only, panes)
         self.saved = SavedPart(page, keeps=alone is None)
-        self.wins = WinsPart(page)
-        self.recent = Recent()
+        self.wins = WinsPart(page, keeps=alone is None)
+        self.work = ChatWork(page.workspace, self.contestants, alone)
 
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
@@ -186,24 +136,26 @@ class ChatPage:
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self) -> None:
-        lang, kept, asking = self.page.lang, self.kept, self.asking
+        lang, kept, asking, work = self.page.lang, self.kept, self.asking, self.work
         self.turns = [self.heads, self.past, self.now]  # what shows a conversation
+        mine, shown = [kept, asking, lang], [kept, *self.turns]
         answering = [*self.turns, self.status, self.question, self.stop, kept, asking]
         state = [kept, asking, lang, *self.form]
         look: dict[str, Any] = {"fn": self.look, "inputs": [lang, asking], "outputs": [self.status, self.free], **QUIET}
-        voted = [kept, *self.turns, self.status, self.wins.pane]
         asked = [
-            gr.on([self.send.click, self.question.submit], self.ask, [self.question, *state], answering, **QUIET),
-            *(pane.again(self.again, state, answering, **QUIET) for pane in (self.past, self.now)),
-            self.reward.select(self.judge, state, answering, **QUIET),
+            gr.on([self.send.click, self.question.submit], work.ask, [self.question, *state], answering, **QUIET),
+            *(pane.again(work.again, state, answering, **QUIET) for pane in (self.past, self.now)),
+            self.reward.select(work.judge, state, answering, **QUIET),
         ]
         for event in asked:
             event.then(**look)
         changed = [
-            *(pane.vote(self.vote, [kept, asking, lang], voted, **EACH) for pane in (self.past, self.now)),
-            self.heads.pane(self.changed_panes, [kept, asking, lang], [kept, *self.turns], **EACH),
-            self.clear.click(self.forget, [kept, asking, lang], [kept, *self.turns, self.saved.pane], **QUIET),
+            *(pane.vote(work.vote, mine, [*shown, self.status], **EACH) for pane in (self.past, self.now)),
+            self.heads.pane(work.changed_panes, mine, shown, **EACH),
+            self.clear.click(work.forget, mine, shown, **QUIET),
         ]
+        for event in changed[:2]:
+            event.then(self.wins.draw, lang, self.wins.pane, **QUIET)
         for event in (*asked, *changed):
             event.then(**self.keep)
         self.foot.pick(suggested, None, [self.question, *self.sampling], **EACH)
@@ -216,37 +168,23 @@ class ChatPage:
             js=f"({names}) => galen.keep('chat.form', {{{names}}})",
         )  # fmt: skip
         self.timer.tick(**look)
-        self.saved.wire(kept, asking, self.turns, self._reopened, self.keep)
+        self.saved.wire(kept, asking, self.turns, work.reopened, self.keep)
         self.wins.wire()
         # A conversation may be long: it is sent where something has changed, and not with every tick of the frame.
         self.page.on_catalog(lambda catalog, lang: [f"{catalog.mark} {lang}"], [], [self.mark])
-        shown = [kept, *self.turns, self.template, self.reward, self.device]
-        self.mark.change(self.refresh, [kept, asking, lang], shown, **QUIET)
+        chosen = [*shown, self.template, self.reward, self.device]
+        self.mark.change(self.refresh, mine, chosen, **QUIET)
         self.fresh: dict[str, Any] = {  # an event that draws everything: at load, and in the other language
-            "fn": self.redraw, "inputs": [kept, asking, lang], "outputs": [*shown, self.saved.pane, self.wins.pane],
+            "fn": self.redraw, "inputs": mine, "outputs": [*chosen, self.saved.pane, self.wins.pane],
             **QUIET,
         }  # fmt: skip
 
     # -- showing ------------------------------------------------------------------------------------------------------
-    def _shown(self, talk: Talk, lang: str, at: int | None = None) -> list[str]:
-        """Updates of (heads, past, now). `at`: the first turn that is still moving; the last one where none is."""
-        first = max(0, len(talk.turns) - 1) if at is None else at
-        heads = views_contest.heads(talk, self.contestants, lang)
-        return [heads, views_chat.turns(talk, 0, first, lang), self._now(talk, first, lang)]
-
-    def _reopened(self, talk: Talk, lang: str) -> list[str]:
-        """A saved conversation is what it was, whatever has become of it here since."""
-        self.recent.put(talk)
-        return self._shown(talk, lang)
-
-    @staticmethod
-    def _now(talk: Talk, first: int, lang: str) -> str:
-        return views_chat.turns(talk, first, len(talk.turns), lang) or views_chat.nothing_yet(talk, lang)
-
     def refresh(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
         """After a change of the workspace: what can be chosen, and the panes of a conversation that has none yet."""
         skip, talk = gr.skip(), read_talk(kept)
-        devices = [(t("run.device_auto", lang), "auto"), *[(name, name) for name in self.page.device_ids()]]
+        named = [] if self.alone else self.page.device_ids()  # a guest need not know what this machine has
+        devices = [(t("run.device_auto", lang), "auto"), *((name, name) for name in named)]
         choices = [
             gr.update(choices=_templates(lang)),
             gr.update(choices=self.contestants.rewards(lang)),
@@ -255,19 +193,19 @@ class ChatPage:
         if asking is not None and asking.under_way:
             return [skip, skip, skip, skip, *choices]
         if talk.turns or any(pane.model for pane in talk.panes):
-            return [skip, *self._shown(talk, lang), *choices]
+            return [skip, *self.work.shown(talk, lang), *choices]
         fresh = new_talk(self.contestants.first())
-        return [fresh.model_dump(mode="json"), *self._shown(fresh, lang), *choices]
+        return [fresh.model_dump(mode="json"), *self.work.shown(fresh, lang), *choices]
 
     def redraw(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
         """The same and the drawers, whose notes stay until then."""
         saved = self.saved.draw(read_talk(kept), lang)
-        return [*self.refresh(kept, asking, lang), saved, "" if self.alone else self.wins.draw(lang)]
+        return [*self.refresh(kept, asking, lang), saved, self.wins.draw(lang)]
 
     def opened(self, stored: Any) -> list[Any]:
         """At load, updates of (kept, the settings) from what the browser kept: {"talk", "form"}."""
         stored = stored if isinstance(stored, dict) else {}
-        talk = self.recent.newer(read_talk(stored.get("talk")))
+        talk = self.work.recent.newer(read_talk(stored.get("talk")))
         form = stored.get("form") if isinstance(stored.get("form"), dict) else {}
         devices = {"auto", *self.page.device_ids()}
         updates: list[Any] = []
@@ -277,185 +215,10 @@ class ChatPage:
             updates.append(value if good else gr.skip())
         return [talk.model_dump(mode="json"), *updates]
 
-    def take(self, run: str | None, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
-        """Updates of (kept, heads, past, now) that put a run beside its base, in the first two panes."""
-        talk = read_talk(kept)
-        if not run or (asking is not None and asking.under_way) or talk.hidden:
-            return [gr.skip()] * 4
-        wanted = self.contestants.beside_base(run)
-        if wanted[1] not in [pane.model for pane in talk.panes]:
-            while len(talk.panes) < len(wanted):
-                talks.add_pane(talk)
-            for pane, model in zip(talk.panes, wanted, strict=False):
-                pane.model = model or pane.model
-        return [talk.model_dump(mode="json"), *self._shown(talk, lang)]
-
-    # -- panes --------------------------------------------------------------------------------------------------------
-    def changed_panes(self, event: gr.EventData, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
-        """Another model in a pane, other weights, one pane more or fewer."""
-        talk, data = read_talk(kept), event._data or {}
-        pane = talk.pane(str(data.get("pane") or ""))
-        if (asking is not None and asking.under_way) or talk.hidden:
-            return [gr.skip(), *self._shown(talk, lang)]
-        if data.get("act") == "add":
-            talks.add_pane(talk)
-        elif pane is None:
-            return [gr.skip()] * 4
-        elif data.get("act") == "drop" and len(talk.panes) > 1:
-            talk.panes.remove(pane)
-        elif "model" in data:
-            pane.model = self.contestants.chosen(str(data["model"]))
-        elif "which" in data:
-            pane.model = self.contestants.chosen(pane.model, str(data["which"]))
-        return [talk.model_dump(mode="json"), *self._shown(talk, lang)]
-
-    # -- asking -------------------------------------------------------------------------------------------------------
-    def ask(self, question: str, kept: Any, asking: Asking | None, lang: str, *form: Any) -> Iterator[list[Any]]:
-        """A new question, and the answers as they arrive. Leaving the generator in any way hangs up on the servers."""
-        talk, asking = read_talk(kept), asking or Asking()
-        settings = dict(zip(FORM, form, strict=True))
-        turn, complaint = self._turn(question, settings, lang)
-        if not complaint and not talk.shown():
-            complaint = t("chat.choose", lang)
-        if complaint or turn is None:
-            yield _refused(asking, complaint)
-            return
-        if not talk.turns:
-            talk.blind, talk.revealed = bool(settings["blind"]), False
-        begin_turn(talk, turn)
-        yield from self._answered(talk, len(talk.turns) - 1, asking, settings, lang)
-
-    def again(
-        self, event: gr.EventData, kept: Any, asking: Asking | None, lang: str, *form: Any
-    ) -> Iterator[list[Any]]:
-        """A turn anew, and every one behind it: with another question and the settings of now, or as it was with the
-        next seed."""
-        talk, asking, data = read_talk(kept), asking or Asking(), event._data or {}
-        settings = dict(zip(FORM, form, strict=True))
-        at = talk.place(str(data.get("turn") or ""))
-        if at is None or asking.under_way:
-            yield [gr.skip()] * 8
-            return
-        if "question" in data:
-            turn, complaint = self._turn(str(data["question"]), settings, lang)
-            if turn is None:
-                yield _refused(asking, complaint)
-                return
-            talk.turns[at] = turn
-        elif talk.turns[at].replies:
-            talk.turns[at].sampling["seed"] = int(talk.turns[at].sampling.get("seed", 0)) + 1
-        for turn in talk.turns[at:]:
-            turn.id, turn.replies, turn.vote = new_id(), {}, ""
-        yield from self._answered(talk, at, asking, settings, lang)
-
-    def _turn(self, question: str, settings: dict[str, Any], lang: str) -> tuple[Turn | None, str]:
-        """The turn that the form asks for, or what is wrong with it."""
-        sampling, complaint = read_sampling([settings[name] for name in SAMPLING], lang)
-        asked = (question or "").strip()
-        if not complaint and not asked:
-            complaint = t("chat.no_question", lang)
-        if complaint:
-            return None, complaint
-        system, template = str(settings["system"] or "").strip(), str(settings["template"] or "").strip()
-        return Turn(id=new_id(), question=asked, system=system, template=template, sampling=sampling), ""
-
-    def _answered(
-        self, talk: Talk, at: int, asking: Asking, settings: dict[str, Any], lang: str
-    ) -> Iterator[list[Any]]:
-        """The turns from `at` on, one after the other. Updates of (heads, past, now, status, question, stop, kept,
-        asking)."""
-        skip = gr.skip()
-        asking.cancel, asking.forgotten = cancel, forgotten = threading.Event(), threading.Event()
-        asking.refused, asking.under_way = False, True
-        talk.changed += 1
-        self.recent.put(talk)
-        judge = "" if self.alone else str(settings["reward"] or "")
-        complaint = ""
-        try:
-            for number in range(at, len(talk.turns)):
-                answers = Answers(
-                    self.contestants, talk, number, judge=judge, serving=self._serving(settings), cancel=cancel,
-                    lang=lang,
-                )  # fmt: skip
-                now = talk.model_dump(mode="json")
-                yield [*self._shown(talk, lang, at), "", "", gr.update(interactive=True), now, asking]
-                for _ in answers.follow():
-                    if not forgotten.is_set():
-                        yield [skip, skip, self._now(talk, at, lang), skip, skip, skip, skip, skip]
-                if cancel.is_set():
-                    break
-        except Exception as error:  # error_text logs what is not ours
-            complaint = views.say(*error_text(error, lang))
-        finally:
-            cancel.set()
-            asking.under_way = False
-            talk.changed += 1
-        if forgotten.is_set():  # the panes are empty by now, and stay so
-            yield [skip, skip, skip, skip, skip, gr.update(interactive=False), skip, asking]
-            return
-        kept = talk.model_dump(mode="json")
-        yield [*self._shown(talk, lang), complaint, skip, gr.update(interactive=False), kept, asking]
-
-    def _serving(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """What `ensure_server` is told beyond the base."""
-        return self.alone.serving if self.alone else {"device": str(settings["device"] or "auto")}
-
-    def judge(self, kept: Any, asking: Asking | None, lang: str, *form: Any) -> Iterator[list[Any]]:
-        """Another reward run was chosen: it scores what was answered so far."""
-        skip, talk, asking = gr.skip(), read_talk(kept), asking or Asking()
-        settings = dict(zip(FORM, form, strict=True))
-        if self.alone or asking.under_way or not settings["reward"] or not talk.turns:
-            yield [skip] * 8
-            return
-        asking.cancel, asking.under_way = threading.Event(), True
-        asking.forgotten = threading.Event()
-        judging = Judging(
-            self.contestants, talk, range(len(talk.turns)), str(settings["reward"]), cancel=asking.cancel, lang=lang,
-            serving=self._serving(settings),
-        )  # fmt: skip
-        try:
-            for _ in judging.follow():
-                yield [*self._shown(talk, lang), skip, skip, gr.update(interactive=True), skip, asking]
-        finally:
-            asking.cancel.set()
-            asking.under_way = False
-            talk.changed += 1
-        if not asking.forgotten.is_set():
-            kept = talk.model_dump(mode="json")
-            yield [*self._shown(talk, lang), skip, skip, gr.update(interactive=False), kept, asking]
-
-    # -- voting -------------------------------------------------------------------------------------------------------
-    def vote(self, event: gr.EventData, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
-        """Updates of (kept, heads, past, now, status, win rates). The first vote of a blind conversation reveals it."""
-        talk, data, skip = read_talk(kept), event._data or {}, gr.skip()
-        at = talk.place(str(data.get("turn") or ""))
-        choice = str(data.get("choice") or "")
-        vote = (
-            None if at is None or (asking is not None and asking.under_way) else vote_on(talk, talk.turns[at], choice)
-        )
-        if at is None or vote is None:
-            return [skip] * 6
-        try:
-            append(self.page.workspace, vote)
-        except GalenError as error:
-            return [skip, skip, skip, skip, views.say(*error_text(error, lang)), skip]
-        talk.turns[at].vote = choice
-        talk.revealed, talk.changed = True, talk.changed + 1
-        wins = skip if self.alone else self.wins.draw(lang)
-        return [talk.model_dump(mode="json"), *self._shown(talk, lang), skip, wins]
-
     # -- stopping -----------------------------------------------------------------------------------------------------
     def halt(self, asking: Asking | None) -> None:
         if asking is not None:
             asking.cancel.set()
-
-    def forget(self, kept: Any, asking: Asking | None, lang: str) -> list[Any]:
-        """A new conversation with the same panes: updates of (kept, heads, past, now, saved)."""
-        if asking is not None:
-            asking.forgotten.set()
-        self.halt(asking)
-        fresh = new_talk([pane.model for pane in read_talk(kept).panes])
-        return [fresh.model_dump(mode="json"), *self._shown(fresh, lang), self.saved.draw(fresh, lang)]
 
     def look(self, lang: str, asking: Asking | None) -> list[Any]:
         """Whether a server holds memory now, and where; silent while an answer is under way, or after a refusal."""
@@ -476,11 +239,6 @@ class ChatPage:
 
 def _templates(lang: str) -> list[tuple[str, str]]:
     return [(t("chat.template_own", lang), ""), *((name, name) for name in NAMED)]
-
-
-def _refused(asking: Asking, complaint: str) -> list[Any]:
-    asking.refused = True
-    return [*[gr.skip()] * 3, views.say(complaint), *[gr.skip()] * 3, asking]
 
 
 def suggested(event: gr.EventData) -> list[Any]:

@@ -1,7 +1,8 @@
 """The Data tab: the library of the workspace on the left, and what can be done with data on the right.
 
 Its parts are modules of their own: bringing in (`webui.data_bring`), looking (`webui.data_look`), cleaning and shaping
-(`webui.data_recipe`). Here is the frame: which dataset is chosen, its address, its facts, deleting it, the samples.
+(`webui.data_recipe`), annotating (`webui.data_annotate`). Here is the frame: which dataset is chosen, its address, its
+facts, deleting it, the samples.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from core.data.store.library import delete_dataset
 from core.errors import GalenError
 from webui import views, views_data
 from webui.catalog import Catalog
+from webui.data_annotate import AnnotatePart
 from webui.data_bring import BringPart
 from webui.data_look import LookPart
 from webui.data_recipe import RecipePart
@@ -30,7 +32,7 @@ from webui.text import t
 
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-ref]'); if (row) trigger('pick', {ref: row.dataset.ref}); });"""
-BRING, LOOK, SHAPE = "bring", "look", "shape"
+BRING, LOOK, SHAPE, ANNOTATE = "bring", "look", "shape", "annotate"
 SAMPLES = SHIPPED.parent / "data"
 SAMPLE_LICENCE = "cc0-1.0"  # data/README.md
 
@@ -41,6 +43,7 @@ class DataPage:
         self.bring = BringPart(page)
         self.look = LookPart(page)
         self.recipe = RecipePart(page)
+        self.annotate = AnnotatePart(page)
         self.tabs: dict[str, gr.Tab] = {}
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -55,7 +58,7 @@ class DataPage:
                 gr.Tabs(selected=BRING, elem_classes=["inner-tabs", "data-tabs"]) as self.parts,
             ):
                 parts: list[tuple[str, Any]] = [(BRING, self.bring), (LOOK, self.look), (SHAPE, self.recipe)]
-                for name, part in parts:
+                for name, part in [*parts, (ANNOTATE, self.annotate)]:
                     with labels.tab(f"data.tab_{name}", id=name, elem_id=f"data-tab-{name}") as tab:
                         part.build()
                     self.tabs[name] = tab
@@ -100,6 +103,7 @@ class DataPage:
         self.bring.file.buttons["look"].click(lambda: gr.Tabs(selected=LOOK), None, self.parts, **QUIET)
         self.look.wire(chosen)
         self.recipe.wire(chosen)
+        self.annotate.wire(chosen)
 
     # -- the chosen dataset -------------------------------------------------------------------------------------------
     def news(self, catalog: Catalog, lang: str, chosen: str | None) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The Merge tab: a run's adapters into their base, and the proof that the result still says what they said.
+"""The Merge tab: a run's adapters into their base, and the proof that the result is what they come to.
 
 Beneath the form stands what sends a finished thing to a hub (`webui.send_card`), merged or not.
 """
@@ -10,7 +10,7 @@ from webui.page import Page
 from webui.parents import choices
 from webui.plain_stage import PlainStage, PlainTab
 from webui.send_card import SendCard
-from webui.views_judge import verification
+from webui.views_merge import verification
 
 MERGEABLE = ("ppo", "dpo", "sft", "reward", "pretrain")  # in this order in the picker
 

@@ -62,18 +62,22 @@ class Source:
         return self.container in LINES and not self.gzipped and not self.encoding
 
     def batches(
-        self, on_progress: Progress | None = None, size: int = BATCH_BYTES, gather: Gather | None = None
+        self,
+        on_progress: Progress | None = None,
+        size: int = BATCH_BYTES,
+        gather: Gather | None = None,
+        read: lines.Lines | None = None,
     ) -> Iterator[Batch]:
         """Every row in order, blank lines left out. Memory is bounded by the longest row (`MAX_ROW_BYTES`).
 
-        `gather` puts rows together first, as some shapes need.
+        `gather` puts rows together first, as some shapes need. `read`: another way from a file's lines to rows.
         """
-        batches = self._all(on_progress, size)
+        batches = self._all(on_progress, size, read)
         if gather is None:
             return batches
         return containers.batches_of(gather(raw for batch in batches for raw in batch.raws()))
 
-    def _all(self, on_progress: Progress | None, size: int) -> Iterator[Batch]:
+    def _all(self, on_progress: Progress | None, size: int, read: lines.Lines | None) -> Iterator[Batch]:
         total = self.found[0]
         with open(self.path, "rb") as file:
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=file) if self.gzipped else file)
@@ -83,7 +87,7 @@ class Source:
                 stream = io.BufferedReader(AsUTF8(stream, self.encoding))
             last = 0
             try:
-                for batch in self._batches(stream, size):
+                for batch in self._batches(stream, size, read):
                     last = max(last, *batch.lines[-1:], *(problem.line or 0 for problem in batch.problems[-1:]))
                     yield batch
                     if on_progress is not None:
@@ -119,9 +123,9 @@ class Source:
         if not self.path.is_file() or _state(self.path) != self.found:
             raise DataError("data.file_changed", file=self.path.name)
 
-    def _batches(self, stream: BinaryIO, size: int) -> Iterator[Batch]:
+    def _batches(self, stream: BinaryIO, size: int, read: lines.Lines | None) -> Iterator[Batch]:
         if self.container in LINES:
-            for batch, _ in lines.line_batches(cast(lines.Stream, stream), LINES[self.container], size):
+            for batch, _ in lines.line_batches(cast(lines.Stream, stream), read or LINES[self.container], size):
                 if len(batch):
                     yield batch
         else:
@@ -155,8 +159,11 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def open_source(path: Path) -> Source:
-    """Find out what `path` holds. Raises DataError where there is no such file, or nothing that could be rows."""
+def open_source(path: Path, *, otherwise: str = "") -> Source:
+    """Find out what `path` holds. Raises DataError where there is no such file, or nothing that could be rows.
+
+    otherwise: the container of a text whose name says nothing; without, it is refused.
+    """
     if not path.is_file():
         raise DataError("data.no_file", file=str(path))
     try:
@@ -168,7 +175,7 @@ def open_source(path: Path) -> Source:
     encoding = _encoding(path, head)
     if encoding:
         head = io.BufferedReader(AsUTF8(io.BytesIO(head), encoding)).read()
-    container = _container(path, head)
+    container = _container(path, head, otherwise)
     source = Source(path, container, gzipped, encoding, found=_state(path))
     if encoding:
         source.notes.append(Problem("data.read_as", {"encoding": encoding}))
@@ -200,7 +207,7 @@ def _encoding(path: Path, head: bytes) -> str:
     return "" if head.startswith(b"PAR1") else foreign(head)
 
 
-def _container(path: Path, head: bytes) -> str:
+def _container(path: Path, head: bytes, otherwise: str) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     named = BY_NAME.get(suffixes[-1]) if suffixes else None
     if head.startswith(b"PAR1"):
@@ -214,9 +221,9 @@ def _container(path: Path, head: bytes) -> str:
         return "json"
     if first == b"{":
         return "jsonl" if named == "jsonl" or _object_on_one_line(head) else "json"
-    if named is None:
+    if named is None and not otherwise:
         raise DataError("data.unknown_container", file=path.name)
-    return "jsonl"
+    return otherwise if named is None else "jsonl"
 
 
 def _binary(head: bytes) -> bool:

@@ -71,6 +71,7 @@ def _named_in(config: dict[str, Any]) -> set[Any]:
     own = [text for values in named for text in values if isinstance(text, str)]
     own += [weighted(line)[0] for line in data.get("mix") or ()]
     own.append(str((config.get("words") or {}).get("corpus")))
+    own += (config.get("new") or {}).get("against") or []
     return {*own, *(each["dataset"] for each in recipe.get("inputs", ())), *steps}
 
 
