@@ -14,7 +14,7 @@ Written by `core.evaluation.notes`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from core.records import Record
 
 EVALUATION, PROMPTS, ANSWERS, ITEMS = "evaluation.json", "prompts.jsonl", "answers.jsonl", "items.jsonl"
 VERDICTS = "verdicts.jsonl"
+VERSION = 4  # letters of a version that tell two datasets of one name apart
 Kind = Literal["language", "reward"]
 Role = Literal["", "domain", "general"]  # what a set of rows stands for in the report
 EXAM_KINDS = ("text", "messages", "preference", "choice")  # the rows that give figures
@@ -143,13 +144,15 @@ class Said(Record):
 
 
 class Judges(Record):
-    """Who judged the answers, as the config names them; "" where nobody did.
+    """Who judged the answers; "" where nobody did. reward_id, by_id: what tells one judge from another of that name.
 
     rewarded, compared: the models whose answers have been. unjudged: why there is no reward or comparison.
     """
 
     reward: str = ""
+    reward_id: str = ""
     by: str = ""
+    by_id: str = ""
     rewarded: list[int] = []
     compared: list[int] = []
     unjudged: list[Refusal] = []
@@ -267,6 +270,15 @@ def items_file(output: Path) -> Path:
 
 def verdicts_file(output: Path) -> Path:
     return output / VERDICTS
+
+
+def labels(refs: Sequence[str]) -> list[str]:
+    """What datasets are called beside each other: their names, with the version's beginning where two are alike."""
+    names = [ref.partition("@")[0] for ref in refs]
+    return [
+        name if names.count(name) == 1 else "@".join(filter(None, (name, ref.partition("@")[2][:VERSION])))
+        for name, ref in zip(names, refs, strict=True)
+    ]
 
 
 def together(items: Iterable[Mapping[str, Any]]) -> list[Item]:

@@ -132,7 +132,7 @@ def test_a_reward_run_scores_every_answer(workspace: Workspace, tmp_path: Path, 
         mean = statistics.mean(item.figures["reward"] for item in items.values())
         assert math.isclose(said_of(found, place).figures["reward"], mean)
     assert found.judges.rewarded == [0, 1]
-    assert found.judges.reward == str(folder)
+    assert found.judges.reward == "scores"
 
 
 # -- a judge ----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def comparison(runs: Path, models: list[Judged] | None = None, **more: object) -
         exams=[Exam(dataset="exam@1", sha256="x", kind="choice", rows=ROWS, role="domain"),
                Exam(dataset="prose@1", sha256="y", kind="text", rows=ROWS, role="general")],
         sources=[Source(name="asked@1", sha256="z", asked=ROWS, role="domain")],
-        judges=Judges(reward="rm", by="judge"),
+        judges=Judges(reward="rm", reward_id="1", by="judge", by_id="2"),
     )  # fmt: skip
     write_record(evaluation_file(run.output), found.model_copy(update=more))
     turn = {"role": "user", "content": "q"}
@@ -169,8 +169,8 @@ def test_a_sentence_says_what_was_gained_and_what_was_lost(report: TaxReport) ->
     assert "In general: worse perplexity on prose" in line
     assert "longer answers on asked, 11 → 16 tokens" in line
     [chinese] = [said(each, lambda code, params: code_text(code, params, "zh")[0], "；") for each in report.told]
-    assert chinese.startswith("tuned 与 base 相比。领域：变好的有exam 的准确率 33.3 % → 66.7 %")
-    assert "通用：变差的有prose 的困惑度" in chinese
+    assert chinese.startswith("tuned 与 base 相比。领域：变好：exam 的准确率 33.3 % → 66.7 %")
+    assert "通用：变差：prose 的困惑度" in chinese
 
 
 def test_it_says_so_when_nothing_can_be_told(tmp_path: Path) -> None:
@@ -308,10 +308,20 @@ def test_a_terminal_puts_several_runs_into_a_folder(tmp_path: Path, capsys: pyte
 
 def test_scores_of_another_reward_run_are_left_out(tmp_path: Path) -> None:
     other = MODELS[1].model_copy(update={"identity": "p", "name": "ppo", "text": "p"})
-    second = comparison(tmp_path / "runs", [MODELS[0], other], judges=Judges(reward="another", by="judge"))
+    second = comparison(tmp_path / "runs", [MODELS[0], other], judges=Judges(reward="rm", reward_id="9"))
     report = make([comparison(tmp_path / "runs"), second], resamples=200, seed=3)
     assert "reward" in report.lines[1].figures[1]
     assert set(report.lines[2].figures[1]) == {"tokens"}
+    assert (report.reward, report.by) == ("rm", "judge")
+
+
+def test_wins_over_another_base_are_left_out(tmp_path: Path) -> None:
+    other = MODELS[0].model_copy(update={"identity": "c", "name": "another base", "text": "c"})
+    second = comparison(tmp_path / "runs", [other, MODELS[1].model_copy(update={"identity": "p", "name": "ppo"})])
+    report = make([comparison(tmp_path / "runs"), second], resamples=200, seed=3)
+    assert [line.name for line in report.lines] == ["base", "tuned", "another base", "ppo"]
+    assert "win" in report.lines[1].figures[1]
+    assert set(report.lines[3].figures[1]) == {"reward", "tokens"}
 
 
 def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:

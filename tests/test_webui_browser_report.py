@@ -37,14 +37,17 @@ def test_a_chain_is_reported_on(opened, ready: Workspace, tiny_model: Path, tmp_
     told = page.tab.locator("#evaluate-curves .tax-told")
     told.wait_for()
     assert "Domain" in told.inner_text()
-    assert page.tab.locator("#evaluate-curves .tax-table").first.locator("tbody tr").count() == 2
+    table = page.tab.locator("#evaluate-curves .tax-table").first
+    assert table.locator("tr.set").all_inner_texts() == ["Domain field", "General elsewhere", "other safety/en"]
+    tuned = table.locator("tbody").first.locator("tr").nth(2)
+    assert "tuned" in tuned.inner_text()
     assert page.tab.locator("#evaluate-curves .tax-figure").count() == 1
 
     # A length turns to the answers, the perplexity to the rows; the worst stand first.
-    page.tab.locator("#evaluate-curves .tax-table tbody tr").nth(1).locator("button").nth(1).click()
+    tuned.locator("button").nth(1).click()
     page.tab.wait_for_selector("#evaluate-samples select[data-said=sort] >> visible=true")
     page.wait("() => document.querySelector('#evaluate-samples select[data-said=sort]').value === 'tokens'")
-    page.tab.locator("#evaluate-curves .tax-table tbody tr").nth(1).locator("button").nth(0).click()
+    tuned.locator("button").nth(0).click()
     page.tab.wait_for_selector("#evaluate-items .item >> visible=true")
     page.wait("() => document.querySelector('#evaluate-items select[data-field=model]').value === '1'")
 

@@ -67,7 +67,7 @@ def made(shot: Snapshot) -> TaxReport:
     ("lang", "words"),
     [
         ("en", ("What was gained", "better accuracy on exam, 33.3 % → 66.7 %", "worse perplexity on prose", "bits")),
-        ("zh", ("得到了什么", "变好的有exam 的准确率 33.3 % → 66.7 %", "变差的有prose 的困惑度", "胜率")),
+        ("zh", ("得到了什么", "变好：exam 的准确率 33.3 % → 66.7 %", "变差：prose 的困惑度", "胜率")),
     ],
 )
 def test_the_report_is_told_in_both_languages(shot: Snapshot, lang: str, words: tuple[str, ...]) -> None:

@@ -23,11 +23,13 @@ TALL = {  # texts of several lines
 WIDE = {
     "model.base", "model.source", "data.train", "data.validation", "data.general", "rewards.judge_url", "lora.targets",
     "lora.start", "words.corpus", "words.list", "models.runs", "data.rows", "data.prompts", "data.dev", "task.kind",
-    "data.file", "data.system", "data.predictions", "model.lora",
+    "data.file", "data.system", "data.predictions", "model.lora", "models.chain", "report.domain", "report.general",
+    "judging.reward", "judging.base", "judging.url",
 }  # fmt: skip
 HALF = {
     "tuning.method", "data.packing", "data.order", "data.difficulty", "words.unit", "lora.embeddings", "annotator.kind",
     "annotator.base", "annotator.url", "annotator.model", "answers.base", "task.ranks", "task.makes", "new.rows",
+    "judging.by",
 }  # fmt: skip
 ONLY_WHEN = {  # section or key → style class
     "lora": "only-lora",

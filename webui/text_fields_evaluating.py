@@ -44,8 +44,8 @@ EVALUATING_FIELDS: dict[str, tuple[str, str, str]] = {
     ),
     "report.general": ("General sets", "通用集", "领域之外的数据集或文件：忘掉了什么在这里看得出。"),
     "report.answers": (
-        "Answer their questions",
-        "回答其中问题",
+        "Answered, too",
+        "也要回答",
         "让模型回答这些数据集中的问题，以得到奖励得分、长度和胜率。最费时间。",
     ),
     "report.resamples": ("Resamples", "重采样次数", "95% 区间所用的重采样次数。"),

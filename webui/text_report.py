@@ -57,13 +57,12 @@ REPORT_TEXT: dict[str, tuple[str, str]] = {
     "tax.changed": ("changed", "有变化"),
     "tax.open": ("cannot be told", "说不出差别"),
     "tax.legend": (
-        "Large: the figure, with its interval. Beneath: the difference to {base} on the same rows, coloured where its "
-        "interval leaves out zero.",
-        "上行：指标及其区间。下行：与 {base} 在相同行上的差值，区间不含零时着色。",
+        "Beneath a figure: the difference to {base} on the same rows and its interval, coloured where that leaves out "
+        "zero. A click shows the rows.",
+        "指标下方：与 {base} 在相同行上的差值及其区间，区间不含零时着色。点击可查看这些行。",
     ),
     "tax.figure": ("The differences drawn", "差值图"),
     "tax.categories": ("{dataset}, by category", "{dataset}，按类别"),
-    "tax.category": ("Category", "类别"),
     "tax.by_reward": ("Rewards are scores by {name}.", "奖励得分来自 {name}。"),
     "tax.by_judge": (
         "Wins are by {name}, each pair shown in both orders.",

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.data.kinds import LETTERS, Row
 from core.data.store.dataset import Dataset
-from core.records_evaluation import Cell, Evaluation, Exam, Item, evaluation_file
+from core.records_evaluation import Cell, Evaluation, Exam, Item, evaluation_file, labels
 from core.rundir import RunDir, read_record
 from webui.figures import count, esc, figure
 from webui.items import BEST, IN_ORDER, SORTS, WORST, Asked, Found, index_of
@@ -71,7 +71,7 @@ def _select(name: str, entries: Mapping[str, str], chosen: str, label: str) -> s
 
 
 def _bar(found: Evaluation, asked: Asked, page: Found, lang: str) -> str:
-    exams = {str(at): exam.dataset.partition("@")[0] for at, exam in enumerate(found.exams)}
+    exams = {str(at): name for at, name in enumerate(labels([exam.dataset for exam in found.exams]))}
     models = {str(at): model.name for at, model in enumerate(found.models)}
     fields = [_select("exam", exams, str(asked.exam), t("items.dataset", lang))] if len(exams) > 1 else []
     fields += [_select("model", models, str(asked.model), t("judge.model", lang))] if len(models) > 1 else []

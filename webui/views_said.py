@@ -9,7 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from core.records_evaluation import Evaluation, Item, Question, Reply, Said, Source, Verdict, evaluation_file
+from core.records_evaluation import (
+    Evaluation,
+    Item,
+    Question,
+    Reply,
+    Said,
+    Source,
+    Verdict,
+    evaluation_file,
+    labels,
+)
 from core.rundir import RunDir, read_record
 from webui.figures import count, esc, figure
 from webui.said import BEST, IN_ORDER, PAGE, WORST, Asked, Shown, read
@@ -50,9 +60,10 @@ def table(found: Evaluation, lang: str) -> str:
     if not groups:
         return ""
     top, heads = [f'<th class="name" rowspan="2">{esc(t("judge.model", lang))}</th>'], []
+    names = labels([source.name for source in found.sources])
     for place, columns in groups:
         source = found.sources[place]
-        name = f"{esc(source.name.partition('@')[0])}<span>{esc(t('tax.rows', lang, n=count(source.asked)))}</span>"
+        name = f"{esc(names[place])}<span>{esc(t('tax.rows', lang, n=count(source.asked)))}</span>"
         top.append(f'<th class="group" colspan="{len(columns)}" title="{esc(source.name)}">{name}</th>')
         heads += [_head(column, at, lang) for at, column in enumerate(columns)]
     rows = "".join(_row(found, model, groups, lang) for model in range(len(found.models)))
@@ -126,7 +137,7 @@ def browser(run: RunDir, live: bool, asked: Asked, lang: str) -> str:
     whom = [place for place in range(len(found.models)) if not _refused(found, place)]
     blocks = "".join(_question(question, found, whom, shown, live, lang) for question in shown.questions)
     smoke = f'<p class="quiet">{esc(t("said.smoke", lang))}</p>' if found.sources[asked.source].safety else ""
-    return f'{_bar(found, asked, shown, lang)}{smoke}<div class="answers-beside">{blocks}</div>'
+    return f'{_bar(found, asked, shown, lang)}{smoke}<div class="answers-beside said-list">{blocks}</div>'
 
 
 def _refused(found: Evaluation, model: int) -> bool:
@@ -135,7 +146,7 @@ def _refused(found: Evaluation, model: int) -> bool:
 
 
 def _bar(found: Evaluation, asked: Asked, shown: Shown, lang: str) -> str:
-    sources = {str(at): source.name.partition("@")[0] for at, source in enumerate(found.sources)}
+    sources = {str(at): name for at, name in enumerate(labels([source.name for source in found.sources]))}
     models = {str(at): model.name for at, model in enumerate(found.models)}
     sorts = {IN_ORDER: t("said.in_order", lang), **{name: t(f"said.{name}", lang) for name in shown.sorts}}
     orders = {WORST: t("said.worst", lang), BEST: t("said.best", lang)}

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core.records_evaluation import Evaluation
-from core.records_report import MEASURES, Block, Figure, Line, TaxReport, Told, between, said, shown, signed
+from core.records_report import MEASURES, SECOND, Block, Figure, Line, TaxReport, Told, between, said, shown, signed
 from core.report_figure import figure_svg
 from webui.figures import count, esc, size
 from webui.messages import code_text
@@ -73,7 +73,7 @@ def _said(parts: Sequence[Any], lang: str) -> str:
     found = []
     for part in parts:
         each = part if isinstance(part, Told) else Told.model_validate(part)
-        found.append(f'<span class="{tones.get(each.code, "quiet")}">{esc(words(each, lang))}</span>')
+        found.append(f'<span class="{tones.get(each.code, "plain")}">{esc(words(each, lang))}</span>')
     return esc(JOINT[lang]).join(found)
 
 
@@ -83,42 +83,53 @@ def words(each: Told, lang: str) -> str:
 
 # -- the table --------------------------------------------------------------------------------------------------------
 def table(made: TaxReport, found: Evaluation, lang: str) -> str:
-    top, heads = [f'<th class="name" rowspan="2">{esc(t("tax.model", lang))}</th>'], []
-    for block in made.blocks:
-        role = t(ROLES[block.role], lang)
-        name = f"{esc(block.label)}<span>{esc(role)}</span>"
-        top.append(f'<th class="group" colspan="{len(block.measures)}" title="{esc(block.dataset)}">{name}</th>')
-        heads += [_head(measure, at, lang) for at, measure in enumerate(block.measures)]
-    rows = "".join(_row(made, found, place, lang) for place in range(len(made.lines)))
-    drawn = f"<thead><tr>{''.join(top)}</tr><tr>{''.join(heads)}</tr></thead><tbody>{rows}</tbody>"
-    return f'<div class="scroll judge tax-table"><table class="table">{drawn}</table></div>'
+    """A section for each set, a row in it for each model, a column for each measure that some set has."""
+    measures = columns(made.blocks)
+    heads = "".join(_head(measure, lang) for measure in measures)
+    top = f'<tr><th class="name">{esc(t("tax.model", lang))}</th>{heads}</tr>'
+    bodies = "".join(_section(made, found, place, measures, lang) for place in range(len(made.blocks)))
+    return f'<div class="scroll judge tax-table"><table class="table"><thead>{top}</thead>{bodies}</table></div>'
 
 
-def _head(measure: str, at: int, lang: str) -> str:
-    first = ' class="first"' if at == 0 else ""
-    return f'<th{first} title="{esc(t(f"tax.{measure}_help", lang))}">{esc(t(f"tax.{measure}", lang))}</th>'
+def columns(blocks: Sequence[Block]) -> list[str]:
+    """Measures in their order; a second reading of another one is left to the sheets."""
+    have = {measure for block in blocks for measure in block.measures}
+    return [measure for measure in MEASURES if measure in have and measure not in SECOND]
 
 
-def _row(made: TaxReport, found: Evaluation, place: int, lang: str) -> str:
-    line = made.lines[place]
+def _head(measure: str, lang: str) -> str:
+    return f'<th title="{esc(t(f"tax.{measure}_help", lang))}">{esc(t(f"tax.{measure}", lang))}</th>'
+
+
+def _section(made: TaxReport, found: Evaluation, place: int, measures: Sequence[str], lang: str) -> str:
+    block = made.blocks[place]
+    role = t(ROLES[block.role], lang)
+    name = f"<b>{esc(role)}</b> {esc(block.label)}"
+    head = f'<tr class="set"><th colspan="{1 + len(measures)}" title="{esc(block.dataset)}">{name}</th></tr>'
+    rows = "".join(_row(made, found, place, model, measures, lang) for model in range(len(made.lines)))
+    return f"<tbody>{head}{rows}</tbody>"
+
+
+def _row(made: TaxReport, found: Evaluation, place: int, model: int, measures: Sequence[str], lang: str) -> str:
+    line, block = made.lines[model], made.blocks[place]
     cells = [
-        _cell(line.figures[at].get(measure), measure, go(made, found, block, measure, place), first == 0, lang)
-        for at, block in enumerate(made.blocks)
-        for first, measure in enumerate(block.measures)
+        _cell(line.figures[place].get(measure), measure, go(made, found, block, measure, model), lang)
+        for measure in measures
     ]
     about = stage_name(line.stage, lang) if line.stage else t("judge.base", lang)
     return f'<tr><td class="name"><b>{esc(line.name)}</b><span>{esc(about)}</span></td>{"".join(cells)}</tr>'
 
 
-def _cell(figure: Figure | None, measure: str, where: str, first: bool, lang: str) -> str:
-    start = "first " if first else ""
+def _cell(figure: Figure | None, measure: str, where: str, lang: str) -> str:
+    """The figure; beneath it the difference with its interval, of the base its own interval."""
     if figure is None:
-        return f'<td class="{start}open">–</td>'
-    interval = between(measure, figure.low, figure.high) or t("tax.of", lang, n=count(figure.rows))
-    hint = f"{t('tax.of', lang, n=count(figure.rows))} · {t('tax.see', lang)}"
-    inner = f"<b>{esc(shown(measure, figure.value))}</b><span>{esc(interval)}</span>{_change(figure, measure, lang)}"
-    button = f'<button type="button" title="{esc(hint)}" {where}>{inner}</button>' if where else inner
-    return f'<td class="{start}number">{button}</td>'
+        return '<td class="open"></td>'
+    own, rows = between(measure, figure.low, figure.high), t("tax.of", lang, n=count(figure.rows))
+    hint = " · ".join(filter(None, (own, rows, t("tax.see", lang) if where else "")))
+    under = _change(figure, measure, lang) or f"<span>{esc(own or rows)}</span>"
+    inner = f"<b>{esc(shown(measure, figure.value))}</b>{under}"
+    button = f'<button type="button" title="{esc(hint)}" {where}>{inner}</button>'
+    return f'<td class="number">{button}</td>' if where else f'<td class="number" title="{esc(hint)}">{inner}</td>'
 
 
 def _change(figure: Figure, measure: str, lang: str) -> str:
@@ -126,8 +137,8 @@ def _change(figure: Figure, measure: str, lang: str) -> str:
         return ""
     interval = between(measure, figure.change_low, figure.change_high, change=True)
     verdict = t(f"tax.{figure.verdict}", lang) if figure.verdict else ""
-    said_ = f"{signed(measure, figure.change)} {interval}".rstrip()
-    return f'<span class="change {figure.verdict}" title="{esc(verdict)}">{esc(said_)}</span>'
+    said_ = f'<span class="change {figure.verdict}" title="{esc(verdict)}">{esc(signed(measure, figure.change))}</span>'
+    return f"{said_}<span>{esc(interval or t('tax.of', lang, n=count(figure.pairs)))}</span>"
 
 
 def go(made: TaxReport, found: Evaluation, block: Block, measure: str, place: int) -> str:
@@ -156,27 +167,27 @@ def drawing(made: TaxReport, lang: str) -> str:
 
 # -- by category ------------------------------------------------------------------------------------------------------
 def categories(made: TaxReport, place: int, lang: str) -> str:
-    """One set by category, folded: a row a category, a group of columns a model."""
+    """One set by category, folded: a section for each category."""
     block = made.blocks[place]
     if len(block.categories) < 2:
         return ""
-    top = [f'<th class="name" rowspan="2">{esc(t("tax.category", lang))}</th>']
-    heads: list[str] = []
-    for line in made.lines:
-        top.append(f'<th class="group" colspan="{len(block.measures)}">{esc(line.name)}</th>')
-        heads += [_head(measure, at, lang) for at, measure in enumerate(block.measures)]
-    rows = []
+    measures = columns([block])
+    bodies = []
     for category in block.categories:
-        cells = [
-            _cell(line.groups[place].get(category, {}).get(measure), measure, "", at == 0, lang)
-            for line in made.lines
-            for at, measure in enumerate(block.measures)
-        ]
-        rows.append(f'<tr><td class="name">{esc(category)}</td>{"".join(cells)}</tr>')
+        head = f'<tr class="set"><th colspan="{1 + len(measures)}">{esc(category)}</th></tr>'
+        rows = []
+        for line in made.lines:
+            figures = line.groups[place].get(category, {})
+            cells = "".join(_cell(figures.get(measure), measure, "", lang) for measure in measures)
+            rows.append(f'<tr><td class="name">{esc(line.name)}</td>{cells}</tr>')
+        bodies.append(f"<tbody>{head}{''.join(rows)}</tbody>")
+    top = f'<tr><th class="name">{esc(t("tax.model", lang))}</th>{"".join(_head(name, lang) for name in measures)}</tr>'
+    inner = f'<table class="table"><thead>{top}</thead>{"".join(bodies)}</table>'
     said_ = t("tax.categories", lang, dataset=block.label)
-    drawn = f"<thead><tr>{''.join(top)}</tr><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    inner = f'<div class="scroll judge tax-table"><table class="table">{drawn}</table></div>'
-    return f'<details class="tax-categories"><summary>{esc(said_)}</summary>{inner}</details>'
+    return (
+        f'<details class="tax-categories"><summary>{esc(said_)}</summary>'
+        f'<div class="scroll judge tax-table">{inner}</div></details>'
+    )
 
 
 # -- what to mind, and the files --------------------------------------------------------------------------------------

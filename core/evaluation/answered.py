@@ -10,15 +10,30 @@ import gc
 
 import torch
 
+from core.configs.evaluating import Judging
 from core.configs.stages import EvaluateConfig
 from core.errors import GalenError, InputError, RunError
 from core.evaluation import comparing
+from core.evaluation.contenders import shown_name
 from core.evaluation.notes import Notes
 from core.evaluation.rewarding import rewards
 from core.evaluation.said import answer_items, summed
-from core.records_evaluation import Item, Refusal
+from core.records_evaluation import Item, Judges, Refusal
 from core.report import RunContext
 from core.training.judges import load_judge
+from core.workspace import Workspace
+
+
+def judges_of(workspace: Workspace, judging: Judging) -> Judges:
+    """Who judges, as results name them."""
+    judges = Judges()
+    if judging.reward is not None:
+        judges.reward, judges.reward_id = shown_name(workspace, judging.reward), judging.reward
+    if judging.by == "model" and judging.base is not None:
+        judges.by, judges.by_id = shown_name(workspace, judging.base), judging.base
+    elif judging.by == "endpoint":
+        judges.by, judges.by_id = judging.model, f"{judging.url} {judging.model}"
+    return judges
 
 
 def count_answers(notes: Notes, config: EvaluateConfig, place: int, seconds: float) -> None:

@@ -50,13 +50,6 @@ class Pair:
     base: str
 
 
-def name_of(judging: Judging) -> str:
-    """Who compares, as results name it; "" for nobody."""
-    if judging.by == "none":
-        return ""
-    return judging.base or "" if judging.by == "model" else judging.model
-
-
 def pairs(questions: Iterable[Question], own: Iterable[Answer], base: Iterable[Answer]) -> list[Pair]:
     """The questions that both have answered."""
     mine, theirs = ({reply.number: reply.text for reply in answered(replies)} for replies in (own, base))

@@ -49,18 +49,18 @@ def find(workspace: Workspace, text: str) -> Contender:
     parent = resolve_parent(workspace, text, scoring=True)
     judged = Judged(
         text=text,
-        name=_name(workspace, text),
+        name=shown_name(workspace, text),
         kind="reward" if parent.head is not None else "language",
         run=parent.run,
         stage=workspace.run(parent.run).stage if parent.run else None,
-        root=_name(workspace, parent.root.source),
+        root=shown_name(workspace, parent.root.source),
         identity=parent.backbone_id,
         adapters=len(parent.chain),
     )
     return Contender(judged, parent)
 
 
-def _name(workspace: Workspace, text: str) -> str:
+def shown_name(workspace: Workspace, text: str) -> str:
     """A run's own name, with what follows the colon of a reference; a model's name here, else its folder's."""
     ref = find_run(workspace, text)
     if ref is None:

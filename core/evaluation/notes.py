@@ -79,7 +79,7 @@ class Notes:
         now = self.found
         whom = [judged.identity for judged in before.models] == [judged.identity for judged in now.models]
         same = (before.exams, before.prompts, before.sources) == (now.exams, now.prompts, now.sources)
-        judges = (before.judges.reward, before.judges.by) == (now.judges.reward, now.judges.by)
+        judges = (before.judges.reward_id, before.judges.by_id) == (now.judges.reward_id, now.judges.by_id)
         return whom and same and judges and before.packages == now.packages and before.dtype == now.dtype
 
     # -- writing ------------------------------------------------------------------------------------------------------

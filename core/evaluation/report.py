@@ -31,10 +31,12 @@ from core.records_evaluation import (
     Evaluation,
     Item,
     Judged,
+    Judges,
     Question,
     Role,
     evaluation_file,
     items_file,
+    labels,
     prompts_file,
     together,
 )
@@ -54,7 +56,6 @@ MEANS = {
     "tokens": "tokens",
 }
 RIGHT = ("accuracy", "accuracy_norm", "safe")  # 0 or 1 of every row
-JUDGED = ("reward", "win", "unread")
 LEAST = 10  # rows; with fewer, resampling gives an interval that is too narrow, and of one row none at all
 EVEN = 0.5  # the win rate of answers that are as good as the base's
 
@@ -75,8 +76,7 @@ class Gathered:
 
     models: list[Judged] = field(default_factory=list)
     sets: dict[Name, Set] = field(default_factory=dict)
-    reward: str = ""
-    by: str = ""
+    judges: Judges = field(default_factory=Judges)
     differing: list[str] = field(default_factory=list)
     unread: tuple[int, int] = (0, 0)
 
@@ -87,13 +87,14 @@ def make(runs: Sequence[RunDir], *, resamples: int, seed: int) -> TaxReport:
     if not found.models:
         raise InputError("report.no_model", run=", ".join(run.id for run in runs))
     report = TaxReport(
-        runs=[run.id for run in runs], reward=found.reward, by=found.by, resamples=resamples, seed=seed,
+        runs=[run.id for run in runs], reward=found.judges.reward, by=found.judges.by, resamples=resamples, seed=seed,
         lines=[Line(name=model.name, run=model.run, stage=model.stage) for model in found.models],
     )  # fmt: skip
     same_tokens = len({model.tokenizer for model in found.models if model.tokenizer}) < 2
     for each in sorted(found.sets.values(), key=lambda each: ("domain", "general", "").index(each.block.role)):
         add(report, each, Measuring(resamples, seed, same_tokens))
-    _name(report.blocks)
+    for block, label in zip(report.blocks, labels([block.dataset for block in report.blocks]), strict=True):
+        block.label = label
     report.told = sentences(report)
     report.notes = notes_on(report, found.differing, same_tokens, found.unread)
     return report
@@ -108,8 +109,6 @@ def gather(runs: Sequence[RunDir]) -> Gathered:
         if evaluation is None:
             raise InputError("report.no_evaluation", run=run.id)
         settings.append(_compared(run, evaluation))
-        if not found.reward and not found.by:
-            found.reward, found.by = evaluation.judges.reward, evaluation.judges.by
         _take(found, run, evaluation)
     names = sorted({name for each in settings for name in each})
     found.differing = [name for name in names if any(each.get(name) != settings[0].get(name) for each in settings)]
@@ -130,14 +129,13 @@ def _take(found: Gathered, run: RunDir, evaluation: Evaluation) -> None:
     places = _places(found, evaluation)
     asked = [Question.model_validate(row) for row in read_jsonl(prompts_file(run.output))[0]]
     questions = {question.number: question for question in asked}
-    same_judges = (found.reward, found.by) == (evaluation.judges.reward, evaluation.judges.by)
+    foreign = _foreign(found, evaluation)
     new: dict[Name, dict[int, Rows]] = {}
     for item in together(read_jsonl(items_file(run.output))[0]):
         if item.model not in places:
             continue
         name, role, by, key = _whose(evaluation, questions, item)
-        if not same_judges:
-            item.figures = {name: value for name, value in item.figures.items() if name not in JUDGED}
+        item.figures = {figure: value for figure, value in item.figures.items() if figure not in foreign}
         each = found.sets.setdefault(name, Set(Block(dataset=name[0], role=role), by))
         each.block.role = each.block.role or role
         judged = "win" in item.figures or "unread" in item.figures
@@ -148,6 +146,23 @@ def _take(found: Gathered, run: RunDir, evaluation: Evaluation) -> None:
             found.sets[name].rows.setdefault(place, {}).update(
                 {key: item for key, item in rows.items() if key not in found.sets[name].rows[place]}
             )
+
+
+def _foreign(found: Gathered, evaluation: Evaluation) -> set[str]:
+    """Figures of this run that do not compare with what is there: another reward run's, another judge's, or wins over
+    another base. The first of each kind is the one that counts."""
+    judges = evaluation.judges
+    found.judges.reward_id = found.judges.reward_id or judges.reward_id
+    found.judges.by_id = found.judges.by_id or judges.by_id
+    foreign = set() if judges.reward_id == found.judges.reward_id else {"reward"}
+    same_base = _who(evaluation.models[evaluation.base]) == _who(found.models[0]) if found.models else True
+    if judges.by_id != found.judges.by_id or not same_base:
+        foreign |= {"win", "unread"}
+    if "reward" not in foreign:
+        found.judges.reward = judges.reward
+    if "win" not in foreign:
+        found.judges.by = judges.by
+    return foreign
 
 
 def _places(found: Gathered, evaluation: Evaluation) -> dict[int, int]:
@@ -220,13 +235,6 @@ def add(report: TaxReport, each: Set, means: Measuring) -> None:
             own, beneath = _within(rows, category), _within(base, category)
             groups[category] = figures_of(own, beneath if place else None, names, means)
         line.groups.append(groups)
-
-
-def _name(blocks: Sequence[Block]) -> None:
-    """A label for each, with the version where names repeat."""
-    names = [block.dataset.partition("@")[0] for block in blocks]
-    for block, name in zip(blocks, names, strict=True):
-        block.label = name if names.count(name) == 1 else block.dataset
 
 
 def _has(rows: Rows, name: str) -> bool:

@@ -28,7 +28,7 @@ from core.configs.stages import EvaluateConfig
 from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
 from core.errors import DataError, GalenError, InputError, ModelError
-from core.evaluation import answered, comparing, contenders, exams, report, report_files, sources
+from core.evaluation import answered, contenders, exams, report, report_files, sources
 from core.evaluation.answers import answer_all
 from core.evaluation.contenders import Contender, Language
 from core.evaluation.exams import Sitting
@@ -38,7 +38,7 @@ from core.evaluation.means import Means
 from core.evaluation.notes import Notes
 from core.evaluation.sheets import write_items
 from core.models.loading import resolve_dtype
-from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Judges, Role
+from core.records_evaluation import Answering, Asking, Cell, Evaluation, Exam, Item, Role
 from core.report import RunContext
 from core.training.delivery import device_name
 from core.training.judges import judge_of
@@ -78,7 +78,7 @@ def main(context: RunContext) -> None:
         prompts=config.data.prompts,
         asked=len(asked),
         sources=asked_of,
-        judges=Judges(reward=config.judging.reward or "", by=comparing.name_of(config.judging)),
+        judges=answered.judges_of(context.workspace, config.judging),
         dtype=str(dtype).removeprefix("torch."),
         device=device_name(context),
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
