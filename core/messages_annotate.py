@@ -57,7 +57,7 @@ ANNOTATE: dict[str, tuple[str, str]] = {
     ),
     "annotate.made_and_waiting": (
         "{dataset} was made of the {rated} rows that are judged; {total} there are.",
-        "Go on with `python -m core rate {run}` or on the page, and resume the run once more; or leave it at that.",
+        "Go on with `python -m core rate {run}` or on the page; resuming the run then makes the rest. Or leave it.",
     ),
     "annotate.nothing_waits": (
         "{run} has no rows that wait for a person.",

@@ -42,7 +42,8 @@ def test_a_base_and_its_run_are_compared(opened, ready: Workspace, tiny_model: P
     page.wait_text(".command", "generation.max_new_tokens=4")
     page.tab.click("#evaluate-start")
     page.wait_text("#evaluate-head .badge", "Finished")
-    table = page.tab.locator("#evaluate-curves .judge")
+    page.tab.click("#evaluate-curves .tax-all > summary")  # the report stands above the figures
+    table = page.tab.locator("#evaluate-curves .tax-all > .judge").first
     table.wait_for()
     assert table.locator("tbody tr").count() == 2
     assert table.locator("td.best").count() == 3
@@ -57,7 +58,7 @@ def test_a_base_and_its_run_are_compared(opened, ready: Workspace, tiny_model: P
     assert [row["model"] for row in rows][1] == "tuned"
     assert not page.tab.is_visible("#evaluate-chat")  # there is nobody to talk to
     page.reload()
-    page.tab.locator("#evaluate-curves .judge").wait_for()  # the address names the run
+    page.tab.locator("#evaluate-curves .tax-table").first.wait_for()  # the address names the run
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ HOPELESS = frozenset(
 # Codes of bad input that is mended without another config: a network, a token, a disk, or what the config names.
 MENDED_OUTSIDE = frozenset(
     {
-        "adapter.base_unknown", "data.no_file", "disk.filled", "disk.no_space", "file.bad_checksum", "hub.failed",
+        "adapter.base_unknown", "annotate.endpoint_down", "data.no_file", "disk.filled", "disk.no_space", "file.bad_checksum", "hub.failed",
         "hub.gated", "hub.missing", "hub.no_modelscope", "hub.no_network", "model.base_altered", "model.base_changed",
         "model.base_lost", "model.base_missing", "model.name_taken", "model.no_pip", "model.not_on_index",
         "model.starter_no_network", "ppo.judge_down", "push.bad_token", "push.failed", "push.forbidden",
