@@ -109,11 +109,13 @@ def main(words: list[str] | None = None) -> int:
         return fail(error)
     from starlette.middleware import Middleware
 
+    from webui.front_end import QuickFrontEnd
     from webui.policy import LOCAL_NAMES, LocalNamesOnly, SecurityHeaders
 
     middleware = [Middleware(SecurityHeaders, policy=POLICY)]
     if password is None:
         middleware.append(Middleware(LocalNamesOnly, names={*LOCAL_NAMES, args.host}))
+    middleware.append(Middleware(QuickFrontEnd))  # within the others
     print(f"Galen: http://{args.host}:{args.port}  (workspace {workspace.path})", flush=True)
     app.launch(
         server_name=args.host,

@@ -26,11 +26,12 @@ HOPELESS = frozenset(
 # Codes of bad input that is mended without another config: a network, a token, a disk, or what the config names.
 MENDED_OUTSIDE = frozenset(
     {
-        "adapter.base_unknown", "annotate.endpoint_down", "data.no_file", "disk.filled", "disk.no_space", "file.bad_checksum", "hub.failed",
-        "hub.gated", "hub.missing", "hub.no_modelscope", "hub.no_network", "model.base_altered", "model.base_changed",
-        "model.base_lost", "model.base_missing", "model.name_taken", "model.no_pip", "model.not_on_index",
-        "model.starter_no_network", "ppo.judge_down", "push.bad_token", "push.failed", "push.forbidden",
-        "push.is_public", "push.no_network", "push.no_token", "push.not_found", "push.other_content",
+        "adapter.base_unknown", "annotate.endpoint_down", "data.no_file", "disk.filled", "disk.no_space",
+        "file.bad_checksum", "hub.failed", "hub.gated", "hub.missing", "hub.no_modelscope", "hub.no_network",
+        "model.base_altered", "model.base_changed", "model.base_lost", "model.base_missing", "model.name_taken",
+        "model.no_pip", "model.not_on_index", "model.starter_no_network", "ppo.judge_down", "push.bad_token",
+        "push.failed", "push.forbidden", "push.is_public", "push.no_network", "push.no_token", "push.not_found",
+        "push.other_content",
     }
 )  # fmt: skip
 CLEAN_EXITS = (0, 130)  # of a rank: done, or stopped when asked to
