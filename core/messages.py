@@ -26,6 +26,7 @@ from core.messages_models import IMPORTED
 from core.messages_ppo import PPO
 from core.messages_predict import PREDICT
 from core.messages_push import PUSH
+from core.messages_runs import RUNS
 from core.messages_serving import SERVING
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
@@ -380,6 +381,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **PREDICT,
     **SERVING,
     **MERGE,
+    **RUNS,
 }
 
 

@@ -41,6 +41,9 @@ DETAILS_ZH = {
     "give validation rows, test rows, or both": "验证集和测试集至少要有一个",
     "the shares of validation and test leave nothing to train on": "验证集与测试集的比例之和没有给训练集留下任何行",
     "write the system message, or choose remove": "请填写系统提示，或选择移除（remove）",
+    "write an address that begins with https:// or http://, or the $NAME of a variable": (
+        "请填写以 https:// 或 http:// 开头的地址，或以 $NAME 引用环境变量"
+    ),
     "there are no such buckets": "没有这些分桶",
 }
 

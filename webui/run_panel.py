@@ -18,6 +18,7 @@ from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
+from core.tails import tail
 from webui import charts, views, views_reward, views_rows
 from webui.catalog import can_chat, newest
 from webui.field_shapes import DEVICES, NAME
@@ -26,7 +27,6 @@ from webui.fit_pane import FitPane
 from webui.forms import Form, flat
 from webui.messages import error_text
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
-from webui.tails import tail
 from webui.text import t
 from webui.views_fit import FIT_JS
 

@@ -16,9 +16,9 @@ from core.jobs.failures import explain
 from core.models.weights import AdapterFacts, adapter_facts
 from core.records import Manifest, Progress, Result, Status
 from core.rundir import RunDir, State, lock_held, state_of
+from core.tails import last_text, tail
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.messages import result_text
-from webui.tails import last_text, tail
 from webui.text import has, stage_name, t
 from webui.text_fields import choice_label, label, section_name
 from webui.views_rows import kept_problems, problem_list, problem_rows

@@ -83,6 +83,17 @@ class Run(Section):
     retries: int = setting(
         0, "How often a run that crashed starts again by itself, from its last checkpoint.", ge=0, le=100, advanced=True
     )
+    webhook: str = setting(
+        "", "Address that is told when the run ends, by a POST of JSON. What is secret in it belongs in an environment "
+        "variable, which is written $NAME.", max_length=2000, advanced=True,
+    )  # fmt: skip
+
+    @field_validator("webhook")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://", "$")):
+            raise ValueError("write an address that begins with https:// or http://, or the $NAME of a variable")
+        return value
 
 
 MODEL_TYPE = "llama, bloom, chatglm, …: what the model is, if that is to be checked. Empty: what the folder says."

@@ -21,6 +21,7 @@ from core.configs.changes import refused
 from core.configs.files import dump_yaml, resolve, stage_of
 from core.configs.stages import StageConfig
 from core.errors import ConfigError, RunError
+from core.imported import is_imported
 from core.jobs import processes
 from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
@@ -77,13 +78,15 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
     """Go on with a run that is over but not finished: from its last whole checkpoint, or from the start.
 
     Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt.
-    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, ConfigError where an input is gone, or a
-    setting must stay because the checkpoints were made with it (`core.configs.changes`).
+    Raises InputError `run.not_found`, RunError `run.live`, `run.finished` or `run.imported`, ConfigError where an input
+    is gone, or a setting must stay because the checkpoints were made with it (`core.configs.changes`).
     """
     run = workspace.run(run_id)
     state = state_of(run)
     if state.live:
         raise RunError("run.live", run=run.id, state=str(state))
+    if is_imported(run):
+        raise RunError("run.imported", run=run.id)
     changed = _changed(workspace, run, changes)
     lock = _own(run)
     try:

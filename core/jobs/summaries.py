@@ -12,7 +12,9 @@ from typing import Any
 
 import orjson
 
+from core.imported import is_imported
 from core.jobs.failures import explain
+from core.notes import read_notes
 from core.records import Progress, Result, Status
 from core.rundir import WHEN, RunDir, State, state_of
 from core.workspace import Workspace
@@ -25,6 +27,8 @@ class RunSummary:
     """What a list shows; times and durations in seconds. `why` explains a run that did not succeed.
 
     `step` of `total`, in `unit`, is how far the run is: its training, however much is evaluated or saved in between.
+    `star`, `tags` and `note` are what people noted of it. imported: it came from elsewhere, as an archive.
+
     `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other. `loss`, or for
     PPO the `reward`, is that of the last step.
     """
@@ -48,6 +52,10 @@ class RunSummary:
     attempt: int
     why: Result | None
     reward: float | None = None
+    star: bool = False
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    imported: bool = False
 
     @property
     def reason(self) -> str:
@@ -78,7 +86,7 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
     config, status = run.config(), run.status()
     progress = run.progress() or Progress(phase="", updated_at=0.0)
     step, total, unit = progress.overall
-    rows = tail_rows(run.metrics_file)
+    rows, notes = tail_rows(run.metrics_file), read_notes(run)
     return RunSummary(
         id=run.id,
         name=config.get("run", {}).get("name", "") or run.id,
@@ -99,6 +107,10 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         attempt=status.attempt if status is not None else 1,
         why=explain(run, state),
         reward=_last(rows, "reward"),
+        star=notes.star,
+        tags=tuple(notes.tags),
+        note=notes.note,
+        imported=is_imported(run),
     )
 
 
@@ -139,7 +151,8 @@ def tail_rows(file: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:
     rows = []
     for line in lines[1 if end > size else 0 : -1]:
         try:
-            rows.append(orjson.loads(line))
+            row = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
+        rows += [row] if isinstance(row, dict) else []
     return rows
