@@ -25,14 +25,17 @@ STYLE = (
     "border-radius:5px;white-space:pre;display:none}"
 )
 SCRIPT = """
-const chart = document.querySelector('svg'), tip = document.getElementById('tip'), cross = chart.querySelector('.cross');
+const chart = document.querySelector('svg'), cross = chart.querySelector('.cross');
+const tip = document.getElementById('tip');
 const data = JSON.parse(chart.dataset.curve), [left, right, , , low, high] = data.box;
 const nearest = (points, x) => points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
 chart.addEventListener('mousemove', (event) => {
   const frame = chart.getBoundingClientRect(), scale = chart.viewBox.baseVal.width / frame.width;
   const x = low + ((event.clientX - frame.left) * scale - left) / (right - left) * (high - low);
-  const at = nearest(data.curves.flatMap((curve) => curve.p), x)[0], px = left + (at - low) / (high - low) * (right - left);
-  tip.textContent = [`${data.x} ${at}`, ...data.curves.map((curve) => `${curve.l}  ${nearest(curve.p, at)[1]}`)].join('\\n');
+  const at = nearest(data.curves.flatMap((curve) => curve.p), x)[0];
+  const px = left + (at - low) / (high - low) * (right - left);
+  const lines = data.curves.map((curve) => `${curve.l}  ${nearest(curve.p, at)[1]}`);
+  tip.textContent = [`${data.x} ${at}`, ...lines].join('\\n');
   tip.style.cssText = `display:block;left:${event.clientX + 14}px;top:${event.clientY + 14}px`;
   cross.setAttribute('x1', px); cross.setAttribute('x2', px); chart.classList.add('hover');
 });

@@ -114,15 +114,13 @@ def _used(run: RunDir, nodes: Mapping[Key, Node], aliases: Mapping[str, str]) ->
     manifest = run.manifest()
     if manifest is not None and manifest.parent:
         yield ("run", manifest.parent.partition(":")[0]), "base"
-    data = config.get("data") or {}
+    data, report = config.get("data") or {}, config.get("report") or {}
     named = [(text, field_) for field_ in DATA for text in _words(data.get(field_))]
-    named += [
-        (each["dataset"], "input") for each in (config.get("recipe") or {}).get("inputs", ()) if "dataset" in each
-    ]
-    named += [(text, "domain") for text in _words((config.get("report") or {}).get("domain"))]
-    named += [(text, "general") for text in _words((config.get("report") or {}).get("general"))]
+    inputs = (config.get("recipe") or {}).get("inputs") or ()
+    named += [(text, "input") for each in inputs for text in _words(each.get("dataset"))]
+    named += [(text, each) for each in ("domain", "general") for text in _words(report.get(each))]
     named += [(text, "corpus") for text in _words((config.get("words") or {}).get("corpus"))]
-    named += [(text, "input") for text in _words(data.get("file")) if "@" in text]
+    named += [(text, "prompts") for text in _words(data.get("file")) if "@" in text]
     for text, role in named:
         yield ("dataset", text), role
 
@@ -210,13 +208,13 @@ def layers(graph: Graph) -> list[list[Node]]:
 def _in_order(columns: list[list[Node]], above: Mapping[Key, list[Key]]) -> list[list[Node]]:
     """Each column by the middle of what its nodes were made with, so that few lines cross."""
     place: dict[Key, float] = {}
+    kinds = ("model", "dataset", "run")
+
+    def middle(node: Node) -> tuple[float, int, str]:
+        places = [place[source] for source in above[node.key] if source in place]
+        return (sum(places) / len(places) if places else -1.0, kinds.index(node.kind), node.name)
+
     for column in columns:
-
-        def middle(node: Node) -> tuple[float, int, str]:
-            places = [place[source] for source in above[node.key] if source in place]
-            kinds = ("model", "dataset", "run")
-            return (sum(places) / len(places) if places else -1.0, kinds.index(node.kind), node.name)
-
         column.sort(key=middle)
         place |= {node.key: at - len(column) / 2 for at, node in enumerate(column)}
     return columns

@@ -1,4 +1,4 @@
-"""Scales of a drawing: round ticks, also of a logarithmic axis; smoothing; and short numbers. Plain numbers, no files."""
+"""Scales of a drawing: round ticks, also of a logarithmic axis; smoothing; and short numbers. No files."""
 
 from __future__ import annotations
 
