@@ -244,7 +244,7 @@ def test_siblings_do_not_import_each_other(folder: str) -> None:
         "core.configs.files, core.data.store.library, core.data.encode.encoding, core.data.check.doctor",
         "core.data.recipe.prepare, core.data.look.view, core.jobs.store, core.report",
         "core.annotating.endpoint, core.annotating.asking, core.ppo.judge",
-        "core.runs.curve_files, core.runs.differences, core.runs.lineage, core.runs.checkpoints, core.runs.archive",
+        "core.runs.curve_files, core.runs.differences, core.runs.lineage, core.runs.checkpoints, core.runs.bringing_in",
         "core.models.library, core.models.lineage, core.serving.client, core.serving.session, core.__main__",
         "core.talks, core.votes, webui.alone",
         "webui.app",

@@ -20,6 +20,7 @@ from core.jobs.summaries import RunSummary, summaries
 from core.notes import change
 from core.rundir import RunDir, state_of
 from core.runs import archive, checkpoints, curve_files, curves, differences, lineage
+from core.runs.bringing_in import bring_in
 from core.runs.clone import cloned
 from core.runs.search import fits
 from core.workspace import Workspace
@@ -258,6 +259,6 @@ def export_run(args: argparse.Namespace) -> int:
 
 
 def import_run(args: argparse.Namespace) -> int:
-    run = archive.bring_in(Workspace(args.workspace), args.file.expanduser(), on_progress=_told("unpacking"))
+    run = bring_in(Workspace(args.workspace), args.file.expanduser(), on_progress=_told("unpacking"))
     print_json({"run": run.id, "state": str(state_of(run))}) if args.json else print(f"{run.id}  {state_of(run)}")
     return 0

@@ -60,11 +60,12 @@ class Taken:
 
 def taken(workspace: Workspace) -> list[Taken]:
     """Every run, the largest first. Hard links to a model of the workspace are counted as its run's, too."""
-    found = [_taken(run) for run in workspace.runs()]
+    found = [measured(run) for run in workspace.runs()]
     return sorted(found, key=lambda each: -each.total)
 
 
-def _taken(run: RunDir) -> Taken:
+def measured(run: RunDir) -> Taken:
+    """What one run takes; its files are looked at one by one."""
     folders = _folders(run)
     return Taken(
         run.id, name_of(run), state_of(run), folder_size(run.path), folder_size(run.checkpoints), len(folders),

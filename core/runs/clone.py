@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core.configs.files import fields_of, resolve, stage_of
+from core.configs.files import fields_of, flat, resolve, stage_of
 from core.configs.stages import StageConfig
 from core.imported import is_imported
 from core.rundir import RunDir
-from core.runs.differences import flat
 from core.workspace import Workspace
 
 # What an archive from elsewhere does not bring along: to run its code, and to tell its people.

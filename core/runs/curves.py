@@ -98,7 +98,7 @@ def _placed(line: Points, rows: Tail, wanted: Wanted) -> Points:
 def axis_of(rows: Tail, axis: Axis) -> tuple[list[float], list[float]]:
     """(steps, places) by ascending step: where on the axis the rows of a run stand that say so."""
     column = rows.times if axis == "time" else rows.columns.get(axis, [])
-    known = dict(column)  # the last row of a step counts
+    known = dict(reversed(column))  # the first row of a step counts: an evaluation comes after it
     steps = sorted(known)
     start = known[steps[0]] if axis == "time" and steps else 0.0
     return steps, [known[step] - start for step in steps]

@@ -8,11 +8,11 @@ differs from every value, the empty one too. The name is left out: it is what th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.configs.files import fields_of
+from core.configs.files import fields_of, flat
 from core.configs.stages import STAGES
 from core.rundir import RunDir
 
@@ -47,16 +47,6 @@ def settings(runs: Sequence[RunDir]) -> list[Setting]:
     sections = list(dict.fromkeys(key.partition(".")[0] for key in order))
     keys = sorted((key for key in order if key not in LEFT_OUT), key=lambda key: sections.index(key.partition(".")[0]))
     return [Setting(key, tuple(values.get(key, ABSENT) for values in flats)) for key in keys]
-
-
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as its file holds it, by dotted key."""
-    return {
-        f"{section}.{name}": value
-        for section, values in config.items()
-        if isinstance(values, Mapping)
-        for name, value in values.items()
-    }
 
 
 def in_words(value: Any) -> str:

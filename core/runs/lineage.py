@@ -130,7 +130,7 @@ def _made(run: RunDir, aliases: Mapping[str, str]) -> Iterator[Key]:
     made = read_record(run.produced_file, Produced)
     for ref in made.datasets if made is not None else ():
         yield "dataset", ref
-    source = (run.config().get("model") or {}).get("source")
+    source = str((run.config().get("model") or {}).get("source"))
     if run.stage == BRINGS_IN and source in aliases:
         yield "model", aliases[source]
 
