@@ -4,8 +4,8 @@
     python -m benchmarks.page --peer "llamafactory-cli webui" --peer-port 7860
 
 Printed: seconds from the command to the first answered request, with the resident memory of the process tree then;
-seconds of a tick of the frame, of a run panel's first look and of its idle look, of the catalog and of the list of
-runs. With `--peer`, a command that serves a page of another project on this machine is started the same way and the
+seconds of a tick of the frame, of a run panel's first look and of its idle look, of each view of the Runs tab with six
+runs beside each other, of the catalog and of the list of runs. With `--peer`, a command that serves a page of another project on this machine is started the same way and the
 ratio is printed.
 """
 
@@ -58,12 +58,13 @@ def answers(folder: Path, run_id: str) -> dict[str, float]:
     from core.jobs.summaries import summaries
     from core.workspace import Workspace
     from webui.app import App
+    from webui.runs_board import Asked
 
     workspace = Workspace(folder)
     app = App(workspace, "en")
     app.build()
     values = [None] * sum(len(listener.inputs) for listener in app.page.listeners)
-    panel = app.sft.panel
+    panel = app.stages["sft"].panel
     found = {
         "first tick of the frame": seconds(lambda: app.pulse("en", None, *values)),
         "tick of the frame": seconds(lambda: app.pulse("en", None, *values)),
@@ -72,6 +73,11 @@ def answers(folder: Path, run_id: str) -> dict[str, float]:
     }
     memo = panel.refresh(run_id, "en", None)[0]
     found["idle look at the long run"] = seconds(lambda: panel.refresh(run_id, "en", memo))
+    others = [run.id for run in workspace.runs()[:5]]
+    for view in ("run", "curves", "settings", "lineage", "disk"):
+        wished = Asked(view=view, ticked=(run_id, *others)).clicked({"smoothing": 0.6, "axis": "time"}).text()
+        for which in ("first look", "look"):
+            found[f"{which} at the Runs tab, {view}"] = seconds(lambda: app.runs.show("en", "", "all", run_id, wished))
     found["catalog"] = seconds(lambda: app.reader.read(fresh=True))
     found["list of runs"] = seconds(lambda: summaries(workspace))
     return found
@@ -122,7 +128,7 @@ def main() -> None:
         taken, memory = first_answer(ours, port)
         print(f"{'first answered request':<28} {taken:7.2f} s   {memory:.0f} MB resident")
         for what, value in answers(Path(folder), run_id).items():
-            print(f"{what:<28} {value:7.3f} s")
+            print(f"{what:<36} {value:7.3f} s")
     if args.peer:
         command = shlex.split(args.peer)
         first_answer(command, args.peer_port)

@@ -69,7 +69,7 @@ def checkpoint(run: RunDir, step: int, loss: float | None = None, size: int = 30
     folder.mkdir()
     (folder / "adapter_model.safetensors").write_bytes(bytes(size))
     (folder / "optimizer.pt").write_bytes(bytes(2 * size))
-    write_json(folder / MARK, {"step": step, "saved_at": START + step, "eval_loss": loss or 3.0 - step / 100})
+    write_json(folder / MARK, {"step": step, "saved_at": START + step, "eval_loss": loss or 3.0 - step / 1000})
     return folder
 
 

@@ -116,8 +116,8 @@
   let lived = null, ends = [];
   const allowed = () => window.Notification?.permission === 'granted' && galen.kept('notify', false);
   const belled = () => {
-    const denied = !window.Notification || Notification.permission === 'denied';
-    document.documentElement.dataset.bell = denied ? 'denied' : allowed() ? 'on' : 'off';
+    const denied = !window.Notification || Notification.permission === 'denied', bell = document.querySelector('.bell');
+    if (bell) bell.dataset.state = denied ? 'denied' : allowed() ? 'on' : 'off';
   };
   const entitled = () => { document.title = ends.length ? `${ends.at(-1)} · Galen` : 'Galen'; };
   const looked = () => { if (ends.length && document.visibilityState === 'visible') { ends = []; entitled(); } };
@@ -132,6 +132,7 @@
     const said = document.querySelector('#side-runs [data-ends]')?.dataset.ends;
     if (!said || said === heard.last) return;
     heard.last = said;
+    belled();
     const now = Object.entries(JSON.parse(said));
     for (const [run, [name, how]] of now) if (how && lived?.has(run)) galen.ended(run, name, how);
     lived = new Set(now.filter(([, [, how]]) => !how).map(([run]) => run));
@@ -142,7 +143,6 @@
     else if (await Notification.requestPermission() === 'granted') galen.keep('notify', true);
     belled();
   });
-  belled();
 
   document.addEventListener('click', async (event) => {
     const button = event.target.closest?.('[data-copy]');

@@ -66,8 +66,8 @@ RUNS_TEXT: dict[str, tuple[str, str]] = {
         "另有 {n} 个未画出；终端可显示全部：{command}",
     ),
     "lineage.hint": (
-        "From left to right. A click chooses a run or opens a dataset.",
-        "从左到右。点击可选中运行或打开数据集。",
+        "From top to bottom. A click chooses a run or opens a dataset.",
+        "从上到下。点击可选中运行或打开数据集。",
     ),
     "lineage.as_base": ("base", "基座"),
     "lineage.as_adapter": ("adapter", "适配器"),
@@ -108,9 +108,9 @@ RUNS_TEXT: dict[str, tuple[str, str]] = {
     "kept.removed": ("{size} given back.", "已释放 {size}。"),
     "kept.runs": ("What runs take", "运行占用的空间"),
     "kept.run": ("Run", "运行"),
-    "kept.all": ("all", "全部"),
-    "kept.checkpoints": ("checkpoints", "检查点"),
-    "kept.output": ("result", "产物"),
+    "kept.col_all": ("all", "全部"),
+    "kept.col_checkpoints": ("checkpoints", "检查点"),
+    "kept.col_output": ("result", "产物"),
     "kept.total": ("{size} in all", "共 {size}"),
     # -- archives
     "archive.packing": ("Packing", "正在打包"),

@@ -86,7 +86,7 @@ def _ticked(name: str, compared: int) -> str:
 
 
 def curve_tools(wanted: Wanted, metrics: Sequence[str], lang: str) -> str:
-    """Which figure, over what, how smooth, on which scale; and what it is saved as."""
+    """Which figure, over what, how smooth, on which scale."""
     if not metrics:
         return ""
     figures = "".join(
@@ -99,9 +99,6 @@ def curve_tools(wanted: Wanted, metrics: Sequence[str], lang: str) -> str:
         for axis in AXES
     )
     smoothing = f"{wanted.smoothing:.2f}"
-    saved = "".join(
-        f'<button type="button" class="to" {_saves(kind, wanted)}>{kind.upper()}</button>' for kind in SAVED_AS
-    )
     return (
         f'<div class="board-tools"><label><span>{esc(t("overlay.metric", lang))}</span>'
         f'<select data-name="metric" id="overlay-metric">{figures}</select></label>'
@@ -109,8 +106,7 @@ def curve_tools(wanted: Wanted, metrics: Sequence[str], lang: str) -> str:
         f'<label><span>{esc(t("overlay.smoothing", lang))}</span><input type="range" data-name="smoothing" min="0" '
         f'max="{MOST_SMOOTHING}" step="0.01" value="{smoothing}"><output>{smoothing}</output></label>'
         f'<label class="tick"><input type="checkbox" data-name="log"{" checked" if wanted.log else ""}>'
-        f"{esc(t('overlay.log', lang))}</label>"
-        f'<div class="tool save"><span>{esc(t("overlay.save", lang))}</span>{saved}</div></div>'
+        f"{esc(t('overlay.log', lang))}</label></div>"
     )
 
 
@@ -140,7 +136,11 @@ def overlay(curves: Sequence[RunCurve], wanted: Wanted, lang: str) -> str:
         return empty(t("overlay.no_points", lang))
     names = ", ".join(without[:NAMED]) + (" …" if len(without) > NAMED else "")
     more = f'<p class="quiet">{esc(t("overlay.some_missing", lang, names=names))}</p>' if without else ""
-    return f'<div class="overlay-box">{drawing}</div>{more}'
+    saved = "".join(
+        f'<button type="button" class="to" {_saves(kind, wanted)}>{kind.upper()}</button>' for kind in SAVED_AS
+    )
+    save = f'<div class="overlay-save"><span>{esc(t("overlay.save", lang))}</span>{saved}</div>'
+    return f'<div class="overlay-box">{drawing}</div>{more}{save}'
 
 
 def overlay_words(wanted: Wanted, lang: str) -> dict[str, str]:

@@ -91,7 +91,7 @@ def runs(taken: Sequence[Taken], chosen: str | None, lang: str) -> str:
         return ""
     most = max(each.total for each in taken) or 1
     heads = "".join(
-        f'<th class="number">{esc(t(f"kept.{name}", lang))}</th>' for name in ("all", "checkpoints", "output")
+        f'<th class="number">{esc(t(f"kept.col_{name}", lang))}</th>' for name in ("all", "checkpoints", "output")
     )
     body = "".join(
         f'<tr class="{"chosen" if each.run == chosen else ""}"><td class="name">'

@@ -1,4 +1,4 @@
-"""Lineage as a drawing: boxes in columns, an arrow from what was used to what was made. No gradio, no files.
+"""Lineage as a drawing: boxes in rows, an arrow from what was used to what was made. No gradio, no files.
 
 Each box is a link: a run's or a dataset's address, which also opens in a tab of its own.
 """
@@ -14,8 +14,8 @@ from webui.figures import esc
 from webui.text import has, stage_name, t
 from webui.views import empty
 
-WIDTH, HEIGHT, GAP_X, GAP_Y = 178, 44, 56, 14  # of a box, and between boxes
-LETTERS = 25
+WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 44, 18, 42  # of a box, and between boxes
+LETTERS = 23
 END = (
     '<defs><marker id="lineage-end" viewBox="0 0 6 6" refX="6" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
     '<path d="M0 0l6 3l-6 3z"/></marker></defs>'
@@ -27,19 +27,17 @@ def drawing(graph: Graph, run: str, pages: Container[str], lang: str) -> str:
     """The family of `run`. pages: the stages that have a tab of their own."""
     if not graph.nodes:
         return empty(t("lineage.nothing", lang))
-    columns, left_out = _at_most(layers(graph), ("run", run))
-    tallest = max(map(len, columns))
+    rows, left_out = _at_most(layers(graph), ("run", run))
+    widest = max(map(len, rows))
     place: dict[Key, tuple[float, float]] = {}
-    for x, column in enumerate(columns):
-        top = (tallest - len(column)) * (HEIGHT + GAP_Y) / 2
-        for y, node in enumerate(column):
-            place[node.key] = x * (WIDTH + GAP_X) + 2, top + y * (HEIGHT + GAP_Y) + 2
-    width = len(columns) * (WIDTH + GAP_X) - GAP_X + 4
-    height = tallest * (HEIGHT + GAP_Y) - GAP_Y + 4
+    for y, row in enumerate(rows):
+        left = (widest - len(row)) * (WIDTH + GAP_X) / 2
+        for x, node in enumerate(row):
+            place[node.key] = left + x * (WIDTH + GAP_X) + 2, y * (HEIGHT + GAP_Y) + 2
+    width = widest * (WIDTH + GAP_X) - GAP_X + 4
+    height = len(rows) * (HEIGHT + GAP_Y) - GAP_Y + 4
     lines = "".join(_arrow(edge, place, run, lang) for edge in graph.edges if {edge.source, edge.target} <= set(place))
-    boxes = "".join(
-        _box(node, place[node.key], node.key == ("run", run), pages, lang) for column in columns for node in column
-    )
+    boxes = "".join(_box(node, place[node.key], node.key == ("run", run), pages, lang) for row in rows for node in row)
     note = t("lineage.hint", lang)
     if left_out:
         note = t("lineage.cut", lang, n=left_out, command=f"python -m core runs lineage {run}")
@@ -49,27 +47,27 @@ def drawing(graph: Graph, run: str, pages: Container[str], lang: str) -> str:
     )
 
 
-def _at_most(columns: list[list[Node]], chosen: Key) -> tuple[list[list[Node]], int]:
-    """The columns with `MOST` nodes in all, the last of the longest left out first; and how many that were."""
-    kept, left_out = [list(column) for column in columns], 0
+def _at_most(rows: list[list[Node]], chosen: Key) -> tuple[list[list[Node]], int]:
+    """The rows with `MOST` nodes in all, the last of the longest left out first; and how many that were."""
+    kept, left_out = [list(row) for row in rows], 0
     while sum(map(len, kept)) > MOST:
         longest = max(kept, key=len)
         gone = next(node for node in reversed(longest) if node.key != chosen)
         longest.remove(gone)
         left_out += 1
-    return [column for column in kept if column], left_out
+    return [row for row in kept if row], left_out
 
 
 def _arrow(edge: Edge, place: dict[Key, tuple[float, float]], run: str, lang: str) -> str:
     (x1, y1), (x2, y2) = place[edge.source], place[edge.target]
-    x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT / 2, y2 + HEIGHT / 2
-    bend = max(24.0, (x2 - x1) / 2)
+    x1, x2, y1 = x1 + WIDTH / 2, x2 + WIDTH / 2, y1 + HEIGHT
+    bend = max(20.0, (y2 - y1) / 2)
     key = f"lineage.as_{edge.role}"
     own = " own" if ("run", run) in (edge.source, edge.target) else ""
     said = t(key, lang) if has(key) else edge.role
     return (
-        f'<path class="arrow{own}" marker-end="url(#lineage-end)" d="M{x1:.0f} {y1:.0f}C{x1 + bend:.0f} {y1:.0f} '
-        f'{x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"><title>{esc(said)}</title></path>'
+        f'<path class="arrow{own}" marker-end="url(#lineage-end)" d="M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} '
+        f'{x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"><title>{esc(said)}</title></path>'
     )
 
 

@@ -54,7 +54,8 @@ def _ends(runs: Sequence[RunSummary], lang: str) -> str:
         run.id: [run.name, "" if run.state.live else t(f"state.{run.state.value}", lang)] for run in runs[:ENDS_TOLD]
     }
     said = "".join(f"<span>{esc(t(f'ended.{name}', lang))}</span>" for name in ("on", "off", "denied"))
-    return f'<button type="button" class="bell" data-ends="{esc(json.dumps(told, ensure_ascii=False))}">{said}</button>'
+    ends = esc(json.dumps(told, ensure_ascii=False))
+    return f'<button type="button" class="bell" data-state="off" data-ends="{ends}">{said}</button>'
 
 
 def _side_run(run: RunSummary, lang: str) -> str:
@@ -100,6 +101,7 @@ def _run_row(run: RunSummary, chosen: bool, ticked: bool, lang: str) -> str:
     at = f"{shown(run.step)} / {shown(run.total)}" if run.total else "–"
     about = [stage_name(run.stage, lang), *run.devices, *([t("runs.is_imported", lang)] if run.imported else [])]
     tags = "".join(f'<em class="tag">{esc(tag)}</em>' for tag in run.tags)
+    tags = f'<div class="tags">{tags}</div>' if tags else ""
     note = f' title="{esc(run.note)}"' if run.note else ""
     tick = f'<input type="checkbox" data-tick="{esc(run.id)}"{" checked" if ticked else ""}'
     return (

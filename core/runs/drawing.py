@@ -16,7 +16,7 @@ from core.runs.curves import RunCurve, Wanted
 from core.runs.scales import log_ticks, short, spread, ticks
 from core.tails import Points
 
-WIDTH, HEIGHT = 760, 380  # the legend comes beneath
+WIDTH, HEIGHT = 760, 430  # the legend comes beneath
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 40
 KEY_HEIGHT, KEYS_A_ROW, KEY_LETTERS = 18, 2, 36
 COLOURS = ("#0d6f64", "#b3541e", "#3b5ba9", "#8a2f6b", "#6b7f1a", "#1f8fb5", "#a3871b", "#5b5f66")

@@ -177,7 +177,7 @@ def _reached(start: Iterable[Key], neighbours: Mapping[Key, list[Key]]) -> set[K
 
 
 def layers(graph: Graph) -> list[list[Node]]:
-    """The nodes in columns from left to right: each right of all that it was made with, runs by their time.
+    """The nodes in layers: each in one behind all that it was made with.
 
     Whatever is only used stands directly before its first user. A circle, which names alone could make, is cut.
     """
