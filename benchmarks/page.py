@@ -5,8 +5,8 @@
 
 Printed: seconds from the command to the first answered request, with the resident memory of the process tree then;
 seconds of a tick of the frame, of a run panel's first look and of its idle look, of each view of the Runs tab with six
-runs beside each other, of the catalog and of the list of runs. With `--peer`, a command that serves a page of another project on this machine is started the same way and the
-ratio is printed.
+runs beside each other, of the catalog and of the list of runs. With `--peer`, a command that serves a page of another
+project on this machine is started the same way and the ratio is printed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -77,7 +78,8 @@ def answers(folder: Path, run_id: str) -> dict[str, float]:
     for view in ("run", "curves", "settings", "lineage", "disk"):
         wished = Asked(view=view, ticked=(run_id, *others)).clicked({"smoothing": 0.6, "axis": "time"}).text()
         for which in ("first look", "look"):
-            found[f"{which} at the Runs tab, {view}"] = seconds(lambda: app.runs.show("en", "", "all", run_id, wished))
+            look = partial(app.runs.show, "en", "", "all", run_id, wished)
+            found[f"{which} at the Runs tab, {view}"] = seconds(look)
     found["catalog"] = seconds(lambda: app.reader.read(fresh=True))
     found["list of runs"] = seconds(lambda: summaries(workspace))
     return found
