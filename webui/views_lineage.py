@@ -16,6 +16,7 @@ from webui.views import empty
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 44, 18, 42  # of a box, and between boxes
 LETTERS = 23
+ROUND = 36  # how far an arrow that passes a row keeps from its boxes
 END = (
     '<defs><marker id="lineage-end" viewBox="0 0 6 6" refX="6" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
     '<path d="M0 0l6 3l-6 3z"/></marker></defs>'
@@ -34,9 +35,10 @@ def drawing(graph: Graph, run: str, pages: Container[str], lang: str) -> str:
         left = (widest - len(row)) * (WIDTH + GAP_X) / 2
         for x, node in enumerate(row):
             place[node.key] = left + x * (WIDTH + GAP_X) + 2, y * (HEIGHT + GAP_Y) + 2
-    width = widest * (WIDTH + GAP_X) - GAP_X + 4
+    width = widest * (WIDTH + GAP_X) - GAP_X + 4 + ROUND
     height = len(rows) * (HEIGHT + GAP_Y) - GAP_Y + 4
-    lines = "".join(_arrow(edge, place, run, lang) for edge in graph.edges if {edge.source, edge.target} <= set(place))
+    drawn = [edge for edge in graph.edges if edge.source in place and edge.target in place]
+    lines = "".join(_arrow(edge, place, run, lang) for edge in drawn)
     boxes = "".join(_box(node, place[node.key], node.key == ("run", run), pages, lang) for row in rows for node in row)
     note = t("lineage.hint", lang)
     if left_out:
@@ -59,16 +61,25 @@ def _at_most(rows: list[list[Node]], chosen: Key) -> tuple[list[list[Node]], int
 
 
 def _arrow(edge: Edge, place: dict[Key, tuple[float, float]], run: str, lang: str) -> str:
-    (x1, y1), (x2, y2) = place[edge.source], place[edge.target]
-    x1, x2, y1 = x1 + WIDTH / 2, x2 + WIDTH / 2, y1 + HEIGHT
-    bend = max(20.0, (y2 - y1) / 2)
     key = f"lineage.as_{edge.role}"
     own = " own" if ("run", run) in (edge.source, edge.target) else ""
     said = t(key, lang) if has(key) else edge.role
     return (
-        f'<path class="arrow{own}" marker-end="url(#lineage-end)" d="M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} '
-        f'{x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"><title>{esc(said)}</title></path>'
+        f'<path class="arrow{own}" marker-end="url(#lineage-end)" d="{_path(place, edge)}"><title>{esc(said)}</title>'
+        f"</path>"
     )
+
+
+def _path(place: dict[Key, tuple[float, float]], edge: Edge) -> str:
+    """Down to the next row; to a later one round the right of all that stands between."""
+    (x1, y1), (x2, y2) = place[edge.source], place[edge.target]
+    if y2 - y1 > HEIGHT + GAP_Y:
+        away = max(x for x, y in place.values() if y1 <= y <= y2) + WIDTH + ROUND
+        y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
+        return f"M{x1 + WIDTH:.0f} {y1:.0f}C{away:.0f} {y1:.0f} {away:.0f} {y2:.0f} {x2 + WIDTH:.0f} {y2:.0f}"
+    x1, x2, y1 = x1 + WIDTH / 2, x2 + WIDTH / 2, y1 + HEIGHT
+    bend = max(20.0, (y2 - y1) / 2)
+    return f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"
 
 
 def _box(node: Node, at: tuple[float, float], chosen: bool, pages: Container[str], lang: str) -> str:
