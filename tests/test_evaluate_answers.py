@@ -288,6 +288,8 @@ def test_a_resumed_comparison_asks_no_judge_twice(
     assert len(endpoint.asked) == asked  # every reply was kept
     assert (again.judges.rewarded, again.judges.compared) == ([0, 1], [1])
     assert again.said == whole.said
+    assert again.models == whole.models  # none was loaded again: what was known of its tokenizer and template stays
+    assert all(model.tokenizer and model.template for model in again.models)
     assert {model: items_of(run, model) for model in range(2)} == items
     assert len(verdicts_of(run)) == 12
     lines = items_file(run.output).read_text(encoding="utf-8").splitlines()
