@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,22 @@ def test_a_model_that_can_say_nothing_at_all_is_told(workspace: Workspace, tmp_p
     with pytest.raises(RunError, match="no room for a reply") as caught:
         recipe.main(submitted(workspace, f"data.rows={ref}", *words))
     assert caught.value.code == "annotate.model_silent"
+
+
+def test_the_memory_is_free_again_after_a_failure_too(context: RunContext, tiny_model: Path) -> None:
+    settings, loaded = Answers(max_new_tokens=2), []
+    speakers = []
+
+    def stopped() -> None:
+        with speaking(context, str(tiny_model), settings, seeds=[1], tokens=64) as [speaker]:
+            speakers.append(speaker)
+            assert not dict(speaker.ask({"1": "ba"}))["1"].failed
+            loaded.append(weakref.ref(speaker.load().model))
+            raise StopRequested
+
+    with pytest.raises(StopRequested):
+        stopped()
+    assert loaded[0]() is None
 
 
 # -- sampled answers --------------------------------------------------------------------------------------------------

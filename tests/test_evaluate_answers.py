@@ -199,6 +199,16 @@ def test_a_judge_that_is_down_is_told_of_and_stops_nothing(workspace: Workspace,
     assert found.judges.compared == []
 
 
+def test_a_limit_between_the_two_orders_of_a_pair_leaves_it_out(
+    workspace: Workspace, chat: None, both: str, endpoint: Endpoint
+) -> None:
+    endpoint.behaves = lambda prompt, times: "2"
+    run, found = evaluate(workspace, both, "data.prompts=chat", *judged_by(endpoint, "judging.limit=5"))
+    assert len(endpoint.asked) == 5
+    assert [verdict.outcome for verdict in verdicts_of(run) if verdict.said != ("", "")] == ["tie", "tie"]
+    assert said_of(found, 1).figures["unread"] == 0
+
+
 # -- red flags --------------------------------------------------------------------------------------------------------
 def test_red_flags_are_asked_and_marked_by_rule(workspace: Workspace, tiny_model: Path) -> None:
     run, found = evaluate(workspace, f"models.runs=[{tiny_model}]", "safety.questions=both")

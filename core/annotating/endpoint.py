@@ -26,6 +26,7 @@ import orjson
 from core.annotating.replies import Prompt, Reply, Understood, something
 from core.errors import RunError
 
+JUDGE_KEY = "GALEN_JUDGE_KEY"  # the environment variable with the key of an endpoint that judges answers
 LOCAL = ("127.0.0.1", "localhost", "::1")  # never reached through a proxy
 AT_ONCE = 4
 RETRIES = 3
