@@ -117,7 +117,9 @@ def test_answers_are_sampled_and_put_in_order(
     asked, kept = len(endpoint.asked), (annotating(context.run) / "answers.jsonl").read_bytes()
     assert len(kept.splitlines()) == 18
 
+    endpoint.models = 503  # it is down
     again(context)  # nothing is asked, sampled or even loaded again
+    endpoint.models = 200
     assert len(endpoint.asked) == asked
     assert (annotating(context.run) / "answers.jsonl").read_bytes() == kept
     assert made_by(context).ref == made.ref

@@ -68,15 +68,14 @@ def outcomes(verdicts: Iterable[Verdict]) -> dict[int, dict[str, float]]:
 
 @contextmanager
 def comparer(context: RunContext, config: EvaluateConfig) -> Iterator[Compare]:
-    """Whoever the config names, ready to compare. Raises RunError `evaluate.judge_down` for an endpoint that is down,
-    and, when a model is loaded for the first pair, as `core.evaluation.speaking`."""
+    """Whoever the config names, ready to compare. Raises, with the first pair that is not known yet, RunError
+    `evaluate.judge_down` for an endpoint that is down, and as `core.evaluation.speaking` for a model."""
     judging, kept = config.judging, context.run.path / REPLIES
     if judging.by == "endpoint":
         with Endpoint(
             judging.url, judging.model, key_name=JUDGE_KEY, timeout=judging.timeout,
             check_stop=context.report.check_stop, down_code="evaluate.judge_down",
         ) as endpoint:  # fmt: skip
-            endpoint.check()
             yield _asking(endpoint, judging, Asking(endpoint, kept, limit=judging.limit, patience=PATIENCE))
         return
     settings = Answers(max_new_tokens=REPLY_TOKENS, temperature=0.0)
