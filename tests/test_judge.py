@@ -79,7 +79,7 @@ def test_only_the_three_names_are_filled_in_and_only_once(endpoint: Endpoint, ca
         ([{"text": "8"}], None),
     ],
 )
-def test_the_first_number_counts_if_it_is_a_mark(said: Any, mark: float | None) -> None:
+def test_the_one_number_counts_if_it_is_a_mark(said: Any, mark: float | None) -> None:
     found = mark_of(json.dumps({"choices": [{"message": {"content": said}}]}).encode())
     assert found == (mark if mark is None else pytest.approx(mark))
 

@@ -85,7 +85,7 @@ class AIJudge:
 
 
 def mark_of(data: bytes) -> float | None:
-    """The mark in a chat completion, 0 to 1: its first number, if that is one of 0 to 10."""
+    """The mark in a chat completion, 0 to 1: its one number, if that is one of 0 to 10."""
     return _mark(completion(data)[0])
 
 
