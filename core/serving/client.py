@@ -99,9 +99,10 @@ def stream_chat(
     try:
         with httpx.stream("POST", url, json=body, headers=server.headers, timeout=TIMEOUT, trust_env=False) as response:
             if response.status_code != 200:
-                raise _error(json.loads(response.read()))
+                response.read()
+                raise _error(_content(response))
             yield from _pieces(response, cancel)
-    except (httpx.TransportError, ValueError) as error:
+    except httpx.TransportError as error:
         raise RunError("serve.gone") from error
 
 
@@ -119,6 +120,17 @@ def _pieces(response: httpx.Response, cancel: threading.Event | None) -> Iterato
             yield text
         if "galen" in event:
             yield Answer.model_validate(event["galen"])
+
+
+def _content(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a response. Raises RunError `serve.failed` where it holds none, as no answer of ours does."""
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise RunError("serve.failed", detail=f"HTTP {response.status_code}")
+    return content
 
 
 def _error(body: dict[str, Any]) -> GalenError:
@@ -175,9 +187,9 @@ def _call(method: str, server: ServerHandle, path: str, body: Any, timeout: http
         response = httpx.request(
             method, server.url + path, json=body, headers=server.headers, timeout=timeout, trust_env=False
         )
-        content: dict[str, Any] = response.json()
-    except (httpx.TransportError, ValueError) as error:
+    except httpx.TransportError as error:
         raise RunError("serve.gone") from error
+    content = _content(response)
     if response.status_code != 200:
         raise _error(content)
     return content
