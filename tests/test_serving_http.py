@@ -176,15 +176,19 @@ def test_the_client_raises_what_the_server_said(server: ServerHandle) -> None:
 def test_what_breaks_is_told_and_is_no_end_of_the_server(
     server: ServerHandle, tiny_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    engine = Engine()
+
     def load(text: str) -> Any:
+        engine._last_use -= 1000  # a large model
+        assert (engine.active, engine.idle_seconds) == (1, 0)
         raise MemoryError(text)
 
-    engine = Engine()
     app = build_app(Service(None, engine, load, stop=print), ["testserver"])
     broken = TestClient(app).post("/galen/models", json={"model": "no room\nfor it"})
     assert (broken.status_code, broken.json()["error"]["code"]) == (500, "serve.failed")
     assert "The chat server failed: no room." in broken.json()["error"]["message"]
     assert "Traceback" in caplog.text
+    assert (engine.active, engine.idle_seconds < 100) == (0, True), "to load a model is a use"
     engine.close()
     with pytest.raises(RunError) as error:
         client.models(ServerHandle(url=f"{server.url}/elsewhere"))

@@ -16,7 +16,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from core.errors import GalenError
@@ -48,6 +49,7 @@ class Engine:
         self._batches: list[Batch] = []
         self._changed = threading.Condition()
         self._closing = False
+        self._uses = 0  # of `in_use`, that last
         self._last_use = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="decode", daemon=True)
         self._thread.start()
@@ -64,6 +66,18 @@ class Engine:
             add()
             self._changed.notify()
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within, the server is at work for somebody, as by loading a model."""
+        with self._changed:
+            self._uses += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._uses -= 1
+                self._last_use = time.monotonic()
+
     def close(self) -> None:
         """End every answer as cancelled, and the thread."""
         with self._changed:
@@ -75,13 +89,13 @@ class Engine:
 
     @property
     def active(self) -> int:
-        """Answers and jobs that have not ended."""
+        """Answers, jobs and other uses that have not ended."""
         with self._changed:
-            return len(self._answers()) + len(self._jobs)
+            return len(self._answers()) + len(self._jobs) + self._uses
 
     @property
     def idle_seconds(self) -> float:
-        """Seconds since the last answer ended or was asked for; 0 while one is being made."""
+        """Seconds since the last use ended or was asked for; 0 while there is one."""
         return 0.0 if self.active else time.monotonic() - self._last_use
 
     def _answers(self) -> list[Answer]:

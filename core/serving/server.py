@@ -132,7 +132,12 @@ async def _load(request: Request, service: Service) -> Response:
     body = protocol.json_object(await _body(request))
     if not service.loads_more or not isinstance(body.get("model"), str):
         raise InputError("serve.bad_request", detail="it names no model")
-    served = await run_in_threadpool(service.load, body["model"])
+
+    def load() -> Served | Scorer:
+        with service.engine.in_use():  # for as long as it takes: a server that is idle makes room for a training
+            return service.load(body["model"])
+
+    served = await run_in_threadpool(load)
     return JSONResponse({"id": served.name, "galen": _facts(served)})
 
 
