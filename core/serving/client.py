@@ -19,6 +19,7 @@ import httpx
 from core.errors import GalenError, InputError, RunError
 from core.records import Record
 from core.serving.options import Sampling
+from core.serving.protocol import MAX_SCORED
 
 # A stream is never silent for long: the server sends a comment every half second. Loading a model may take minutes.
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -148,13 +149,16 @@ def load(server: ServerHandle, model: str) -> str:
 
 
 def score(server: ServerHandle, model: str, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float]:
-    """What the reward model that was loaded as `model` thinks of conversations that end with an answer.
+    """What the reward model that was loaded as `model` thinks of conversations that end with an answer, however many.
 
     Raises InputError for what the server refuses (`serve.scores_nothing`, `serve.no_answer`, …), RunError as
     `stream_chat`.
     """
     told = [[dict(message) for message in each] for each in conversations]
-    found = _post(server, "/v1/score", {"model": model, "conversations": told}, LOAD_TIMEOUT)["data"]
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(told), MAX_SCORED):
+        body = {"model": model, "conversations": told[start : start + MAX_SCORED]}
+        found += _post(server, "/v1/score", body, LOAD_TIMEOUT)["data"]
     return [float(each["score"]) for each in found]
 
 
