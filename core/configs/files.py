@@ -33,7 +33,10 @@ SHIPPED = Path(__file__).resolve().parents[2] / "presets"
 # -- YAML -------------------------------------------------------------------------------------------------------------
 def parse_yaml(text: str) -> Any:
     """One YAML 1.2 document as plain Python values. Raises `ruamel.yaml.error.YAMLError`."""
-    return YAML(typ="safe", pure=True).load(text)
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except (ValueError, RecursionError) as error:  # of a date such as 2001-99-99; of a thousand brackets
+        raise YAMLError(str(error).split("\n")[0]) from error
 
 
 def dump_yaml(data: Any) -> str:
