@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.configs.data import Recipe
 from core.configs.files import save_preset
 from core.data.bring.export import export_to_cache
-from core.configs.data import Recipe
 from core.data.recipe.prepare import prepare as prepare_data
 from core.data.store import edits
 from core.data.store.library import import_file, open_dataset
