@@ -22,6 +22,20 @@ PIPELINE: dict[str, tuple[str, str]] = {
     ),
     "run.not_waiting": ("The run '{run}' does not wait for another one: it is {state}.", ""),
     "run.after_itself": ("{run} would wait for itself.", "Leave it out of run.after, and whatever waits for it."),
+    "pipeline.no_steps": (
+        "The chain has no steps.",
+        "Name its stages in order, such as `sft=starter-cpu reward=starter-cpu ppo evaluate`, or a chain file.",
+    ),
+    "pipeline.twice": ("Two steps are called {name}.", "Give one of them a name of its own, and `stage:` in it."),
+    "pipeline.not_step": (
+        "{name} is no step of a chain.",
+        "Write its settings below it, with `preset`, `config` and `stage` as texts; `base` is the name of a model.",
+    ),
+    "pipeline.bad_word": (
+        "'{word}' is no word of a chain.",
+        "Write a stage ({stages}), STAGE=PRESET, STAGE=FILE, STAGE.section.key=value, model.base=MODEL or CHAIN.yaml.",
+    ),
+    "rehearsal.no_tiny": ("The tiny model could not be built: {detail}.", "Name another one: model.base=starter."),
     "run.no_hand_over": (
         "What the runs before this one have made could not be taken over (exit status {exit_code}).",
         "The whole message is in log/supervisor.log of the run's folder. Resume tries again.",

@@ -101,6 +101,7 @@ MAY_IMPORT = {
         "core.training.heads",
         "core.training.judges",
     ),
+    "core.pipeline": (*EVERYBODY, "core.configs", "core.data", "core.jobs", "core.models"),
     "core.cli": ("core",),
     "webui": (
         *EVERYBODY,
@@ -109,6 +110,7 @@ MAY_IMPORT = {
         "core.configs",
         "core.data",
         "core.jobs",
+        "core.pipeline",
         "core.talks",
         "core.votes",
         "core.models.library",
@@ -229,7 +231,7 @@ def test_siblings_do_not_import_each_other(folder: str) -> None:
     "modules",
     [
         "core.configs.files, core.data.store.library, core.data.encode.encoding, core.data.check.doctor",
-        "core.data.recipe.prepare, core.data.look.view, core.jobs.store, core.report",
+        "core.data.recipe.prepare, core.data.look.view, core.jobs.store, core.pipeline.rehearsal, core.report",
         "core.annotating.endpoint, core.annotating.asking, core.ppo.judge",
         "core.models.library, core.models.lineage, core.serving.client, core.serving.session, core.__main__",
         "core.talks, core.votes, webui.alone",
