@@ -113,6 +113,7 @@ MAY_IMPORT = {
         "core.pipeline",
         "core.talks",
         "core.votes",
+        "core.models.awaited",
         "core.models.library",
         "core.models.card",
         "core.models.sources",

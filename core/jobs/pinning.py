@@ -33,6 +33,7 @@ from core.configs.stages import (
     TrainingConfig,
     VocabularyConfig,
 )
+from core.configs.starts import named_starts
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
 from core.data.red_flags import read_questions
@@ -152,6 +153,17 @@ def awaited(workspace: Workspace, runs: Sequence[str]) -> dict[str, Awaited]:
     """Those of `runs` that have not succeeded."""
     found = [workspace.run(name) for name in runs]
     return {run.id: Awaited(run.stage, run.config()) for run in found if state_of(run) is not State.SUCCEEDED}
+
+
+def waiting_for_live(workspace: Workspace, config: StageConfig) -> StageConfig:
+    """`config` with the runs that it starts from, and that are still at work, in `run.after`.
+
+    Raises InputError `run.bad_reference`.
+    """
+    refs = [find_base(workspace, text) for text in named_starts(config.model_dump(mode="json"))]
+    live = [ref.run for ref in refs if ref is not None and state_of(workspace.run(ref.run)).live]
+    after = list(dict.fromkeys([*config.run.after, *live]))
+    return config.model_copy(update={"run": config.run.model_copy(update={"after": after})})
 
 
 def _after(workspace: Workspace, texts: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
 from core.jobs.handing_over import write_config
 from core.jobs.locks import take_run
-from core.jobs.pinning import pin
+from core.jobs.pinning import pin, waiting_for_live
 from core.jobs.retrying import worth_resuming
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
@@ -47,17 +47,21 @@ __all__ = [
     "submit",
     "summaries",
     "summary",
+    "waiting_for_live",
 ]
 
 START_PATIENCE = 60.0  # seconds; a supervisor needs half a second on an idle machine
 
 
-def submit(workspace: Workspace, stage: str, config: StageConfig) -> RunDir:
+def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool = False) -> RunDir:
     """Pin the inputs, make the run's folder, start its supervisor, and return once that has reported.
+
+    wait: it is to wait for the runs at work that it starts from, as if `run.after` named them.
 
     Raises ConfigError before anything is created; RunError where the disk is full or the supervisor does not start.
     """
     known = stage_of(stage)
+    config = waiting_for_live(workspace, config) if wait else config
     data = pin(workspace, known, config).model_dump(mode="json")
     try:
         run = RunDir.create(workspace.runs_dir, known.name)

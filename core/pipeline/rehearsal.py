@@ -155,10 +155,11 @@ def rehearsals(workspace: Workspace) -> dict[str, list[RunDir]]:
     for run in workspace.runs():
         if name := rehearsal_of(run):
             found.setdefault(name, []).insert(0, run)
-    return {name: _in_order(runs) for name, runs in found.items()}
+    return {name: in_order(runs) for name, runs in found.items()}
 
 
-def _in_order(runs: Sequence[RunDir]) -> list[RunDir]:
+def in_order(runs: Sequence[RunDir]) -> list[RunDir]:
+    """`runs` as they were queued."""
     submitted = {run.id: status.submitted_at if (status := run.status()) is not None else 0.0 for run in runs}
     return sorted(runs, key=lambda run: (run.when, submitted[run.id]))
 
