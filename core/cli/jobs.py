@@ -36,6 +36,7 @@ def add(subparsers: Any) -> None:
     listing = command("list", list_runs, "runs, newest first")
     listing.add_argument("--state", choices=[*map(str, State), "live"], help="only runs in this state")
     listing.add_argument("--stage", help="only runs of this stage")
+    listing.add_argument("--rehearsals", action="store_true", help="only runs of rehearsals, which are left out else")
     command("show", show, "everything about a run", runs="")
     log = command("log", show_log, "what a run printed", runs="")
     log.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
@@ -72,13 +73,16 @@ def list_runs(args: argparse.Namespace) -> int:
     states = None
     if args.state is not None:
         states = [state for state in State if (state.live if args.state == "live" else state == args.state)]
-    found = summaries(Workspace(args.workspace), states=states, stage=args.stage)
+    every = summaries(Workspace(args.workspace), states=states, stage=args.stage)
+    found = [run for run in every if bool(run.rehearsal) == args.rehearsals]
     if args.json:
         print_json({"runs": [each.as_dict() for each in found]})
     elif not found:
         print("no runs")
     else:
         print(table(("RUN", "STATE", "PROGRESS", "LOSS/REWARD", "TIME", "NAME", "WHY"), map(_row, found)))
+    if len(found) < len(every) and not args.rehearsals:
+        print(f"and {len(every) - len(found)} of rehearsals: jobs list --rehearsals", file=sys.stderr)
     return 0
 
 

@@ -18,7 +18,7 @@ from core.models.hashes import weight_hashes
 from core.models.library import ModelCard, register
 from core.workspace import Workspace
 
-NAME = "tiny"  # in a workspace
+NAME = "rehearsal-tiny"  # in a workspace
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"

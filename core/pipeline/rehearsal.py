@@ -40,7 +40,8 @@ WRITERS = ("ppo", "dpo", "sft", "pretrain")  # whose run is talked to at the end
 # -- the chain of the samples -----------------------------------------------------------------------------------------
 def tiny(workspace: Workspace) -> str:
     """The name of the tiny model, which is built where the workspace has none. Raises RunError `rehearsal.no_tiny`."""
-    if read_card(workspace, TINY) is None:
+    card = read_card(workspace, TINY)
+    if card is None or card.source != TINY:  # another model of that name is not taken for it
         command = python_command("core.models.tiny", str(workspace.path))
         ended = subprocess.run(command, env=python_environment(), stdin=subprocess.DEVNULL, capture_output=True)
         if ended.returncode:
