@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
+from core.configs.starts import STARTS
 from core.errors import ConfigError, InputError, RunError
 from core.jobs import store
 from core.jobs.locks import take_run
@@ -23,7 +24,7 @@ from core.rundir import RunDir, State, append_jsonl, state_of
 from core.runs import checkpoints, curve_files, curves
 from core.runs.clone import cloned, values_of
 from core.runs.differences import ABSENT, settings
-from core.runs.lineage import Edge, Graph, family, layers
+from core.runs.lineage import ROLES, Edge, Graph, family, layers
 from core.runs.scales import log_ticks, short
 from core.runs.search import fits
 from core.tails import tail
@@ -203,6 +204,10 @@ def test_lineage_says_what_came_from_what(workspace: Workspace, chain: dict[str,
     assert columns["dataset", "asked@1"] == columns[ids["ppo"]] - 1
     assert family(graph, "nobody").nodes == {}
     assert layers(Graph()) == []
+
+
+def test_every_setting_that_names_a_start_has_a_role() -> None:
+    assert set(ROLES) == set(STARTS)
 
 
 def test_a_circle_of_names_ends(workspace: Workspace) -> None:

@@ -18,9 +18,9 @@ from core.errors import Problem
 SETTINGS = "settings.json"  # in a checkpoint: the config that it was made with
 FREE_SECTIONS = ("evaluation", "saving", "logging")
 FREE = (
-    "run.name", "run.retries", "run.webhook", "devices.use", "model.attention", "tuning.gradient_checkpointing",
-    "rollout.batch_size", "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm", "rewards.judge_timeout",
-    "rewards.judge_limit", "data.predictions",
+    "run.name", "run.retries", "run.webhook", "run.after", "run.rehearsal", "devices.use", "model.attention",
+    "tuning.gradient_checkpointing", "rollout.batch_size", "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm",
+    "rewards.judge_timeout", "rewards.judge_limit", "data.predictions",
 )  # fmt: skip
 MOVABLE = "rewards.judge_url"  # the same judge may listen elsewhere now; whether there is one must stay
 STEP = ("schedule.batch_size", "schedule.gradient_accumulation", "devices.use")  # their product is the rows of a step

@@ -75,6 +75,15 @@ def weighted(line: str) -> tuple[str, float]:
     return name.strip(), weight
 
 
+def split_by_commas(name: str) -> Any:
+    """The validator of a list: `a, b` is short for `[a, b]`."""
+
+    def split(value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    return field_validator(name, mode="before")(split)
+
+
 class Run(Section):
     name: str = setting(
         "", "Shown wherever the run can be chosen. Empty: made from model, stage and dataset.", max_length=80
@@ -87,6 +96,18 @@ class Run(Section):
         "", "Address that is told when the run ends, by a POST of JSON. What is secret in it belongs in an environment "
         "variable, which is written $NAME.", max_length=2000, advanced=True,
     )  # fmt: skip
+    after: list[str] = setting(
+        [],
+        "Runs that must have succeeded before this one starts, by their ids. A failed or stopped one holds it until "
+        "that run has been resumed to its end.",
+        advanced=True,
+    )
+    rehearsal: str = setting(
+        "", "The rehearsal that the run belongs to; empty: none. Its runs are listed, and deleted, together.",
+        max_length=80, advanced=True,
+    )  # fmt: skip
+
+    _split = split_by_commas("after")
 
     @field_validator("webhook")
     @classmethod
@@ -230,15 +251,6 @@ def adapter_targets() -> Any:
         "those of the attention.",
         advanced=True,
     )
-
-
-def split_by_commas(name: str) -> Any:
-    """The validator of a list: `a, b` is short for `[a, b]`."""
-
-    def split(value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    return field_validator(name, mode="before")(split)
 
 
 class Tuning(Section):

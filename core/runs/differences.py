@@ -3,7 +3,8 @@
     [row for row in settings(runs) if row.differs]
 
 What a run's config does not have, because its stage has no such setting or its Galen was another, is `ABSENT`, which
-differs from every value, the empty one too. The name is left out: it is what the columns are called.
+differs from every value, the empty one too. The name is left out, it is what the columns are called; so is a run's
+place among others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from core.configs.stages import STAGES
 from core.rundir import RunDir
 
 ABSENT = object()
-LEFT_OUT = ("run.name",)
+LEFT_OUT = ("run.name", "run.after", "run.rehearsal")
 
 
 @dataclass(frozen=True)

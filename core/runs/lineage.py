@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.configs.sections import weighted
+from core.configs.starts import STARTS
 from core.data.store.library import list_datasets
 from core.models.library import MERGED_BY, list_models
 from core.models.runs import BRINGS_IN
@@ -24,12 +25,12 @@ from core.workspace import Workspace
 Kind = Literal["run", "dataset", "model"]
 Key = tuple[Kind, str]
 Named = tuple[Key, str]  # what is used, and as what
-# The settings that name models or runs, and as what they are used; a list, or one.
-MODELS = (
-    ("model", "base", "base"), ("model", "lora", "adapter"), ("models", "runs", "compared"),
-    ("rewards", "models", "reward"), ("judging", "reward", "reward"), ("judging", "base", "judge"),
-    ("annotator", "base", "annotator"), ("answers", "base", "answers"),
-)  # fmt: skip
+# As what a run uses the models and runs that its settings name (`core.configs.starts`).
+ROLES = {
+    "model.base": "base", "model.lora": "adapter", "rewards.models": "reward", "models.chain": "compared",
+    "models.runs": "compared", "judging.reward": "reward", "judging.base": "judge", "annotator.base": "annotator",
+    "answers.base": "answers",
+}  # fmt: skip
 DATA = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
 
 
@@ -108,9 +109,10 @@ class Graph:
 def _used(run: RunDir, nodes: Mapping[Key, Node], aliases: Mapping[str, str]) -> Iterator[Named]:
     """What a run was started from, the models first."""
     config = run.config()
-    for section, name, role in MODELS:
+    for key in STARTS:
+        section, _, name = key.partition(".")
         for text in _words((config.get(section) or {}).get(name)):
-            yield _model_or_run(text, nodes, aliases), role
+            yield _model_or_run(text, nodes, aliases), ROLES[key]
     manifest = run.manifest()
     if manifest is not None and manifest.parent:
         yield ("run", manifest.parent.partition(":")[0]), "base"
