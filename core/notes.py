@@ -20,6 +20,7 @@ from pathlib import Path
 from core.errors import InputError
 from core.records import Record
 from core.rundir import RunDir, read_record, write_record
+from core.system import whole_text
 
 MOST_TAGS, LONGEST_TAG, LONGEST_NOTE = 12, 32, 4000  # the last two in characters
 
@@ -66,7 +67,7 @@ def change(
         found = Notes(
             star=found.star if star is None else star,
             tags=list(wanted.values()),
-            note=found.note if note is None else note.strip(),
+            note=found.note if note is None else whole_text(note.strip()),
             changed_at=time.time(),
         )
         write_record(notes_file(run), found)

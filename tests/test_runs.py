@@ -38,6 +38,9 @@ def test_notes_are_kept_apart_from_the_config_and_shown_in_lists(workspace: Work
     before = run.config_json.read_bytes()
     change(run, star=True, add=["baseline", "老师"], note="  what it showed  ")
     change(run, add=["Baseline", "two words"], remove=["老师"])
+    change(run, note="half \ud800 a character")
+    assert read_notes(run).note == "half ? a character"
+    change(run, note="  what it showed  ")
     assert run.config_json.read_bytes() == before
     line = summary(run)
     assert (line.star, line.tags, line.note) == (True, ("Baseline", "two words"), "what it showed")

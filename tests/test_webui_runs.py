@@ -48,6 +48,7 @@ def test_what_is_asked_for_survives_a_browser_and_nonsense_does_not() -> None:
     for nonsense in ("", None, "x", "[1]", '{"view": "../x", "ticked": 3, "curve": [], "changes": "y"}'):
         assert Asked.of(nonsense) == Asked()
     assert asked.clicked({"view": "nowhere", "smoothing": "abc"}).view == "curves"
+    assert Asked.of(asked.tick("\ud800").clicked({"metric": "\udfff"}).text()).curve.metric == "?"
     full = Asked(ticked=tuple(map(str, range(16))))
     with pytest.raises(InputError):
         full.tick("one more")
@@ -116,8 +117,9 @@ def test_an_archive_is_taken_from_uploads_alone(workspace: Workspace, tmp_path: 
     run = made(Workspace(tmp_path / "elsewhere"), "sft", "first")
     packed = archive.export(run, tmp_path / "a.zip").path
     page = tab(workspace)
-    (refused,) = page.turn(event(**{"import": str(packed)}), "", "", "en")
-    assert "outside" in refused[2]
+    for path in (str(packed), "\0", "\ud800", str(workspace.cache_dir / "uploads" / ".." / "x"), None):
+        (refused,) = page.turn(event(**{"import": path}), "", "", "en")
+        assert "outside" in refused[2], path
     assert packed.exists()
     uploads = workspace.cache_dir / "uploads" / "x"
     uploads.mkdir(parents=True)

@@ -20,6 +20,7 @@ from core.errors import GalenError, InputError
 from core.rundir import RunDir, state_of
 from core.runs import archive, checkpoints, curve_files, curves, differences, lineage
 from core.runs.bringing_in import bring_in
+from core.system import whole_text
 from core.workspace import Workspace
 from webui import views_board, views_kept, views_lineage
 from webui.catalog import Catalog
@@ -48,7 +49,7 @@ class Asked:
             data = {}
         data = data if isinstance(data, dict) else {}
         ticked = data.get("ticked")
-        names = [str(each) for each in ticked if isinstance(each, str)] if isinstance(ticked, list) else []
+        names = [each for each in ticked if isinstance(each, str)] if isinstance(ticked, list) else []
         curve, changes = data.get("curve"), data.get("changes")
         return cls(
             view=data["view"] if data.get("view") in views_board.VIEWS else "run",
@@ -69,6 +70,7 @@ class Asked:
 
     def tick(self, run: str) -> Asked:
         """With the run ticked, or without it. Raises InputError `runs.too_many`."""
+        run = whole_text(run)
         if run in self.ticked:
             return replace(self, ticked=tuple(each for each in self.ticked if each != run))
         if len(self.ticked) == MOST_TICKED:
@@ -192,7 +194,10 @@ class Board:
     def uploaded(self, path: Any) -> Path:
         """A file that a browser has just sent. Raises InputError `path.outside` for any other path."""
         folder = (self.workspace.cache_dir / "uploads").resolve()
-        found = Path(str(path)).resolve()
+        try:
+            found = Path(str(path)).resolve()
+        except ValueError:  # a text that no path can be
+            found = folder
         if not found.is_relative_to(folder) or found == folder:
             raise InputError("path.outside", path=str(path), roots=str(folder))
         return found

@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 from core.errors import InputError
 from core.rundir import RunDir
 from core.runs.scales import smooth
+from core.system import whole_text
 from core.tails import CURVE_POINTS, Points, Tail, downsample, tail
 
 Axis = Literal["step", "epoch", "tokens", "time"]
@@ -44,7 +45,7 @@ class Wanted:
     @classmethod
     def of(cls, values: dict[str, Any]) -> Wanted:
         """What a page asks for; whatever makes no sense is as by default."""
-        found = cls(metric=str(values.get("metric") or ""), log=bool(values.get("log")))
+        found = cls(metric=whole_text(str(values.get("metric") or "")), log=bool(values.get("log")))
         axis, smoothing = values.get("axis"), values.get("smoothing")
         found = replace(found, axis=axis) if axis in AXES else found
         if isinstance(smoothing, int | float) and math.isfinite(smoothing):
