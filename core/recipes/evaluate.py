@@ -27,7 +27,7 @@ from core.configs.models import Tests
 from core.configs.stages import EvaluateConfig
 from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
-from core.errors import DataError, GalenError, InputError, ModelError
+from core.errors import DataError, GalenError, InputError, ModelError, RunError
 from core.evaluation import answered, contenders, exams, report, report_files, sources
 from core.evaluation.answers import answer_all
 from core.evaluation.contenders import Contender, Language
@@ -243,7 +243,7 @@ def answer(comparison: Comparison, place: int, language: Language) -> list[Galen
         for reply in replies:
             notes.reply([reply])
             report.progress(len(notes.replies_of(place)))
-    except InputError as error:
+    except (InputError, RunError) as error:  # the latter: its weights are broken
         notes.answered(Answering(model=place, refusal=answered.refusal(error)))
         return [error]
     answered.count_answers(notes, config, place, time.monotonic() - began)
