@@ -164,22 +164,29 @@ def test_a_base_and_its_run_in_one_table(
     assert {tiny_model.name, "tuned"} <= set(first)
 
 
+@pytest.mark.parametrize(("words", "stride"), [([], 12), (["data.stride=24"], 23)])
 def test_bits_per_byte_of_documents_are_those_of_their_text(
-    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None
+    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None, words: list[str], stride: int
 ) -> None:
-    _, found = evaluate(workspace, f"models.runs=[{tiny_model}]", "data.rows=[docs]", "data.max_length=24")
+    """Through a window of 24 tokens that moves on by half of that, or so far that two windows share one token."""
+    _, found = evaluate(workspace, f"models.runs=[{tiny_model}]", "data.rows=[docs]", "data.max_length=24", *words)
     [cell] = found.cells
     model, tokenizer = load_model(tiny_model, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_model)
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     nats = text_nats = bits_of = labels = 0.0
     for row in texts(9):
         ids = np.array([*tokenizer(row["text"], add_special_tokens=False)["input_ids"], end])
-        for start in range(0, len(ids) - 1, 23):  # pieces of 24, each beginning with the last token of the one before
-            piece = ids[start : start + 24]
-            total, count = own_loss(model, piece, piece)
-            last = own_loss(model, piece, np.where(np.arange(len(piece)) == len(piece) - 1, piece, -100))[0]
-            nats, labels = nats + total, labels + count
-            text_nats += total - (last if piece[-1] == end else 0)
+        done = 1  # of its tokens, which are predicted once; the first by none
+        for start in range(0, len(ids), stride):
+            window = ids[start : start + 24]
+            if start + len(window) <= done:
+                break
+            new = np.arange(start, start + len(window)) >= done
+            total, count = own_loss(model, window, np.where(new, window, -100))
+            last = own_loss(model, window, np.where(np.arange(len(window)) == len(window) - 1, window, -100))[0]
+            nats, labels, done = nats + total, labels + count, start + len(window)
+            text_nats += total - (last if window[-1] == end else 0)
+        assert done == len(ids)
         bits_of += len(row["text"].encode()) - len(tokenizer.decode(ids[:1]).encode())
     assert cell.figures["tokens"] == labels
     assert math.isclose(cell.figures["loss"], nats / labels, rel_tol=1e-3)

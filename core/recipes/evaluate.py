@@ -197,6 +197,7 @@ def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -
     began = time.monotonic()
     means = Means(
         max_length=config.data.max_length,
+        stride=config.data.stride or config.data.max_length // 2,
         tokens=config.data.tokens,
         cache=context.workspace.encoded_dir,
         check_stop=report.check_stop,
