@@ -145,3 +145,13 @@ def test_wilson_knows_shares_at_the_edge() -> None:
     assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-3)  # Brown, Cai & DasGupta 2001
     assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert wilson(0.0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    # Newcombe 1998, Statistics in Medicine 17:857, table I: the score method without continuity correction
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_is_wilsons(hits: int, count: int, low: float, high: float) -> None:
+    assert wilson(hits / count, count) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(1 - hits / count, count) == pytest.approx((1 - high, 1 - low), abs=5e-5)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.annotating.people import KEYS
 from core.configs.annotate import TaskKind
 from core.data.store.dataset import Dataset
 from core.rundir import RunDir, read_jsonl
@@ -115,7 +116,7 @@ def _keys(lang: str) -> str:
 
 def _grades(task: TaskKind, lang: str) -> str:
     low, high = GRADES[task]
-    numbers = "".join(_bare(str(at)) for at in range(1, 6))
+    numbers = "".join(_bare(str(at)) for at in range(1, KEYS + 1))
     return f"<em>{esc(t(low, lang))}</em>{numbers}<em>{esc(t(high, lang))}</em>"
 
 
