@@ -1,6 +1,6 @@
 """A language model as an annotator: it answers prompts in batches here, as an endpoint does from afar.
 
-    with speaking(context, "sft-…", Answers(max_new_tokens=256, temperature=0.0), seed=42, tokens=4096) as speaker:
+    with speaking(context, "sft-…", Answers(max_new_tokens=256, temperature=0.0), seeds=[42], tokens=4096) as [speaker]:
         for key, reply in speaker.ask({"a": "Mark this: …"}, understood):
             …
 
@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,7 +40,8 @@ UNSAID = {
 
 
 class Speaker:
-    """load: gives the model when it is needed. identity: the weights'. tokens: that a batch may hold."""
+    """load: gives the model whenever it is needed, and holds it. identity: the weights'. tokens: that a batch may
+    hold."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Speaker:
         how = (identity, settings.max_new_tokens, settings.temperature, settings.top_p, seed)
         self.identity = "\0".join(map(str, how))
 
-    @cached_property
+    @property
     def respondent(self) -> Respondent:
         return self.load()
 
@@ -151,11 +151,13 @@ def speaking(
 
     identity = "\0".join([contender.parent.backbone_id, template or ""])
     check = report.check_stop
-    yield [Speaker(load, settings, identity=identity, seed=seed, tokens=tokens, check_stop=check) for seed in seeds]
-    held.clear()
-    gc.collect()  # the model's modules refer to each other: its memory is wanted for the next one
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    try:
+        yield [Speaker(load, settings, identity=identity, seed=seed, tokens=tokens, check_stop=check) for seed in seeds]
+    finally:
+        held.clear()
+        gc.collect()  # the model's modules refer to each other: its memory is wanted for the next one
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def number_of(key: str) -> int:
