@@ -133,7 +133,7 @@ class Contestants:
 
     def chosen(self, text: str, which: str = "") -> str:
         """What a pane holds for a choice of the list: a run with `which` of its weights, the first it has where it has
-        none of these."""
+        none of these. What names no run stays as it is: `seat` says what is wrong with it."""
         if self.only and text not in self.only:
             return ""
         ref = self._ref(text)
