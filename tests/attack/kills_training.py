@@ -3,8 +3,8 @@
     python -m tests.attack.kills_training --count 20
 
 A stage is first run whole. One kill in four falls anywhere in the time that took, which is mostly importing; the others
-fall shortly after a step that is drawn, so that training, evaluating, saving and delivering are hit. Compared are every figure of every step, but for those that are times,
-and the manifest's final ones.
+fall shortly after a step that is drawn, so that training, evaluating, saving and delivering are hit. Compared are every
+figure of every step, but for those that are times, and the manifest's final ones.
 """
 
 from __future__ import annotations
