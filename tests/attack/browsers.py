@@ -108,6 +108,7 @@ def tabs(url: str, run_id: str, tally: Tally) -> Iterator[None]:
 
 
 def attack(count: int, seed: int) -> Tally:
+    """Watch for `count` seconds."""
     tally = Tally()
     over = threading.Event()
     with tempfile.TemporaryDirectory() as name:

@@ -33,7 +33,7 @@ from webui.intake import Waiting
 
 LIMIT = 700 * (1 << 20)  # bytes that one upload may add to the page's process
 ENOUGH = 6 * (1 << 30)  # of the whole process: beyond, the machine is in danger
-SECONDS = 60.0  # for a check or an import
+SECONDS = 180.0  # for a check or an import
 LANGUAGES = ("en", "zh")
 
 
