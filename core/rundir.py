@@ -332,16 +332,6 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, orjson.dumps(data, option=JSON_OPTIONS).decode() + "\n")
 
 
-def flush_folder(folder: Path) -> None:
-    """Have the disk hold everything in `folder` before anything says that it is whole; returns when it does."""
-    for path in (*folder.rglob("*"), folder):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
 def write_record(path: Path, record: Record) -> None:
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
