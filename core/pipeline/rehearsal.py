@@ -141,7 +141,7 @@ def start(workspace: Workspace, steps: Sequence[Step]) -> list[RunDir]:
 
 
 def _marked(step: Step, name: str) -> Step:
-    own = step.config.run.model_copy(update={"rehearsal": name, "name": f"{step.name} · {name}"})
+    own = step.config.run.model_copy(update={"rehearsal": name, "name": f"rehearsal {step.name}"})
     return replace(step, config=step.config.model_copy(update={"run": own}))
 
 
