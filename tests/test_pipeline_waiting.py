@@ -76,7 +76,7 @@ def test_a_failed_run_holds_the_rest_and_lets_it_go(workspace: Workspace, capsys
         assert f"jobs stop {run.id}" in held["remedy"]
     assert rows[third.id]["parents"] == [second.id, first.id]
     assert main(["jobs", "list", "--workspace", str(workspace.path)]) == 0
-    assert f"Held: it waits for {first.id}"[:20] in capsys.readouterr().out
+    assert "Held: " in capsys.readouterr().out
 
     (first.path / "repaired").touch()
     store.resume(workspace, first.id)

@@ -83,8 +83,9 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
 
     Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt. Runs
     that waited for it, and have lost their supervisors as it has, wait again.
-    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, ConfigError where an input is gone, or a
-    setting must stay because the checkpoints were made with it (`core.configs.changes`).
+    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, or what kept its files from being set
+    aside (a full disk); ConfigError where an input is gone, or a setting must stay because the checkpoints were made
+    with it (`core.configs.changes`).
     """
     run = workspace.run(run_id)
     state = state_of(run)
@@ -101,6 +102,9 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
         if changed is not None:
             keep_config(run)
             write_config(run, changed)
+    except OSError as error:
+        os.close(lock)
+        raise _unwritable(error) from error
     except BaseException:
         os.close(lock)
         raise
