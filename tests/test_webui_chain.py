@@ -140,7 +140,7 @@ def test_the_forms_are_queued_as_a_chain(
             typed |= {"data.rows": [data["sft"]], "data.max_length": "200"}
             values += [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
         event: Any = SimpleNamespace(_data={"do": do, "stages": list(stages)})
-        return app.chain.act(event, "en", *values)
+        return list(app.chain.act(event, "en", *values))[-1]
 
     said = act("queue", USUAL, **{"optim.learning_rate": "much"})
     assert "sft.optim.learning_rate" in said
