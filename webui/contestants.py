@@ -206,7 +206,8 @@ class Contestants:
         if self.only:
             return self.panes
         catalog = self.reader.read()
-        talking = self._talking(catalog)
+        rehearsed = {run.id for run in catalog.runs if run.rehearsal}
+        talking = [ref for ref in self._talking(catalog) if ref.run not in rehearsed]
         if talking:
             return self.beside_base(str(talking[0]))
         return [catalog.models[0].name if catalog.models else "", ""]
