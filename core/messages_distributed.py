@@ -78,6 +78,10 @@ DISTRIBUTED: dict[str, tuple[str, str]] = {
         "torchrun started {found} processes, and the run's settings say {wanted}.",
         "Start it with the commands that `python -m core jobs hosts {run}` prints.",
     ),
+    "run.not_set_aside": (
+        "{run} has ended already.",
+        "Resume it first, on the page or with `python -m core jobs resume {run}`; then start it on its hosts.",
+    ),
     "run.not_for_hosts": (
         "{run} is a run of this host alone.",
         "Start or resume it on the page or with `python -m core jobs resume {run}`.",

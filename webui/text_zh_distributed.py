@@ -66,6 +66,10 @@ DISTRIBUTED_ZH: dict[str, tuple[str, str]] = {
         "torchrun 启动了 {found} 个进程，而运行的设置要求 {wanted} 个。",
         "请用 `python -m core jobs hosts {run}` 打印的命令启动。",
     ),
+    "run.not_set_aside": (
+        "{run} 已经结束。",
+        "请先在页面上或用 `python -m core jobs resume {run}` 继续，再在各主机上启动。",
+    ),
     "run.not_for_hosts": (
         "{run} 只属于这台主机。",
         "请在页面上或用 `python -m core jobs resume {run}` 启动或继续。",

@@ -39,7 +39,7 @@ from core.models.flops import training_costs
 from core.models.parents import Parent, beneath, resolve_parent
 from core.models.runs import weights_folder
 from core.models.weights import inspect
-from core.rundir import RunRef
+from core.references import RunRef
 from core.workspace import Workspace
 
 NO_CONTEXT = 4096  # tokens, where a model does not say how many it reads

@@ -36,6 +36,7 @@ from core.data.red_flags import read_questions
 from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, Problem
 from core.hardware import expand
+from core.jobs import hosts
 from core.jobs.pinning_predict import pin_predict
 from core.models.context import answer_problems, context_problems
 from core.models.families import check_type
@@ -95,6 +96,7 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
                 pins.problems += _beyond_context(folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
+    pins.problems += hosts.missing(config)
     if isinstance(config, EvaluateConfig):
         _pin_comparison(workspace, config, pins)
     if isinstance(config, PPOConfig):

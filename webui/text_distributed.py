@@ -1,0 +1,11 @@
+"""Strings of a run on several hosts."""
+
+from __future__ import annotations
+
+DISTRIBUTED_TEXT: dict[str, tuple[str, str]] = {
+    "hosts.type": (
+        "The run waits for its hosts. Type this on each of them, in Galen's folder there:",
+        "运行在等待各主机。请在每台主机的 Galen 文件夹中输入：",
+    ),
+    "hosts.host": ("Host {n}", "主机 {n}"),
+}
