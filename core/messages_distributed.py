@@ -58,6 +58,10 @@ DISTRIBUTED: dict[str, tuple[str, str]] = {
         "Only a training runs on several hosts.",
         "Set distributed.hosts=1.",
     ),
+    "fit.rung_shard": (
+        "Weights, gradients and optimizer split over the GPUs (FSDP2), gathered layer by layer.",
+        "",
+    ),
     "resume.strategy": (
         "It was {before} and cannot become {now} now: the optimizer's state is kept as that strategy splits it.",
         "Start a new run with model.base={run}:last, or resume it as it was.",

@@ -46,6 +46,7 @@ DISTRIBUTED_ZH: dict[str, tuple[str, str]] = {
         "请在每台主机的 Galen 环境中运行 `pip install deepspeed`，或设 distributed.strategy=fsdp。",
     ),
     "distributed.local_stage": ("只有训练能在多台主机上运行。", "请设 distributed.hosts=1。"),
+    "fit.rung_shard": ("把权重、梯度和优化器切分到各 GPU（FSDP2）：计算时逐层汇集。", ""),
     "resume.strategy": (
         "原来是 {before}，现在不能改为 {now}：优化器状态按原策略切分保存。",
         "请用 model.base={run}:last 新建运行，或按原样继续。",

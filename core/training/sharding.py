@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from core.configs.distributed import DEEPSPEED, SPLITS_WEIGHTS, Distributed
 from core.report import Report, RunContext
 
+BUCKET = 50_000_000  # numbers that DeepSpeed adds or gathers at once
 Tensors = dict[str, Tensor]  # whole ones, by name
 
 
@@ -194,7 +195,13 @@ def deepspeed_config(config: Any, context: RunContext) -> dict[str, Any] | None:
     if section.strategy not in DEEPSPEED:
         return None
     stage = int(section.strategy[-1])
-    zero: dict[str, Any] = {"stage": stage, "contiguous_gradients": True, "overlap_comm": context.device != "cpu"}
+    zero: dict[str, Any] = {
+        "stage": stage,
+        "contiguous_gradients": True,
+        "overlap_comm": context.device != "cpu",
+        "reduce_bucket_size": BUCKET,
+        "allgather_bucket_size": BUCKET,
+    }
     place = {"device": "cpu", "pin_memory": context.device != "cpu"}
     if section.offload != "none":
         zero["offload_optimizer"] = place
