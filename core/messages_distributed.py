@@ -50,6 +50,10 @@ DISTRIBUTED: dict[str, tuple[str, str]] = {
         "Set optim.optimizer=adamw (its state is split: with N devices each has 1/N of it), or "
         "distributed.strategy=ddp.",
     ),
+    "distributed.no_difficulty": (
+        "With {strategy} no device holds the model before training, so its losses cannot order the rows.",
+        "Set data.difficulty to column or length, or distributed.strategy=ddp.",
+    ),
     "distributed.no_deepspeed": (
         "{strategy} needs DeepSpeed, which is not installed.",
         "Run `pip install deepspeed` in Galen's environment on every host, or set distributed.strategy=fsdp.",

@@ -41,6 +41,10 @@ DISTRIBUTED_ZH: dict[str, tuple[str, str]] = {
         "{strategy} 不能切分 {optimizer} 的状态。",
         "请设 optim.optimizer=adamw（其状态会切分，N 个设备各存 1/N），或 distributed.strategy=ddp。",
     ),
+    "distributed.no_difficulty": (
+        "{strategy} 时训练前没有设备持有整个模型，不能按损失给数据行排序。",
+        "请把 data.difficulty 设为 column 或 length，或设 distributed.strategy=ddp。",
+    ),
     "distributed.no_deepspeed": (
         "{strategy} 需要 DeepSpeed，而它没有安装。",
         "请在每台主机的 Galen 环境中运行 `pip install deepspeed`，或设 distributed.strategy=fsdp。",

@@ -79,6 +79,9 @@ def faults(config: Any, *, can_shard: bool) -> Iterator[tuple[str, str, dict[str
         yield "distributed.no_fp16", "model.dtype", said
     if config.optim.optimizer not in PLAIN_OPTIMIZERS:
         yield "distributed.optimizer", "optim.optimizer", {**said, "optimizer": config.optim.optimizer}
+    by_loss = getattr(config.data, "difficulty", "") == "loss" and config.data.order != "shuffled"
+    if by_loss and section.strategy in SPLITS_WEIGHTS:
+        yield "distributed.no_difficulty", "data.difficulty", said
     yield from _offload_faults(section, config.devices.use)
 
 

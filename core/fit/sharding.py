@@ -42,7 +42,7 @@ def shared_out(parts: dict[str, int], body: Anatomy, demand: Demand) -> dict[str
         split["gathered"] += round(_gathered(body, whole) + FP32 * learning / max(1, body.layers))
     if demand.device == "cuda":
         split |= dict.fromkeys(MOVED[demand.offload], 0)
-    elif splits_weights(demand):  # every rank reads the model whole before it keeps its share
+    elif splits_weights(demand):  # a rank reads the model whole before it keeps its share
         split["loading"] = max(0, RUNTIME["cpu"] + weights(body, demand) - sum(split.values()) + split["loading"])
     return split
 
@@ -54,13 +54,14 @@ def _gathered(body: Anatomy, whole: int) -> float:
 
 
 def main_memory(parts: dict[str, int], body: Anatomy, demand: Demand, processes: int) -> int:
-    """Bytes of main memory that a host with so many processes on its GPUs needs: to read the model, then for what
-    was moved there. `parts`: of one that holds everything."""
+    """Bytes of main memory that a host with so many processes on its GPUs needs: to read the model, and for what was
+    moved there. `parts`: of one that holds everything. With FSDP the processes read one after the other."""
     read = weights(body, demand) if splits_weights(demand) else 0
+    readers = 1 if demand.strategy == "fsdp" else processes
     moved = sum(parts.get(name, 0) for name in MOVED[demand.offload]) // demand.ranks
     if demand.offload != "none" and demand.strategy.startswith("zero"):
         moved += FP32 * trainable(body, demand) // demand.ranks
-    return processes * (RUNTIME["cpu"] + max(read, moved))
+    return processes * (RUNTIME["cpu"] + moved) + readers * read
 
 
 def traffic(body: Anatomy, demand: Demand) -> tuple[float, float]:

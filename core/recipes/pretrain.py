@@ -41,7 +41,7 @@ from core.training.mixing import Mixture
 from core.training.naming import RowName, row_names
 from core.training.perplexity import DocumentLoss
 from core.training.preparing import choose_rows, join_ranks, split_rows
-from core.training.sharding import loading_device, own_path, shard, splits_weights, stop_of
+from core.training.sharding import Turn, own_path, splits_weights, stop_of
 from core.training.trainer import StageTrainer
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
 
@@ -67,10 +67,11 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
+    turn = Turn(context, config)
     model = load_backbone(
         parent,
         dtype=loading_dtype(config.tuning.method, dtype),
-        device=loading_device(context, config),
+        device=turn.device,
         attention=config.model.attention,
         quantization=config.quantization,
         trust_remote_code=config.model.trust_remote_code,
@@ -99,7 +100,7 @@ def main(context: RunContext) -> None:
     continued = partial(go_on, trainable, encoder, tokenizer, stop, max_new_tokens=new)
     held_out = DocumentLoss(data.held_out, encoder.token_bytes) if data.held_out else None
     trainer = StageTrainer(
-        shard(fused, config, context), context, config, data.train, held_out, tokenizer, continued,
+        turn.shard(fused), context, config, data.train, held_out, tokenizer, continued,
         max_length=config.data.block_size, order=data.order, names=data.names,
     )  # fmt: skip
     if not context.run.complete_checkpoints() and not trainer.merits:

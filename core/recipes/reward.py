@@ -43,7 +43,7 @@ from core.training.pairs import read_pairs
 from core.training.preparing import join_ranks
 from core.training.reward import PairLoss
 from core.training.scoring import RewardModel
-from core.training.sharding import loading_device, own_path, shard, splits_weights
+from core.training.sharding import Turn, own_path, splits_weights
 from core.training.trainer import StageTrainer
 from core.training.trees import TreePack
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
@@ -68,10 +68,11 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
+    turn = Turn(context, config)
     model = load_backbone(
         parent,
         dtype=loading_dtype(config.tuning.method, dtype),
-        device=loading_device(context, config),
+        device=turn.device,
         attention=config.model.attention,
         quantization=config.quantization,
         trust_remote_code=config.model.trust_remote_code,
@@ -100,7 +101,7 @@ def main(context: RunContext) -> None:
     objective = PairLoss(reward, config.preference, label_smoothing=config.optim.label_smoothing)
     # A pair takes the room of two rows.
     trainer = StageTrainer(
-        shard(objective, config, context), context, config, data.train, judge, tokenizer,
+        turn.shard(objective), context, config, data.train, judge, tokenizer,
         max_length=2 * config.data.max_length, names=data.names,
     )  # fmt: skip
     trainer.continue_or_start()

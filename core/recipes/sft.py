@@ -35,7 +35,7 @@ from core.training.difficulty import difficulties
 from core.training.evaluating import TokenLoss
 from core.training.fastpath import FusedCausalLM
 from core.training.preparing import join_ranks
-from core.training.sharding import loading_device, own_path, shard, splits_weights, stop_of
+from core.training.sharding import Turn, own_path, splits_weights, stop_of
 from core.training.trainer import StageTrainer
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
 
@@ -65,10 +65,11 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
+    turn = Turn(context, config)
     model = load_backbone(
         parent,
         dtype=loading_dtype(config.tuning.method, dtype),
-        device=loading_device(context, config),
+        device=turn.device,
         attention=config.model.attention,
         quantization=config.quantization,
         trust_remote_code=config.model.trust_remote_code,
@@ -104,7 +105,7 @@ def main(context: RunContext) -> None:
     reply = partial(answer, trainable, encoder, tokenizer, stop, max_new_tokens=new)
     held_out = TokenLoss(data.held_out) if data.held_out else None
     trainer = StageTrainer(
-        shard(fused, config, context), context, config, data.train, held_out, tokenizer, reply,
+        turn.shard(fused), context, config, data.train, held_out, tokenizer, reply,
         max_length=config.data.max_length, order=order, names=data.train.names,
     )  # fmt: skip
     trainer.continue_or_start()

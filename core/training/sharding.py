@@ -1,6 +1,7 @@
 """Weights, gradients and optimizer split over ranks: PyTorch's FSDP2, and DeepSpeed's ZeRO.
 
-    objective = shard(objective, config, context)      after the fast path is chosen, before the trainer is made
+    turn = Turn(context, config)                       before the model is read, onto `turn.device`
+    objective = turn.shard(objective)                  after the fast path is chosen, before the trainer is made
     with whole(objective): …                           outside of its forward: what its root holds, gathered
     tensors = gathered(objective)                      full copies of what a checkpoint holds; all ranks call it
     fill(parameter, tensor)                            the reverse, for one parameter
@@ -17,6 +18,9 @@ walk, and the fixed prompts are answered by all ranks.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,11 +38,6 @@ Tensors = dict[str, Tensor]  # whole ones, by name
 def splits_weights(config: Any) -> bool:
     """Whether a rank holds only its share of the weights."""
     return config.distributed.strategy in SPLITS_WEIGHTS
-
-
-def loading_device(context: RunContext, config: Any) -> str:
-    """Where weights are put when they are read: in main memory, where no device is to hold them all."""
-    return "cpu" if splits_weights(config) else context.device
 
 
 def own_path(config: Any) -> str | None:
@@ -60,21 +59,43 @@ def _never() -> bool:
 
 
 # -- FSDP2 ------------------------------------------------------------------------------------------------------------
-def shard(objective: nn.Module, config: Any, context: RunContext) -> nn.Module:
-    """`objective` with its weights shared out in place, where the strategy is FSDP; else as it is."""
-    section: Distributed = config.distributed
-    if section.strategy != "fsdp":
-        return objective
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+class Turn:
+    """Where a rank reads its model, and when.
 
-    mesh = init_device_mesh(context.device.split(":")[0], (context.world_size,))
-    policy = CPUOffloadPolicy() if section.offload == "all" else OffloadPolicy()
-    for layer in _layers(objective):
-        fully_shard(layer, mesh=mesh, offload_policy=policy)
-    fully_shard(objective, mesh=mesh, offload_policy=policy)
-    objective.is_distributed_loading_by_transformers = True  # type: ignore[assignment]
-    return objective
+    device: main memory, where no device is to hold all weights. With FSDP the ranks of a host read one after the other:
+    whoever has the turn holds the whole model until `shard` has left it its share. In between nothing may wait for
+    another rank.
+    """
+
+    def __init__(self, context: RunContext, config: Any) -> None:
+        self.device = "cpu" if splits_weights(config) else context.device
+        self.strategy, self.offload = config.distributed.strategy, config.distributed.offload
+        self.mesh: Any = None
+        self.lock: int | None = None
+        if self.strategy != "fsdp":
+            return
+        from torch.distributed.device_mesh import init_device_mesh
+
+        self.mesh = init_device_mesh(context.device.split(":")[0], (context.world_size,))
+        path = context.run.log_dir / f"reading-{socket.gethostname()}.lock"
+        self.lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    def shard(self, objective: nn.Module) -> nn.Module:
+        """`objective` with its weights shared out in place, where the strategy is FSDP; else as it is."""
+        if self.mesh is None:
+            return objective
+        from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+
+        policy = CPUOffloadPolicy() if self.offload == "all" else OffloadPolicy()
+        for layer in _layers(objective):
+            fully_shard(layer, mesh=self.mesh, offload_policy=policy)
+        fully_shard(objective, mesh=self.mesh, offload_policy=policy)
+        objective.is_distributed_loading_by_transformers = True  # type: ignore[assignment]
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+        return objective
 
 
 def _layers(objective: nn.Module) -> list[nn.Module]:
