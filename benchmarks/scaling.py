@@ -114,7 +114,7 @@ def network_table(peak: float) -> Iterator[str]:
             demand = way.on(64)
             pack, step = traffic(body, demand)
             seconds = compute_seconds(body, demand, peak)
-            needed = f"{pack / seconds / GB:.0f} GB/s" if pack else f"{step / GB:.2g} GB a step"
+            needed = f"{pack / seconds / GB:.0f} GB/s" if pack else ""
             yield (
                 f"| {size} | {way.name} | {pack / GB:.3g} GB | {step / GB:.3g} GB | {seconds:.1f} s | {needed} |"
             )  # fmt: skip
@@ -129,13 +129,13 @@ def compute_seconds(body: Anatomy, demand: Demand, peak: float) -> float:
 
 
 def files_table() -> Iterator[str]:
-    """Bytes of a checkpoint, of the result, and of main memory on a host of 8 devices."""
-    yield "| | way | checkpoint | result | main memory of a host of 8 |"
+    """Bytes of a checkpoint, of the result, and of main memory where all of it is on one host of 8 devices."""
+    yield "| | way, on 8 devices | checkpoint | result | main memory |"
     yield "|---|---|---|---|---|"
     for size in MODELS:
         body = anatomy(size)
         for way in ways():
-            demand = way.on(64)
+            demand = way.on(8)
             learning = memory.trainable(body, demand)
             state = round(memory.STATE[demand.optimizer] * learning)
             adapter = demand.method == "lora"

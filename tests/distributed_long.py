@@ -1,5 +1,5 @@
 """Every stage on 1, 2 and 4 processes, by every strategy that it knows, and one rank killed: `python -m
-tests.distributed_long [STAGE…]`.
+tests.distributed_long [STAGE…] [lora|full] [equal|killed]`.
 
 The short form is in the suite: `test_ranks.py`, `test_sharding.py`, `test_hosts.py`. This prints a table for
 docs/reliability.md: the largest difference of a logged loss from that of one process with the same global batch, and
@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.configs.files import resolve
-from core.configs.stages import STAGES
 from core.data.store.library import resolve as resolve_data
 from core.jobs import store
 from core.jobs.failures import explain
@@ -34,6 +33,8 @@ from tests.ppo_tools import prompt_file
 from tests.test_reward_pairs import pair_rows
 
 ROWS, STEPS = 8, 4  # rows of a step over all processes; steps
+METHODS = ("lora", "full")
+PARTS = ("equal", "killed")
 SHARDED = ("pretrain", "sft", "reward")
 POLICY = (
     "rewards.rules=length low=2 high=9", "rewards.missing_end=", "rollout.prompts=8", "rollout.max_new_tokens=9",
@@ -103,11 +104,11 @@ def strategies(stage: str) -> list[str]:
     return ["ddp", "fsdp", *(["zero2", "zero3"] if importlib.util.find_spec("deepspeed") else [])]
 
 
-def equal(stage: str, folder: Path, model: Path) -> Iterator[str]:
+def equal(stage: str, methods: list[str], folder: Path, model: Path) -> Iterator[str]:
     """Rows of the first table."""
     workspace = Workspace(folder / "workspace")
     ref = resolve_data(workspace, str(rows_of(stage, folder))).ref
-    for method in ("lora", "full"):
+    for method in methods:
         alone = figures(trained(workspace, model, stage, ref, "ddp", 1, method))
         for strategy in strategies(stage):
             apart = []
@@ -143,19 +144,25 @@ def killed(stage: str, folder: Path, model: Path) -> str:
     return f"| {stage} | {seconds:.1f} s | {why.reason} | none |"
 
 
-def main(stages: list[str]) -> None:
-    chosen = stages or [name for name in ("pretrain", "sft", "reward", "ppo", "dpo") if name in STAGES]
+def main(words: list[str]) -> None:
+    """`words`: stages, methods, parts; all of what is not named."""
+    stages, methods, parts = (
+        [word for word in words if word in those] or list(those)
+        for those in (("pretrain", "sft", "reward", "ppo", "dpo"), METHODS, PARTS)
+    )
     with tempfile.TemporaryDirectory() as place:
         model = tiny_llama(Path(place) / "tiny")
-        print("| stage | method | strategy | first loss | 2 processes | 4 processes |\n|---|---|---|---|---|---|")
-        for stage in chosen:
-            folder = Path(place) / stage
-            folder.mkdir()
-            for row in equal(stage, folder, model):
-                print(row, flush=True)
-        print("\n| stage | failed after | what it says | left behind |\n|---|---|---|---|")
-        for stage in chosen:
-            print(killed(stage, Path(place) / stage, model), flush=True)
+        for stage in stages:
+            (Path(place) / stage).mkdir()
+        if "equal" in parts:
+            print("| stage | method | strategy | first loss | 2 processes | 4 processes |\n|---|---|---|---|---|---|")
+            for stage in stages:
+                for row in equal(stage, methods, Path(place) / stage, model):
+                    print(row, flush=True)
+        if "killed" in parts:
+            print("\n| stage | failed after | what it says | left behind |\n|---|---|---|---|")
+            for stage in stages:
+                print(killed(stage, Path(place) / stage, model), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shlex
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from core.rundir import RunDir, State, state_of, write_record
 from core.workspace import Workspace
 from tests.drill import Drill, DrillConfig
 from tests.jobs_tools import drills, eventually, finished_whole, go, in_phase, logs, orphans, reaches
+from webui.views import snapshot
+from webui.views_hosts import waiting
 
 __all__ = ["drills"]
 
@@ -68,10 +71,13 @@ def test_a_run_waits_for_its_hosts_and_is_whole(
     first, second = capsys.readouterr().out.splitlines()
     assert "--node-rank=0" in first
     assert "--node-rank=1" in second
+    shown = waiting(snapshot(run), "en")
+    assert all(f"<code>{html.escape(words)}</code>" in shown for words in (first, second))
     assert second.endswith(str(run.path))
     started += start(run)
     in_phase(run, "training")
     assert state_of(run) is State.RUNNING
+    assert waiting(snapshot(run), "en") == ""
     with pytest.raises(RunError, match="still"):
         store.delete(workspace, run)
     beat = run.heartbeat()
