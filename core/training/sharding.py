@@ -4,7 +4,7 @@
     objective = turn.shard(objective)                  after the fast path is chosen, before the trainer is made
     with whole(objective): …                           outside of its forward: what its root holds, gathered
     tensors = gathered(objective)                      full copies of what a checkpoint holds; all ranks call it
-    fill(parameter, tensor)                            the reverse, for one parameter
+    parameter.copy_(spread(parameter, tensor))         the reverse, for one parameter
 
 FSDP2 shards each decoder layer by itself and the rest (embeddings, last norm, head, score head) as one; a layer is
 gathered while it computes, in its own number formats. The Trainer and Accelerate are told that the model is placed
@@ -40,6 +40,12 @@ def splits_weights(config: Any) -> bool:
     return config.distributed.strategy in SPLITS_WEIGHTS
 
 
+def offloads(config: Any) -> bool:
+    """Whether FSDP keeps its shares in main memory."""
+    section = getattr(config, "distributed", None)
+    return section is not None and section.strategy == "fsdp" and section.offload == "all"
+
+
 def own_path(config: Any) -> str | None:
     """Why the fast path is not tried, as a log line says it; None: it is."""
     if config.model.attention != "auto":
@@ -69,10 +75,9 @@ class Turn:
 
     def __init__(self, context: RunContext, config: Any) -> None:
         self.device = "cpu" if splits_weights(config) else context.device
-        self.strategy, self.offload = config.distributed.strategy, config.distributed.offload
-        self.mesh: Any = None
+        self.moved, self.mesh = offloads(config), None
         self.lock: int | None = None
-        if self.strategy != "fsdp":
+        if config.distributed.strategy != "fsdp":
             return
         from torch.distributed.device_mesh import init_device_mesh
 
@@ -87,7 +92,7 @@ class Turn:
             return objective
         from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
-        policy = CPUOffloadPolicy() if self.offload == "all" else OffloadPolicy()
+        policy = CPUOffloadPolicy() if self.moved else OffloadPolicy()
         for layer in _layers(objective):
             fully_shard(layer, mesh=self.mesh, offload_policy=policy)
         fully_shard(objective, mesh=self.mesh, offload_policy=policy)
