@@ -58,9 +58,9 @@ DISTRIBUTED: dict[str, tuple[str, str]] = {
         "{strategy} needs DeepSpeed, which is not installed.",
         "Run `pip install deepspeed` in Galen's environment on every host, or set distributed.strategy=fsdp.",
     ),
-    "distributed.local_stage": (
-        "Only a training runs on several hosts.",
-        "Set distributed.hosts=1.",
+    "distributed.no_waiting": (
+        "A run on several hosts is started by hand, and cannot wait for others to end ({runs}).",
+        "Start it when they have ended, or set distributed.hosts=1.",
     ),
     "fit.rung_shard": (
         "Weights, gradients and optimizer split over the GPUs (FSDP2), gathered layer by layer.",

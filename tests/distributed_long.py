@@ -25,9 +25,10 @@ from core.configs.files import resolve
 from core.data.store.library import resolve as resolve_data
 from core.jobs import store
 from core.jobs.failures import explain
+from core.models.tiny import build_model, conversations
 from core.rundir import RunDir, State, read_jsonl, state_of
 from core.workspace import Workspace
-from tests.conftest import conversations, tiny_llama, write_jsonl
+from tests.conftest import write_jsonl
 from tests.jobs_tools import orphans
 from tests.ppo_tools import prompt_file
 from tests.test_reward_pairs import pair_rows
@@ -151,7 +152,8 @@ def main(words: list[str]) -> None:
         for those in (("pretrain", "sft", "reward", "ppo", "dpo"), METHODS, PARTS)
     )
     with tempfile.TemporaryDirectory() as place:
-        model = tiny_llama(Path(place) / "tiny")
+        model = Path(place) / "tiny"
+        build_model(model)
         for stage in stages:
             (Path(place) / stage).mkdir()
         if "equal" in parts:

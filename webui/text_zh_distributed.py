@@ -49,7 +49,10 @@ DISTRIBUTED_ZH: dict[str, tuple[str, str]] = {
         "{strategy} 需要 DeepSpeed，而它没有安装。",
         "请在每台主机的 Galen 环境中运行 `pip install deepspeed`，或设 distributed.strategy=fsdp。",
     ),
-    "distributed.local_stage": ("只有训练能在多台主机上运行。", "请设 distributed.hosts=1。"),
+    "distributed.no_waiting": (
+        "多台主机上的运行由人手动启动，不能等待其他运行（{runs}）结束。",
+        "请在它们结束后再启动，或设 distributed.hosts=1。",
+    ),
     "fit.rung_shard": ("把权重、梯度和优化器切分到各 GPU（FSDP2）：计算时逐层汇集。", ""),
     "resume.strategy": (
         "原来是 {before}，现在不能改为 {now}：优化器状态按原策略切分保存。",

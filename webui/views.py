@@ -104,7 +104,7 @@ def head(shot: Snapshot, lang: str) -> str:
 def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
     """Phase, bar, ETA, and the reason of the end. `deadline`: when a stop becomes a kill (epoch seconds)."""
     at = shot.progress
-    fresh = at is not None and shot.status is not None and at.updated_at >= (shot.status.started_at or 0)
+    fresh = at is not None and shot.status is not None
     if at is not None and not shot.state.live and at.trained is not None and at.train_total:
         # Whatever it was writing at the end: so many steps were made.
         at = at.model_copy(update={"step": at.trained, "total": at.train_total, "unit": "step"})
@@ -141,7 +141,7 @@ def _share(shot: Snapshot, at: Progress | None) -> float | None:
 
 def _phase(shot: Snapshot, at: Progress | None, lang: str) -> str:
     if shot.state is State.QUEUED:
-        return t("phase.queued", lang)
+        return t("phase.waiting" if (shot.config.get("run") or {}).get("after") else "phase.queued", lang)
     if not shot.state.live:
         return t(f"state.{shot.state.value}", lang)
     name = at.phase if at is not None else "starting"

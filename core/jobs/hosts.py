@@ -49,9 +49,11 @@ PEER_GRACE = 10.0  # for a rank, once another has said that it failed: the libra
 
 
 # -- before the start -------------------------------------------------------------------------------------------------
-def missing(config: StageConfig) -> list[Problem]:
-    """What the strategy of `config` needs and this environment lacks."""
+def problems(config: StageConfig) -> list[Problem]:
+    """What the strategy of `config` needs and this environment lacks; and nobody is there to wait for other runs."""
     section = getattr(config, "distributed", None)
+    if section is not None and section.hosts > 1 and config.run.after:
+        return [Problem("distributed.no_waiting", {"runs": ", ".join(config.run.after)}, key="distributed.hosts")]
     if section is None or section.strategy not in DEEPSPEED or find_spec("deepspeed") is not None:
         return []
     return [Problem("distributed.no_deepspeed", {"strategy": section.strategy}, key="distributed.strategy")]
