@@ -1,5 +1,5 @@
-"""Is there room, asked before anything large is written, so that a full disk is a message and not a torn file; and is it
-all on the disk, asked before anything says that it is whole."""
+"""Is there room, asked before anything large is written, so that a full disk is a message and not a torn file; and is
+all of it on the disk, before anything says that it is whole."""
 
 from __future__ import annotations
 
