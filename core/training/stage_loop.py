@@ -278,7 +278,7 @@ class StageLoop(Trainer):
 
     def look_first(self) -> None:
         """Evaluate what nothing has been learnt by yet."""
-        if self.config.distributed.strategy == "zero3":  # DeepSpeed puts the model on its devices when it trains
+        if self.config.distributed.strategy == "zero3":  # it is on its devices only once it trains
             self.looks_first = True
             return
         self.evaluate()
@@ -290,6 +290,8 @@ class StageLoop(Trainer):
         return step >= self.total_steps or step % every == 0
 
     def _lacks_evaluation(self, checkpoint: Checkpoint) -> bool:
+        if self.config.distributed.strategy == "zero3":  # DeepSpeed puts the model on its devices when it trains
+            return False
         return self.evaluator is not None and checkpoint.eval_loss is None and self._is_evaluation(checkpoint.step)
 
     def _answer_late(self, checkpoint: Checkpoint) -> None:
