@@ -62,6 +62,7 @@ def start(run: RunDir) -> list[subprocess.Popen[bytes]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_its_hosts_and_is_whole(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], started: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_run_waits_for_its_hosts_and_is_whole(
     assert run.log_file(1).exists()
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_on_one_host_ends_the_others_and_is_named(
     workspace: Workspace, started: list[subprocess.Popen[bytes]]
 ) -> None:
