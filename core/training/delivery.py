@@ -24,7 +24,7 @@ from core.models.weights import ADAPTER, ADAPTER_CONFIG
 from core.records import DataUsed, Manifest
 from core.report import RunContext
 from core.rundir import Checkpoint, RunDir, best_checkpoint, read_jsonl, write_record
-from core.training.sharding import is_split
+from core.training.sharding import is_split, read_alone
 from core.training.tuning import trains_embeddings
 from core.training.weights import load_trained, save_model
 
@@ -76,6 +76,7 @@ def deliver(
     kind: what the run made; None: an adapter or a model. head: of a reward model, for the manifest. save: is called
     with every folder of weights once they lie there, to add what is not the backbone's, such as a score head.
     """
+    read_alone()
     run, chosen = context.run, chosen_checkpoint(config, context.run.complete_checkpoints())
     shutil.rmtree(run.output, ignore_errors=True)
     run.output.mkdir(parents=True)

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from core.configs.distributed import DEEPSPEED, SPLITS_WEIGHTS, Distributed
 from core.report import Report, RunContext
@@ -243,6 +244,11 @@ def deepspeed_config(config: Any, context: RunContext) -> dict[str, Any] | None:
         "bf16": {"enabled": False},
         "fp16": {"enabled": False},
     }
+
+
+def read_alone() -> None:
+    """From now on a model that Transformers reads is read by this rank alone: with ZeRO-3 it would be split at once."""
+    unset_hf_deepspeed_config()
 
 
 # -- ranks in step ----------------------------------------------------------------------------------------------------
