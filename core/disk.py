@@ -1,4 +1,5 @@
-"""Is there room, and does the disk have it? Asked before anything large is written, and after."""
+"""Is there room, asked before anything large is written, so that a full disk is a message and not a torn file; and is
+all of it on the disk, before anything says that it is whole."""
 
 from __future__ import annotations
 

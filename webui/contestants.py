@@ -15,7 +15,8 @@ from core.models.library import bottom_of, find_base, resolve_base
 from core.models.lineage import lora_weights, run_weights
 from core.models.runs import weights_folder
 from core.models.weights import ADAPTER_CONFIG
-from core.rundir import RunDir, RunRef, State, best_checkpoint, state_of
+from core.references import RunRef
+from core.rundir import RunDir, State, best_checkpoint, state_of
 from core.workspace import Workspace
 from webui.catalog import Catalog, Choice, Reader, can_chat
 from webui.confine import check_base

@@ -40,6 +40,7 @@ from core.data.red_flags import read_questions
 from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, InputError, Problem
 from core.hardware import expand
+from core.jobs import hosts
 from core.jobs.pinning_predict import pin_predict
 from core.models.awaited import Awaited, Awaiting, check_start, find_awaited, root_of
 from core.models.context import answer_problems, context_problems
@@ -109,6 +110,7 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Await
                 pins.problems += _beyond_context(folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
+    pins.problems += hosts.problems(config)
     if isinstance(config, EvaluateConfig):
         _pin_comparison(workspace, config, pins, awaiting)
     if isinstance(config, PPOConfig):
