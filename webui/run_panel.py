@@ -20,7 +20,7 @@ from core.jobs import store
 from core.rundir import RunDir, State
 from core.runs.clone import values_of
 from core.tails import tail
-from webui import charts, views, views_chain, views_reward, views_rows
+from webui import charts, views, views_chain, views_hosts, views_reward, views_rows
 from webui.catalog import can_chat, newest
 from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
@@ -38,7 +38,9 @@ Render = Callable[[views.Snapshot, str], str]
 
 RENDER: dict[str, Render] = {
     "head": views.head,
-    "progress": lambda shot, lang: views.progress(shot, lang, store.stop_deadline(shot.run)),
+    "progress": lambda shot, lang: (
+        views.progress(shot, lang, store.stop_deadline(shot.run)) + views_hosts.waiting(shot, lang)
+    ),
     "curves": lambda shot, lang: curves(shot.run, lang),
     "samples": lambda shot, lang: views.samples(shot.run, lang),
     "pairs": views_reward.pairs,

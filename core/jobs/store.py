@@ -21,7 +21,7 @@ from core.configs.files import resolve, stage_of
 from core.configs.stages import StageConfig
 from core.errors import ConfigError, GalenError, Problem, RunError
 from core.imported import is_imported
-from core.jobs import processes, waiting
+from core.jobs import hosts, processes, waiting
 from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
 from core.jobs.handing_over import write_config
@@ -32,7 +32,7 @@ from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.models.library import check_not_pointed_at, children
 from core.records_predict import answers_begun
-from core.rundir import RunDir, State, state_of
+from core.rundir import RunDir, State, beats, state_of
 from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
 
@@ -40,6 +40,7 @@ __all__ = [
     "RunSummary",
     "delete",
     "kill",
+    "own",
     "release",
     "resumable",
     "resume",
@@ -68,14 +69,14 @@ def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool 
         run = RunDir.create(workspace.runs_dir, known.name)
     except OSError as error:
         raise _unwritable(error) from error
-    lock = _own(run)
+    lock = own(run)
     try:
         write_config(run, data)
     except OSError as error:
         os.close(lock)
         shutil.rmtree(run.path, ignore_errors=True)
         raise _unwritable(error) from error
-    _launch(run, lock)
+    _begin(run, lock)
     return run
 
 
@@ -95,7 +96,7 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
     if is_imported(run):
         raise RunError("run.imported", run=run.id)
     changed = _changed(workspace, run, changes)
-    lock = _own(run)
+    lock = own(run)
     try:
         result = run.result()
         if run.manifest_file.exists() or (result is not None and result.outcome == "succeeded"):
@@ -111,7 +112,7 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
     except BaseException:
         os.close(lock)
         raise
-    _launch(run, lock)
+    _begin(run, lock)
     for follower in waiting.followers(workspace, run):
         try:
             resume(workspace, follower.id)
@@ -162,7 +163,7 @@ def delete(workspace: Workspace, run: RunDir) -> None:
     needed_by = children(workspace, run.id)
     if needed_by:
         raise RunError("run.needed", run=run.id, runs=", ".join(needed_by))
-    lock = _own(run)
+    lock = own(run)
     try:
         sweep(run)
         trash = workspace.path / ".trash"
@@ -179,15 +180,26 @@ def _unwritable(error: OSError) -> RunError:
     return RunError(code, **params)
 
 
-def _own(run: RunDir) -> int:
-    """The run's lock. Raises RunError `run.live`."""
+def own(run: RunDir) -> int:
+    """The lock of a run that is over, for whoever changes its files. Raises RunError `run.live`."""
     lock = take_run(run)
-    if lock is None:
+    if lock is None or beats(run):
+        if lock is not None:
+            os.close(lock)
         raise RunError("run.live", run=run.id, state=str(state_of(run)))
     return lock
 
 
 # -- starting ---------------------------------------------------------------------------------------------------------
+def _begin(run: RunDir, lock: int) -> None:
+    """Start the run here; one on several hosts waits for what its owner types there (`hosts.commands`)."""
+    if hosts.several(run.config()):
+        hosts.prepare(run)
+        os.close(lock)
+    else:
+        _launch(run, lock)
+
+
 def _launch(run: RunDir, lock: int) -> None:
     """Start the supervisor with the lock `lock`, which is closed here, and wait until it has written status.json."""
     folder = run.path.resolve()

@@ -32,7 +32,7 @@ ROOT = "run/"
 VERSION = 1  # of this layout
 CHUNK = 1 << 20
 STORED_FROM = 16 << 20  # bytes; weights do not become smaller
-NEVER = ("lock", "stop_requested", "attempts", "imported.json")
+NEVER = ("lock", "heartbeat.json", "stop_requested", "attempts", "imported.json")
 FIRST_TIME = 315_619_200.0  # a ZIP knows no day before 1980
 UNPICKLED = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")  # a trainer's state, or what may be code
 

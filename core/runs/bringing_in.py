@@ -31,10 +31,10 @@ import orjson
 from pydantic import ValidationError
 
 from core.configs.files import stage_of
-from core.disk import require_space
+from core.disk import flush_folder, require_space
 from core.errors import InputError
 from core.imported import Imported, imported_file
-from core.rundir import MARK, RUN_ID, RunDir, flush_folder, write_record
+from core.rundir import MARK, RUN_ID, RunDir, write_record
 from core.runs.archive import INDEX, NEVER, ROOT, UNPICKLED, VERSION, Check, Counter, Index, Progress, copy
 from core.workspace import Workspace
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from core.errors import InputError, RunError
 from core.jobs import store
-from core.jobs.locks import take_run
 from core.rundir import Checkpoint, RunDir, State, best_checkpoint, state_of
 from core.runs.curves import name_of
 from core.system import folder_size
@@ -135,9 +134,7 @@ def remove(workspace: Workspace, run: RunDir, names: Sequence[str]) -> int:
     All or none: raises RunError `run.live` for a run that is not over, or `run.needed` while a live one starts from one
     of them; InputError `runs.no_checkpoint` for a name that is none of its checkpoints.
     """
-    lock = take_run(run)
-    if lock is None:
-        raise RunError("run.live", run=run.id, state=str(state_of(run)))
+    lock = store.own(run)
     try:
         known = {each.name: each for each in checkpoints(workspace, run)}
         strange = [name for name in names if name not in known]
