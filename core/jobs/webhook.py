@@ -1,4 +1,5 @@
-"""`run.webhook`: an address that is told when a run ends, by one POST of JSON from the run's supervisor.
+"""`run.webhook`: an address that is told when a run ends, by one POST of JSON from the run's supervisor (on several
+hosts from rank 0's keeper).
 
     {"run": …, "name": …, "stage": …, "state": "failed", "reason": …, "remedy": …, "seconds": …, "attempt": …,
      "host": …, "final_metrics": {…}}
