@@ -135,7 +135,7 @@ MAY_IMPORT = {
 LEAVES = {  # the few that everybody imports may import each other, and the configs' table
     "core.chat": ("core.serving", "core.models", "core.data", *EVERYBODY),
     "core.talks": ("core.data.store.building", *EVERYBODY),
-    "core.votes": ("core.talks", "core.data", *EVERYBODY),
+    "core.votes": ("core.intervals", "core.talks", "core.data", *EVERYBODY),
     "core.errors": ("core.messages",),
     "core.report": ("core.configs.stages", "core.messages", *EVERYBODY),
     "core.workspace": EVERYBODY,

@@ -134,7 +134,7 @@ class Contestants:
 
     def chosen(self, text: str, which: str = "") -> str:
         """What a pane holds for a choice of the list: a run with `which` of its weights, the first it has where it has
-        none of these."""
+        none of these. What names no run stays as it is: `seat` says what is wrong with it."""
         if self.only and text not in self.only:
             return ""
         ref = self._ref(text)
@@ -207,7 +207,8 @@ class Contestants:
         if self.only:
             return self.panes
         catalog = self.reader.read()
-        talking = self._talking(catalog)
+        rehearsed = {run.id for run in catalog.runs if run.rehearsal}
+        talking = [ref for ref in self._talking(catalog) if ref.run not in rehearsed]
         if talking:
             return self.beside_base(str(talking[0]))
         return [catalog.models[0].name if catalog.models else "", ""]
