@@ -149,6 +149,16 @@ def test_a_value_that_names_itself_over_and_over_is_shown_short() -> None:
     assert shown(16**6000) == "…"
 
 
+def test_a_run_that_starts_on_a_nearly_full_disk_says_so(tmp_path: Path) -> None:
+    tally = Tally()
+    kills.prepare(tmp_path)
+    with disk.small_disk(tmp_path) as small:
+        if small is None:
+            pytest.skip("mounting a small file system needs root on Linux")
+        disk.run_on_a_full_disk(small, 6, tally)
+    nothing_found(tally)
+
+
 def test_a_row_that_finds_no_room_leaves_no_half_of_it(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path) as small:
         if small is None:

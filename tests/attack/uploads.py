@@ -3,9 +3,9 @@
     python -m tests.attack.uploads --count 2000
 
 Every file goes through the functions that the page's events call. Found is: an exception, an error that is not one of
-ours, a traceback or the file's markup on the page, a check or import that neither ends nor stops, memory beyond LIMIT, files left
-lying about, a dataset with another number of rows than the report says. File `n` is drawn from `seed + n` alone, so
-`--count 1 --seed …` repeats one.
+ours, a traceback or the file's markup on the page, a check or import that neither ends nor stops, memory beyond LIMIT,
+files left lying about, a dataset with another number of rows than the report says. File `n` is drawn from `seed + n`
+alone, so `--count 1 --seed …` repeats one.
 """
 
 from __future__ import annotations
