@@ -27,7 +27,7 @@ from core.records import Status
 from core.report import Report
 from core.rundir import RunDir, State, append_jsonl, read_jsonl, state_of, write_record
 from core.workspace import Workspace
-from tests.attack import binds, clock, disk, handlers, kills, leaks, markup, pages, properties, uploads
+from tests.attack import binds, clock, damaged_parquet, disk, handlers, kills, leaks, markup, pages, properties, uploads
 from tests.attack.tools import Tally
 
 KEPT = ("GALEN_PLUGINS", "GALEN_LOCK_DIR", "GALEN_CPU_SLOTS", "GALEN_CLOCK_BACK")
@@ -54,6 +54,10 @@ def test_a_property_holds(prove) -> None:
 
 def test_uploads() -> None:
     nothing_found(uploads.attack(30, seed=3))
+
+
+def test_damaged_parquet() -> None:
+    nothing_found(damaged_parquet.attack(1500, seed=0))
 
 
 def test_kills_of_a_torch_free_run() -> None:
