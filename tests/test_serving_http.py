@@ -170,6 +170,9 @@ def test_the_client_raises_what_the_server_said(server: ServerHandle) -> None:
     with pytest.raises(InputError) as error:
         list(client.stream_chat(server, "base", long))
     assert error.value.params["allowed"] == 512
+    with pytest.raises(InputError) as error:
+        list(client.stream_chat(server, "base", [{"role": "user", "content": "half \ud83d"}]))
+    assert error.value.code == "serve.bad_request"
     with pytest.raises(RunError) as gone:
         ask(ServerHandle(url="http://127.0.0.1:9"))
     assert gone.value.code == "serve.gone"
