@@ -1,8 +1,9 @@
 """A run is a directory. This file names every file in it, reads and writes them, and says who does.
 
-    config.yaml      supervisor's caller, once     the resolved config; config.json beside it is the same, quick to read
+    config.yaml      its submitter, `handing_over` the resolved config; config.json beside it is the same, quick to read
     status.json      the supervisor                attempt, pid, devices, times, how each rank ended
     result.json      rank 0, when it ends          outcome, one-line reason, remedy
+    heartbeat.json   rank 0's keeper               of a run on several hosts: who is alive there, every 5 s
     stop_requested   anybody                       its existence asks the run to stop
     progress.json    rank 0                        phase, step, total, ETA; from the first second
     metrics.jsonl    rank 0                        one object per logged step
@@ -25,6 +26,7 @@ run is never stored: `state_of` derives it, so it stays true when the supervisor
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -37,16 +39,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel
 
-from core.errors import InputError
-from core.records import Manifest, Progress, Record, Result, Status
+from core.records import Heartbeat, Manifest, Progress, Record, Result, Status
 
 # The name of a run's folder; nothing else in runs/ is a run.
 RUN_ID = re.compile(r"(?P<stage>[A-Za-z][\w-]*)-(?P<when>\d{8}-\d{6})-[0-9a-f]{4,}", re.ASCII)
 WHEN = "%Y%m%d-%H%M%S"
 MARK = "COMPLETE"  # makes a checkpoint of a folder
 PAIRS, DIFFICULTY = "pairs.json", "difficulty.npy"  # in a run; pairs also in checkpoints that were evaluated
+HEARTBEAT_SECONDS = 30.0  # older than that, it is a dead run's
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -124,6 +125,11 @@ class RunDir:
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def heartbeat_file(self) -> Path:
+        """Of a run on several hosts (`core.jobs.hosts`): nobody here may see its lock."""
+        return self.path / "heartbeat.json"
 
     @property
     def stop_file(self) -> Path:
@@ -214,6 +220,9 @@ class RunDir:
     def progress(self) -> Progress | None:
         return read_record(self.progress_file, Progress)
 
+    def heartbeat(self) -> Heartbeat | None:
+        return read_record(self.heartbeat_file, Heartbeat)
+
     def manifest(self) -> Manifest | None:
         return read_record(self.manifest_file, Manifest)
 
@@ -270,21 +279,26 @@ def lock_held(path: Path) -> bool:
     return False
 
 
+def beats(run: RunDir) -> bool:
+    """Whether a run on several hosts lives there, by its heartbeat: the only sign that other machines see."""
+    beat = run.heartbeat()
+    return beat is not None and beat.at is not None and time.time() - beat.at < HEARTBEAT_SECONDS
+
+
 def state_of(run: RunDir) -> State:
-    """The state of a run, derived from its lock and its files (the table of DESIGN §4).
+    """The state of a run, derived from its lock, its heartbeat and its files (the table of DESIGN §4).
 
     A run whose lock is free and that left neither manifest nor result was `stopped` if somebody had asked for it,
     `failed` if a rank ended by itself with an exit code, and `interrupted` otherwise (killed, or the machine died).
     """
     status = run.status()
-    if lock_held(run.lock_file):
+    if lock_held(run.lock_file) or beats(run):
         if run.stop_file.exists():
             return State.STOPPING
         if status is None or status.started_at is None:
             return State.QUEUED
-        progress = run.progress()
-        fresh = progress is not None and progress.updated_at >= status.started_at
-        return State.RUNNING if fresh and progress is not None and not progress.starting else State.STARTING
+        progress = run.progress()  # of this attempt: the last one's was set aside, so no clock has to tell
+        return State.RUNNING if progress is not None and not progress.starting else State.STARTING
     if run.manifest_file.exists():
         return State.SUCCEEDED
     result = run.result()
@@ -294,6 +308,9 @@ def state_of(run: RunDir) -> State:
         return State.STOPPED
     if status is not None and any(end.code for end in status.ranks_ended):
         return State.FAILED
+    beat = run.heartbeat()
+    if beat is not None and beat.at is None:  # torchrun has not been started on its hosts yet
+        return State.QUEUED
     return State.INTERRUPTED
 
 
@@ -333,16 +350,6 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, orjson.dumps(data, option=JSON_OPTIONS).decode() + "\n")
 
 
-def flush_folder(folder: Path) -> None:
-    """Have the disk hold everything in `folder` before anything says that it is whole; returns when it does."""
-    for path in (*folder.rglob("*"), folder):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
 def write_record(path: Path, record: Record) -> None:
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
@@ -352,8 +359,15 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
 
     A figure that is infinite or no number is written as null, as `write_json` does: readers take it as missing.
     """
+    data = b"".join(orjson.dumps(row, option=JSON_OPTIONS) + b"\n" for row in rows)
     with open(path, "ab", buffering=0) as file:
-        file.write(b"".join(orjson.dumps(row, option=JSON_OPTIONS) + b"\n" for row in rows))
+        before = os.fstat(file.fileno()).st_size
+        try:
+            if file.write(data) != len(data):  # what a disk does that is full within the line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(before)  # or the next row, once there is room again, would go on in the torn line
+            raise
 
 
 def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -380,22 +394,3 @@ def _objects(data: bytes) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             yield row
-
-
-# -- references -------------------------------------------------------------------------------------------------------
-class RunRef(BaseModel):
-    """`RUN`, `RUN:best`, `RUN:last` or `RUN:step-40`: which weights of which run. Plain `RUN` is what it delivered."""
-
-    run: str
-    which: str = "output"
-
-    @classmethod
-    def parse(cls, text: str) -> RunRef:
-        run, _, which = text.partition(":")
-        which = which or "output"
-        if which not in ("output", "best", "last") and not which.removeprefix("step-").isdigit():
-            raise InputError("run.bad_reference", reference=text)
-        return cls(run=run, which=which)
-
-    def __str__(self) -> str:
-        return self.run if self.which == "output" else f"{self.run}:{self.which}"

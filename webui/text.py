@@ -12,9 +12,11 @@ from webui.text_annotate import ANNOTATE_TEXT
 from webui.text_bring import BRING
 from webui.text_chat import CHAT_TEXT
 from webui.text_choice import CHOICE_TEXT
+from webui.text_distributed import DISTRIBUTED_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_merge import MERGE_TEXT
+from webui.text_pipeline import PIPELINE_TEXT
 from webui.text_ppo import PPO
 from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
@@ -249,8 +251,10 @@ TEXT: dict[str, tuple[str, str]] = {
     **JUDGE,
     **CHOICE_TEXT,
     **MERGE_TEXT,
+    **PIPELINE_TEXT,
     **PPO,
     **PUSH_TEXT,
+    **DISTRIBUTED_TEXT,
     **REPORT_TEXT,
     **PREDICT_TEXT,
     **SHELF_TEXT,

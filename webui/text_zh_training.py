@@ -13,7 +13,10 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
         "{kind} 权重是冻结的，而方法 {method} 要训练它们。",
         "请设置 tuning.method=lora，或 quantization.kind=none。",
     ),
-    "parent.unfinished": ("{run} 尚未结束，状态：{state}。", "请等它结束，或指定它的检查点：{run}:last。"),
+    "parent.unfinished": (
+        "{run} 尚未结束，状态：{state}。",
+        "可让本运行等它：run.after={run}；或指定它的检查点：{run}:last。",
+    ),
     "parent.undelivered": ("{run} 没有产出，状态：{state}。", "请继续运行它，或指定它的检查点：{run}:last。"),
     "parent.no_weights": ("{run} 没有权重：其目录已不存在。", "请选择其他运行。"),
     "parent.scores_only": ("{run} 是奖励模型：只给回答打分，不生成文字。", "请选择它所基于的模型。"),
@@ -194,7 +197,10 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "arguments.no_padding": ("各行首尾相接，没有填充，因此无需按长度分组。", ""),
     "arguments.best": ("最佳由阶段决定：评估损失最低者。", ""),
     "arguments.resume": ("运行从自己的最后一个检查点继续，数据顺序完全一致。", "请使用“继续”。"),
-    "arguments.sharding": ("权重不分片：每个设备都持有整个模型。", "请量化，或使用 LoRA。"),
+    "arguments.sharding": (
+        "各设备如何分担模型在这里是一项设置，FSDP2 和 DeepSpeed 都用它。",
+        "请设置 distributed.strategy。",
+    ),
     "arguments.optimizer_args": ("优化器的参数就是 optim 中的设置。", ""),
     "arguments.memory_metrics": ("开始前估算内存，运行中显示实际用量。", ""),
     "arguments.hub": ("不会上传任何内容。", ""),

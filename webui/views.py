@@ -15,7 +15,7 @@ from core.configs.stages import STAGES
 from core.jobs.failures import explain
 from core.models.weights import AdapterFacts, adapter_facts
 from core.records import Manifest, Progress, Result, Status
-from core.rundir import RunDir, State, lock_held, state_of
+from core.rundir import RunDir, State, beats, lock_held, state_of
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.messages import result_text
 from webui.tails import last_text, tail
@@ -67,8 +67,9 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
     files = (
         run.status_file, run.result_file, run.progress_file, run.metrics_file, run.samples_file, run.log_file(0),
         run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file, run.rollouts,
+        run.heartbeat_file,
     )  # fmt: skip
-    held = lock_held(run.lock_file)
+    held = lock_held(run.lock_file) or beats(run)
     marks: list[Any] = [held, int(time.time()) if held else 0]  # times go on while a run lives
     for path in files:
         try:
@@ -103,7 +104,7 @@ def head(shot: Snapshot, lang: str) -> str:
 def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
     """Phase, bar, ETA, and the reason of the end. `deadline`: when a stop becomes a kill (epoch seconds)."""
     at = shot.progress
-    fresh = at is not None and shot.status is not None and at.updated_at >= (shot.status.started_at or 0)
+    fresh = at is not None and shot.status is not None
     if at is not None and not shot.state.live and at.trained is not None and at.train_total:
         # Whatever it was writing at the end: so many steps were made.
         at = at.model_copy(update={"step": at.trained, "total": at.train_total, "unit": "step"})
@@ -140,7 +141,7 @@ def _share(shot: Snapshot, at: Progress | None) -> float | None:
 
 def _phase(shot: Snapshot, at: Progress | None, lang: str) -> str:
     if shot.state is State.QUEUED:
-        return t("phase.queued", lang)
+        return t("phase.waiting" if (shot.config.get("run") or {}).get("after") else "phase.queued", lang)
     if not shot.state.live:
         return t(f"state.{shot.state.value}", lang)
     name = at.phase if at is not None else "starting"

@@ -23,6 +23,7 @@ from core.errors import GalenError
 from core.fit.relief import relief
 from core.jobs import store
 from core.jobs.failures import LAST_WORDS
+from core.jobs.hosts import commands
 from core.jobs.summaries import RunSummary, summary
 from core.records import TRAINING
 from core.rundir import RunDir, State
@@ -62,6 +63,18 @@ def follow(run: RunDir, *, json: bool = False, stop: bool = False) -> int:
     else:
         _tell_end(run, now)
     return exit_status(run, now.state)
+
+
+def tell_started(run: RunDir, *, json: bool) -> int:
+    """The id of a run that has been started, and of one on several hosts what to type on each of them."""
+    typed = commands(run)
+    if json:
+        print_json({"run": run.id, "path": str(run.path), **({"commands": typed} if typed else {})})
+        return 0
+    print(run.id)
+    for host, words in enumerate(typed):
+        print(f"  host {host}: {words}")
+    return 0
 
 
 def exit_status(run: RunDir, state: State) -> int:
@@ -188,7 +201,7 @@ class Screen:
 
     def progress(self, run: RunDir, now: RunSummary) -> None:
         text = progress_line(run, now)
-        phase = f"{now.state} {now.phase}"
+        phase = f"{now.state} {now.phase} {now.held and now.held.code}"
         if self.moving:
             print("\r\x1b[K" + cut(text, shutil.get_terminal_size().columns - 1), end="", flush=True)
         elif phase != self.phase or time.monotonic() - self.told > PLAIN_SECONDS:
@@ -203,6 +216,8 @@ class Screen:
 
 def progress_line(run: RunDir, now: RunSummary) -> str:
     """`training 12/60 (20 %)  loss 2.31  1m 05s left`, `saving  training 12/60 (20 %)`, or whom the run waits for."""
+    if now.held is not None:
+        return plain(str(now.held))
     if now.waiting_for:
         return f"queued: waiting for {plain(', '.join(now.waiting_for))}"
     parts = [now.phase or "starting"]

@@ -23,9 +23,9 @@ import torch
 from core.configs.predict import Sampled
 from core.data.dialogue import Message
 from core.errors import GalenError, ModelError, Problem
-from core.evaluation.asking import Asked, Prompts
 from core.evaluation.decoding import Drawing, decode
-from core.evaluation.speaker import Speaker
+from core.evaluation.predictor import Speaker
+from core.evaluation.prompt_files import Asked, Prompts
 from core.records_predict import Batch, Failure, Prediction
 
 MOST_ROWS = 256  # of a batch: the scores of a large vocabulary are kept for each
@@ -178,11 +178,13 @@ def batched(ready: Sequence[Ready], new: int, tokens: int) -> list[list[Ready]]:
 
 def answer_batch(way: Way, batch: Sequence[Ready], first: int) -> list[tuple[int, Prediction]]:
     """The answers, with their places in the window. Where the memory of a GPU is not enough, in two halves."""
+    said = None
     try:
         said = _said(way, batch, first)
     except torch.OutOfMemoryError:
         if len(batch) == 1:
             raise
+    if said is None:  # only out here is the error gone, and with it the frames that hold the cache
         torch.cuda.empty_cache()
         half = len(batch) // 2
         return [*answer_batch(way, batch[:half], first), *answer_batch(way, batch[half:], first)]

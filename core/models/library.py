@@ -23,7 +23,8 @@ from core.models import families
 from core.models.runs import brought_in, find_run, weights_folder
 from core.models.weights import ADAPTER_CONFIG, check_folder, inspect
 from core.records import Record, WeightFile
-from core.rundir import RunDir, RunRef, read_record, state_of, write_record
+from core.references import RunRef
+from core.rundir import RunDir, read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 CARD = "galen.json"
@@ -317,9 +318,11 @@ def children(workspace: Workspace, run: str) -> list[str]:
 
 
 def _beside(config: Mapping[str, Any]) -> list[str]:
-    """The models that a run's config names beside its base: those of a comparison, and those that reward a policy."""
+    """What a run's config names beside its base: models of a comparison, those that reward a policy, and the runs that
+    it waits for."""
     compared = (config.get("models") or {}).get("runs") or ()
-    return [*compared, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
+    after = (config.get("run") or {}).get("after") or ()
+    return [*compared, *after, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
 
 
 def check_not_pointed_at(workspace: Workspace, folder: Path) -> None:
