@@ -22,6 +22,7 @@ from core.rundir import write_text
 from core.serving.options import ChatOptions, ServeOptions
 from webui.messages import allowed_zh
 from webui.recipe_draft import fields_of_step
+from webui.text import has, t
 from webui.text_field_pages import ABOUT_ZH, WORDS
 from webui.text_fields import FIELDS, help_text, label, section_name
 from webui.text_steps import step_help, step_label
@@ -81,7 +82,8 @@ def _page(stage: Stage, lang: str) -> str:
 
 def _flat_page(name: str, kind: type[BaseModel]) -> str:
     fields: Mapping[str, FieldInfo] = kind.model_fields
-    lines = [_cells(key, "", field, field.description or "", "en") for key, field in fields.items()]
+    named = {key: t(f"chat.{key}", "en") if has(f"chat.{key}") else "–" for key in fields}
+    lines = [_cells(key, named[key], field, field.description or "", "en") for key, field in fields.items()]
     return _joined(
         f"# {say('title', 'en', name=name)}",
         say("flat", "en", name=name),
@@ -107,7 +109,8 @@ def _presets(stage: str, lang: str) -> list[str]:
 
 def _line(stage: str, key: str, field: FieldInfo, lang: str) -> str:
     named = f"{stage}:{key}" in FIELDS or key in FIELDS
-    return _cells(key, label(stage, key, lang) if named else "", field, help_text(stage, key, field, lang), lang)
+    shown = f"{label(stage, key, lang) if named else '–'}{f' {ADVANCED}' if is_advanced(field) else ''}"
+    return _cells(key, shown, field, help_text(stage, key, field, lang), lang)
 
 
 def _step(do: str, lang: str) -> str:
@@ -122,7 +125,6 @@ def _step(do: str, lang: str) -> str:
 
 
 def _cells(key: str, shown: str, field: FieldInfo, meaning: str, lang: str) -> str:
-    shown = f"{shown or '–'}{f' {ADVANCED}' if is_advanced(field) else ''}"
     takes = allowed_text(field) if lang == "en" else allowed_zh(allowed_text(field))
     return f"| `{key}` | {shown} | {takes} | {_default(field, lang)} | {_plain(meaning)} |"
 
