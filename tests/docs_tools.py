@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HISTORY = ("CHANGELOG.md", "docs/lab.md")  # say what was, not what is: only their links and commands are looked at
+MARK = re.compile(r"<!-- (/?)\w+ -->")  # round what is generated within a document
 FENCE = re.compile(r"^\s*```(\w*)\s*$")
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$")
@@ -41,11 +42,14 @@ def lines_of(file: str) -> list[str]:
 
 
 def _fences(file: str) -> Iterator[tuple[int, str, str | None]]:
-    """(number, line, language of the fence it stands in; None outside); the fences themselves are left out."""
+    """(number, line, language of the fence it stands in; None outside), without fences and what is generated."""
     inside: str | None = None
+    generated = False
     for number, line in enumerate(lines_of(file), 1):
-        fence = FENCE.match(line)
-        if fence:
+        fence, mark = FENCE.match(line), MARK.fullmatch(line)
+        if mark or generated:
+            generated = mark is None or not mark.group(1)
+        elif fence:
             inside = None if inside is not None else fence.group(1)
         else:
             yield number, line, inside

@@ -1,7 +1,7 @@
 """`python -m core data catalogue | get`: the field's public sets, and bringing one, or any set of a hub, in.
 
 data catalogue huatuo --stage sft
-data get shibing624-medical-finetune-zh
+data get shibing624-medical-sft-zh
 data get owner/name --files 'finetune/*.json' --hub modelscope
 """
 
