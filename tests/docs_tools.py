@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HISTORY = ("CHANGELOG.md", "docs/lab.md")  # say what was, not what is: only their links and commands are looked at
 MARK = re.compile(r"<!-- (/?)\w+ -->")  # round what is generated within a document
 FENCE = re.compile(r"^\s*```(\w*)\s*$")
-SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+SPAN = re.compile(r"(?<!`)`(?!`)((?:[^`\n]|\n(?!\n))+)`(?!`)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img [^>]*src=\"([^\"]+)\"")
 ENDS = ("&&", "||", ";", "|")  # of a command within a line
@@ -115,23 +115,29 @@ def commands_of(line: str) -> list[Command]:
     return made
 
 
+def prose(file: str) -> str:
+    """The document with empty lines in the place of its blocks, so that places are still those of its lines."""
+    lines = [""] * len(lines_of(file))
+    for number, line, inside in _fences(file):
+        lines[number - 1] = line if inside is None else ""
+    return "\n".join(lines)
+
+
 def spans(file: str) -> list[Said]:
     """Every word in code outside of the fenced blocks."""
+    text = prose(file)
     return [
-        Said(file, number, text.replace("\\|", "|"))
-        for number, line, inside in _fences(file)
-        if inside is None
-        for text in SPAN.findall(line)
+        Said(file, text.count("\n", 0, found.start()) + 1, " ".join(found.group(1).replace("\\|", "|").split()))
+        for found in SPAN.finditer(text)
     ]
 
 
 def links(file: str) -> list[Said]:
     """Targets of links and pictures, but for those elsewhere on the net."""
+    text = SPAN.sub(lambda found: "\n" * found.group().count("\n"), prose(file))
     found = [
-        Said(file, number, first or second)
-        for number, line, inside in _fences(file)
-        if inside is None
-        for first, second in LINK.findall(SPAN.sub("", line))
+        Said(file, text.count("\n", 0, each.start()) + 1, each.group(1) or each.group(2))
+        for each in LINK.finditer(text)
     ]
     return [each for each in found if not re.match(r"[a-z]+:", each.text)]
 

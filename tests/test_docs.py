@@ -23,6 +23,7 @@ from tests.docs_tools import (
     commands_of,
     documents,
     links,
+    prose,
     spans,
 )
 from webui.field_pages import FOLDER, pages
@@ -50,6 +51,14 @@ def test_every_command_can_be_typed(place: Place, file: str) -> None:
             said = complaint(place, command)
             wrong += [f"{line}\n    {said}"] if said else []
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_command_stands_outside_of_a_bash_block() -> None:
+    begun = re.compile(r"^\s*(?:\$ )?(?:python|pip) -?\w", re.MULTILINE)
+    found = [f"{file}: {line}" for file in DOCUMENTS for line in begun.findall(prose(file))]
+    assert not found
+    unnamed = [str(block) for file in DOCUMENTS for block in blocks(file, "") if begun.search(block.text)]
+    assert not unnamed
 
 
 @pytest.mark.parametrize(
@@ -165,6 +174,16 @@ def test_a_command_is_found_in_its_line() -> None:
     assert [each.words for each in commands_of("pip install x && python y > z | cat")] == [
         ("pip", "install", "x"), ("python", "y"), ("cat",)
     ]  # fmt: skip
+
+
+def test_links_and_words_in_code_are_found_across_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "`x` and [the\nother](b.md#c), `data.trian\n=1`\n\n```bash\n[d](e)\n```\n# A `b`: c!\n# A b c\n"
+    )
+    file = str(tmp_path / "a.md")
+    assert [(each.line, each.text) for each in links(file)] == [(1, "b.md#c")]
+    assert [each.text for each in spans(file)] == ["x", "data.trian =1", "b"]
+    assert anchors(file) == {"a-b-c", "a-b-c-1"}
 
 
 def test_the_architecture_page_shows_the_files_and_the_arrows_that_there_are() -> None:
