@@ -33,7 +33,15 @@ from core.models.lineage import lora_weights
 from core.models.runs import find_run
 from core.serving.options import ChatOptions, ServeOptions, Weights
 from core.workspace import Workspace
-from tests.docs_names import Names, known_variable, misnamed_script, module_file, path_of
+from tests.docs_names import (
+    Names,
+    known_variable,
+    misnamed_script,
+    module_file,
+    options_in,
+    path_of,
+    torchrun_options,
+)  # fmt: skip
 from tests.docs_place import Place
 from tests.docs_tools import ROOT, Command
 
@@ -248,10 +256,18 @@ def _curl(place: Place, words: tuple[str, ...], assigned: tuple[str, ...]) -> st
     return "" if routes and all(f'"{route}"' in text for route in routes) else f"no such route: {routes}"
 
 
+def _torchrun(place: Place, words: tuple[str, ...], assigned: tuple[str, ...]) -> str:
+    """There are no other hosts; its options must be torch's, and the module must be there."""
+    at = words.index("-m") if "-m" in words else len(words)
+    wrong = [word for word in options_in(words[:at]) if word not in torchrun_options()]
+    there = at + 1 < len(words) and (ROOT / module_file(words[at + 1])).is_file()
+    return f"torchrun has no option {wrong[0]}" if wrong else "" if there else "there is no such module"
+
+
 def _export(place: Place, words: tuple[str, ...], assigned: tuple[str, ...]) -> str:
     return "".join(f"nothing reads {word}; " for word in words if not known_variable(word.partition("=")[0]))
 
 
 PROGRAMS: dict[str, Callable[[Place, tuple[str, ...], tuple[str, ...]], str]] = {
-    "python": _python, "pip": _pip, "ssh": _ssh, "curl": _curl, "export": _export,
+    "python": _python, "pip": _pip, "torchrun": _torchrun, "ssh": _ssh, "curl": _curl, "export": _export,
 }  # fmt: skip

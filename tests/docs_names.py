@@ -10,6 +10,7 @@ from functools import cache
 from typing import Annotated, Any, get_origin
 
 from pydantic import TypeAdapter, ValidationError
+from torch.distributed.run import get_args_parser
 
 from core.__main__ import build_parser
 from core.configs.files import fields_of, list_presets, parse_override, sections_of
@@ -19,7 +20,6 @@ from tests.docs_tools import ROOT
 Names = tuple[str, ...]  # the commands that lead to one, such as ("data", "add")
 SETTING = re.compile(r"([a-z]+\.(?!(?:csv|json|jsonl|md|py|svg|txt|yaml)\b)[a-z_]+)(=.*)?")  # not a file's name
 OTHERS = ("core", "data", "docs", "presets", "tests", "webui", "benchmarks")  # folders whose files the documents name
-FOREIGN: tuple[str, ...] = ()  # options of other programs
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -45,14 +45,18 @@ def path_of(words: Sequence[str]) -> tuple[Names, argparse.ArgumentParser]:
 
 @cache
 def all_options() -> frozenset[str]:
-    """Every option of every command, and of the page."""
-    found, left = set(FOREIGN), [build_parser()]
+    """Every option of every command, of the page, and of torchrun."""
+    found, left = set(torchrun_options()), [build_parser()]
     while left:
         parser = left.pop()
         found |= set(parser._option_string_actions)
         left += _below(parser).values()
     page = (ROOT / "run_webui.py").read_text(encoding="utf-8")
     return frozenset(found | set(re.findall(r'"(--[a-z-]+)"', page)))
+
+
+def torchrun_options() -> set[str]:
+    return set(get_args_parser()._option_string_actions)
 
 
 def options_in(words: Sequence[str]) -> list[str]:
