@@ -4,6 +4,7 @@
     base, tuned = draws.mean(a), draws.mean(b)         a, b [rows]: the same rows, measured of two models
     tuned.interval, tuned.minus(base).interval         (low, high)
     draws.ratio(nats, tokens).map(np.exp)              a perplexity: sums over sums, not a mean of rows
+    of_wins(draws.mean(outcomes), 500)                 (low, high) of a win rate
 
 The bootstrap draws whole rows with replacement and takes the middle 95 % of what comes out (Efron & Tibshirani, An
 Introduction to the Bootstrap, 1993, chapters 13 and 16). A difference between two models is paired: each resample takes
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+LEAST = 10  # rows; with fewer, resampling gives an interval that is too narrow, and of one row none at all
 CHUNK = 1 << 20  # row numbers drawn at a time: 8 MB
 SURE = 1.96  # standard errors: 95 %
 LEVEL = 0.95
@@ -103,3 +105,9 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     centre = share + square / 2
     reach = SURE * math.sqrt((share * (1 - share) + square / 4) / count)
     return max(0.0, (centre - reach) / (1 + square)), min(1.0, (centre + reach) / (1 + square))
+
+
+def of_wins(drawn: Sampled, count: int) -> tuple[float, float]:
+    """Of the mean of `count` outcomes, each 1, 0.5 or 0. Where all are alike no resample differs: then Wilson's, which
+    for ties is wider than need be."""
+    return drawn.interval if np.ptp(drawn.samples) else wilson(drawn.value, count)

@@ -17,7 +17,7 @@ SERVING: dict[str, tuple[str, str]] = {
     "serve.bad_request": ("The request cannot be read: {detail}.", "See the OpenAI chat completions format."),
     "serve.unsupported": ("'{field}' is not supported here.", "Leave it out."),
     "serve.unauthorised": ("The key is missing or wrong.", "Send it as `Authorization: Bearer KEY`."),
-    "serve.failed": ("The answer broke off: {detail}.", "Try again; the server's log has the details."),
+    "serve.failed": ("The chat server failed: {detail}.", "Try again; the server's log has the details."),
     "serve.not_finite": (
         "{model} computed no usable number: its weights are broken.",
         "Its training diverged; choose an earlier checkpoint.",

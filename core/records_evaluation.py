@@ -132,7 +132,7 @@ class Said(Record):
     score by the reward run. `win`: share of comparisons with the base's answers that were won, a tie counting half;
     `wins`, `ties`, `losses` and, where the judge's words allowed no verdict, `unread` count them. `safe`: share of
     red-flag questions answered as their rules want it. intervals: where the true value lies with 95 % probability, as
-    far as the questions are drawn at random.
+    far as the questions are drawn at random; of fewer than ten answers only shares have one.
     """
 
     model: int

@@ -25,6 +25,7 @@ run is never stored: `state_of` derives it, so it stays true when the supervisor
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -281,9 +282,8 @@ def state_of(run: RunDir) -> State:
             return State.STOPPING
         if status is None or status.started_at is None:
             return State.QUEUED
-        progress = run.progress()
-        fresh = progress is not None and progress.updated_at >= status.started_at
-        return State.RUNNING if fresh and progress is not None and not progress.starting else State.STARTING
+        progress = run.progress()  # of this attempt: the last one's was set aside, so no clock has to tell
+        return State.RUNNING if progress is not None and not progress.starting else State.STARTING
     if run.manifest_file.exists():
         return State.SUCCEEDED
     result = run.result()
@@ -351,8 +351,15 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
 
     A figure that is infinite or no number is written as null, as `write_json` does: readers take it as missing.
     """
+    data = b"".join(orjson.dumps(row, option=JSON_OPTIONS) + b"\n" for row in rows)
     with open(path, "ab", buffering=0) as file:
-        file.write(b"".join(orjson.dumps(row, option=JSON_OPTIONS) + b"\n" for row in rows))
+        before = os.fstat(file.fileno()).st_size
+        try:
+            if file.write(data) != len(data):  # what a disk does that is full within the line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(before)  # or the next row, once there is room again, would go on in the torn line
+            raise
 
 
 def read_jsonl(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

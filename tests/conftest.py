@@ -88,11 +88,14 @@ def build_tokenizer(folder: Path, template: str | None = CHATML):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+def build_tiny(folder: Path) -> Path:
     """A folder with a random Llama of 0.1 M parameters (4 heads, 2 of them key/value, tied head) and its tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
     tokenizer = build_tokenizer(folder)
     torch.manual_seed(0)
     config = LlamaConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,22 @@ def test_a_model_that_can_say_nothing_at_all_is_told(workspace: Workspace, tmp_p
     assert caught.value.code == "annotate.model_silent"
 
 
+def test_the_memory_is_free_again_after_a_failure_too(context: RunContext, tiny_model: Path) -> None:
+    settings, loaded = Answers(max_new_tokens=2), []
+    speakers = []
+
+    def stopped() -> None:
+        with speaking(context, str(tiny_model), settings, seeds=[1], tokens=64) as [speaker]:
+            speakers.append(speaker)
+            assert not dict(speaker.ask({"1": "ba"}))["1"].failed
+            loaded.append(weakref.ref(speaker.load().model))
+            raise StopRequested
+
+    with pytest.raises(StopRequested):
+        stopped()
+    assert loaded[0]() is None
+
+
 # -- sampled answers --------------------------------------------------------------------------------------------------
 def test_answers_are_sampled_and_put_in_order(
     workspace: Workspace, tmp_path: Path, tiny_model: Path, endpoint: Endpoint
@@ -100,7 +117,9 @@ def test_answers_are_sampled_and_put_in_order(
     asked, kept = len(endpoint.asked), (annotating(context.run) / "answers.jsonl").read_bytes()
     assert len(kept.splitlines()) == 18
 
+    endpoint.models = 503  # it is down
     again(context)  # nothing is asked, sampled or even loaded again
+    endpoint.models = 200
     assert len(endpoint.asked) == asked
     assert (annotating(context.run) / "answers.jsonl").read_bytes() == kept
     assert made_by(context).ref == made.ref

@@ -13,6 +13,7 @@ from core.annotating.asking import Asking
 from core.annotating.endpoint import Endpoint as Asked
 from core.annotating.endpoint import completion
 from core.annotating.replies import Reply, Usage, number_in, spoken
+from core.annotating.verdicts import order_in
 from core.errors import RunError, StopRequested
 from tests.endpoint_tools import Endpoint, unused_url
 
@@ -89,7 +90,7 @@ def test_patience_ends_with_an_endpoint_that_goes_down_midway(endpoint: Endpoint
 
 def test_refused_prompts_are_no_reason_to_give_up(endpoint: Endpoint, kept: Path) -> None:
     endpoint.behaves = lambda prompt, times: "5" if int(prompt) % 20 == 0 else (400, {}, b"too long")
-    replies, _ = ask(endpoint.url, kept, {str(number): str(number) for number in range(60)}, patience=8)
+    replies, _ = ask(endpoint.url, kept, {str(number): str(number) for number in range(60)}, patience=8, at_once=1)
     assert len(replies) == 60
     assert sum(reply.refused for reply in replies.values()) == 57
 
@@ -151,6 +152,68 @@ def test_a_stop_is_seen_between_replies(endpoint: Endpoint, kept: Path) -> None:
 def test_tokens_that_are_none_are_counted_as_none(usage: Any, counted: tuple[int, int]) -> None:
     body = {"choices": [{"message": {"content": "x"}}], "usage": usage}
     assert completion(json.dumps(body).encode()) == ("x", *counted)
+
+
+@pytest.mark.parametrize(
+    ("said", "low", "high", "number"),
+    [
+        ("On a scale of 1 to 10, this is an 8.", 0, 10, 8),
+        ("Score (1-10): 8", 0, 10, 8),
+        ("难度（1-5）：4", 1, 5, 4),
+        ("8分（满分10分）", 0, 10, 8),
+        ("10分制下是7分", 0, 10, 7),
+        ("8 out of 10", 0, 10, 8),
+        ("8/10, because of 3 reasons", 0, 10, 8),
+        ("8/10 or 9/10", 0, 10, None),
+        ("10/10", 0, 10, 10),
+        ("8, so 8.0", 0, 10, 8),
+        ("**Score: 8**\n\nIt names 3 of 4 doses.", 0, 10, 8),
+        ("8\n\n1. It names 2 doses", 0, 10, 8),
+        ("评分：9\n理由：有2个要点", 0, 10, 9),
+        ("7 or 8", 0, 10, None),
+        ("1-5", 1, 5, None),
+        ("3/5", 0, 10, None),
+        ("From 0 (wrong) to 10 (right)", 0, 10, None),
+        ("Step 1: read. Step 2: 8", 0, 10, None),
+    ],
+)
+def test_a_number_is_read_and_never_guessed(said: str, low: float, high: float, number: float | None) -> None:
+    assert number_in(said, low, high) == number
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "order"),
+    [
+        ("2", 2, (1, 0)),
+        ("选2", 2, (1, 0)),
+        ("Answer 1", 2, (0, 1)),
+        ("**Answer 2** is the better answer.", 2, (1, 0)),
+        ("Answer 2 is better than Answer 1.", 2, (1, 0)),
+        ("The better answer is Answer 2 because Answer 1 lacks a dose.", 2, (1, 0)),
+        ("Answer 1 is good, but Answer 2 is better.", 2, (1, 0)),
+        ("回答2比回答1更好", 2, (1, 0)),
+        ("更好的是回答2，因为它更完整", 2, (1, 0)),
+        ("The ranking is 2 > 1 > 3.", 3, (1, 0, 2)),
+        ("2, 1, 3", 3, (1, 0, 2)),
+        ("1. Answer 2\n2. Answer 1\n3. Answer 3", 3, (1, 0, 2)),
+        ("Answer 1 is worse than Answer 2.", 2, None),
+        ("回答1不如回答2", 2, None),
+        ("回答1比回答2差", 2, None),
+        ("Answer 1 is bad.", 2, None),
+        ("Answer 1 is as good as Answer 2", 2, None),
+        ("Neither Answer 1 nor Answer 2", 2, None),
+        ("Both are fine. Answer 1 is", 2, None),
+        ("Answer 1:\nThe patient should rest", 2, None),
+        ("Is Answer 1 better than Answer 2?", 2, None),
+        ("Answer 1 < Answer 2", 2, None),
+        ("1 = 2", 2, None),
+        ("2 > 1 for tone, 1 > 2 for truth", 2, None),
+        ("Answers 1, 2 and 3 are bad", 3, None),
+        ("I cannot rank answers 1-3", 3, None),
+    ],
+)
+def test_an_order_is_read_and_never_guessed(said: str, count: int, order: tuple[int, ...] | None) -> None:
+    assert order_in(said, count) == order
 
 
 def test_a_number_is_looked_for_outside_of_thoughts() -> None:

@@ -12,7 +12,7 @@ import pytest
 from sacrebleu.metrics import BLEU
 
 from core.evaluation.texts import bleu_of, corpus_bleu, measure, overlap, same, words
-from core.intervals import Draws, wilson
+from core.intervals import Draws, of_wins, wilson
 
 ROWS = [
     ("多喝水，多休息。", "发烧时要多喝水，注意休息。"),
@@ -145,3 +145,8 @@ def test_wilson_knows_shares_at_the_edge() -> None:
     assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-3)  # Brown, Cai & DasGupta 2001
     assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert wilson(0.0, 0) == (0.0, 1.0)
+    won = Draws(10, seed=0).mean(np.ones(10))
+    assert won.interval == (1.0, 1.0)  # as if the next ten could not go otherwise
+    assert of_wins(won, 10) == wilson(1.0, 10)
+    mixed = Draws(10, seed=0).mean(np.array([1.0, 0.5] * 5))
+    assert of_wins(mixed, 10) == mixed.interval

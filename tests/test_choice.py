@@ -22,6 +22,7 @@ from core.data.store.library import import_file
 from core.errors import ConfigError, DataError
 from core.evaluation.choice import Asked, Choices
 from core.evaluation.choice_prompts import Examples, Exercise, Style
+from core.evaluation.pairs import preference
 from core.jobs.pinning import pin
 from core.models.loading import load_model
 from core.records_evaluation import Asking, Cell, Item, items_file
@@ -103,12 +104,14 @@ def test_cmb_takes_the_exact_set(
         {**CMB, "question": "医生 药", "answer": "ABD"},
         {**CMB, "question": "血压", "answer": "C", "question_type": "单项选择题", "exam_subject": "外科"},
         {**CMB, "question": "发烧", "answer": "BD"},
+        {**CMB, "question": "药", "option": {"A": "发烧", "B": "药"}, "answer": "AB"},  # nothing to choose from
     ]
     (tmp_path / "exam.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     import_file(workspace, tmp_path / "exam.json")
     cell, items = exam(workspace, tiny_model)
     tokenizer = load_tokenizer(tiny_model)
-    for item, row in zip(items, rows, strict=True):
+    assert (cell.rows, cell.left_out) == (3, 1)
+    for item, row in zip(items, rows[:3], strict=True):
         text = f"{row['question']}\n" + "".join(f"{letter}. {row['option'][letter]}\n" for letter in "ABCD") + "答案："
         before = tokenizer(text)["input_ids"]
         sets = ["AB", "AC", "AD", "BC", "BD", "CD", "ABC", "ABD", "ACD", "BCD", "ABCD"]
@@ -263,6 +266,9 @@ def test_figures_of_answers_worked_by_hand() -> None:
     assert figures["accuracy_error"] == pytest.approx(math.sqrt(2 / 9 / 2))
     assert chosen.macro()["macro"] == pytest.approx((1 / 2 + 0) / 2)
     assert [mark.figures["margin"] for mark in chosen.marks()] == [-1.0, pytest.approx(1.4), -0.5]
+    pairs = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]])  # one of three in order
+    assert preference(pairs, np.ones((3, 2), np.int64))["accuracy_error"] == figures["accuracy_error"]
+    assert "accuracy_error" not in preference(pairs[:1], np.ones((1, 2), np.int64))
     assert "multiple" not in figures
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
 from pathlib import Path
 
 import orjson
@@ -158,7 +160,9 @@ def test_a_row_that_would_be_read_back_as_another_is_refused(workspace: Workspac
     assert import_file(workspace, export(dataset, tmp_path / "x.jsonl").path).rows() == dataset.rows()
 
 
-def test_a_browser_gets_a_file_of_the_cache_once(workspace: Workspace, chat_file: Path) -> None:
+def test_a_browser_gets_a_file_of_the_cache_once(
+    workspace: Workspace, chat_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = import_file(workspace, chat_file)
     path = export_to_cache(workspace, dataset, form="alpaca")
     assert path.parent == workspace.cache_dir / "exports"
@@ -166,6 +170,15 @@ def test_a_browser_gets_a_file_of_the_cache_once(workspace: Workspace, chat_file
     written = path.stat().st_ino
     assert export_to_cache(workspace, dataset, form="alpaca").stat().st_ino == written
     assert orjson.loads(path.read_bytes().splitlines()[0])["input"] == ""
+    other = path.with_name("run.csv")  # a second name of an old file
+    other.touch()
+    os.utime(other, (0, 0))
+    export_to_cache(workspace, dataset)
+    assert other.exists()
+    later = time.time() + 2 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    newest = export_to_cache(workspace, dataset, container="parquet")
+    assert list(path.parent.iterdir()) == [newest]
 
 
 # -- from the terminal ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
 from core.data.store.library import import_file
 from core.errors import ConfigError, DataError, ModelError, StopRequested
+from core.evaluation import notes
 from core.evaluation.answers import Draw, Respondent, answer_all, asked, nucleus
 from core.jobs.attempts import set_aside
 from core.jobs.pinning import pin
@@ -341,8 +342,15 @@ def test_what_is_asked_of_each_kind_of_row() -> None:
 
 # -- stopping ---------------------------------------------------------------------------------------------------------
 def test_a_resumed_comparison_goes_on_where_it_stopped(
-    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None
+    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    written: list[Evaluation] = []  # whatever a kill may leave
+
+    def watched(path: Path, found: Evaluation) -> None:
+        written.append(found.model_copy(deep=True))
+        write_record(path, found)
+
+    monkeypatch.setattr(notes, "write_record", watched)
     words = [f"models.runs=[{tiny_model}]", "data.rows=[chat, docs]", f"data.prompts={tmp_path / 'prompts.txt'}"]
     context = submitted(workspace, *words)
     run = context.run
@@ -363,6 +371,14 @@ def test_a_resumed_comparison_goes_on_where_it_stopped(
     assert [reply.text for reply in replies if reply.number == rows[0]["number"]] == ["kept"]
     assert len(replies) == 3
     assert again.answering[0].answers == 3
+    # Killed when all had been answered, before that was counted.
+    write_record(evaluation_file(run.output), again.model_copy(update={"answering": [], "said": []}))
+    set_aside(run)
+    recipe.main(context)
+    counted = found_by(run)
+    assert counted.said == again.said
+    assert counted.answering[0].answers == 3
+    assert all({each.model for each in found.answering} <= {said.model for said in found.said} for found in written)
 
 
 def test_a_stop_between_two_packs_is_seen(workspace: Workspace, tiny_model: Path, datasets: None) -> None:

@@ -18,6 +18,7 @@ from core.data.encode.tokenizer import load_tokenizer
 from core.data.store.library import import_file
 from core.errors import ConfigError
 from core.evaluation.texts import corpus_bleu, measure, overlap
+from core.intervals import wilson
 from core.jobs.attempts import set_aside
 from core.recipes import evaluate as recipe
 from core.records_evaluation import (
@@ -111,6 +112,7 @@ def test_prompts_alone_give_length_and_repetition(workspace: Workspace, tmp_path
     (tmp_path / "prompts.txt").write_text("ba be bi\n发烧 药\n", encoding="utf-8")
     _, found = evaluate(workspace, f"models.runs=[{tiny_model}]", f"data.prompts={tmp_path / 'prompts.txt'}")
     assert set(said_of(found, 0).figures) == {"tokens", "chars", "cut_off", "repetition"}
+    assert set(said_of(found, 0).intervals) == {"cut_off"}  # of two answers there is nothing to draw
 
 
 # -- rewards ----------------------------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ def test_a_judge_that_always_names_the_first_answer_decides_nothing(
     assert {(each.first, each.second) for each in verdicts} <= {("answer", "base"), ("", "")}  # "": equal answers
     figures = said_of(found, 1).figures
     assert (figures["win"], figures["wins"], figures["ties"], figures["losses"]) == (0.5, 0, 12, 0)
+    assert said_of(found, 1).intervals["win"] == wilson(0.5, 12)
     assert "win" not in said_of(found, 0).figures
 
 
@@ -197,6 +200,16 @@ def test_a_judge_that_is_down_is_told_of_and_stops_nothing(workspace: Workspace,
     assert [each.code for each in found.judges.unjudged] == ["evaluate.judge_down"]
     assert said_of(found, 1).figures["tokens"]
     assert found.judges.compared == []
+
+
+def test_a_limit_between_the_two_orders_of_a_pair_leaves_it_out(
+    workspace: Workspace, chat: None, both: str, endpoint: Endpoint
+) -> None:
+    endpoint.behaves = lambda prompt, times: "2"
+    run, found = evaluate(workspace, both, "data.prompts=chat", *judged_by(endpoint, "judging.limit=5"))
+    assert len(endpoint.asked) == 5
+    assert [verdict.outcome for verdict in verdicts_of(run) if verdict.said != ("", "")] == ["tie", "tie"]
+    assert said_of(found, 1).figures["unread"] == 0
 
 
 # -- red flags --------------------------------------------------------------------------------------------------------
@@ -283,11 +296,14 @@ def test_a_resumed_comparison_asks_no_judge_twice(
     part.judges.rewarded, part.judges.compared = [0], []
     write_record(evaluation_file(run.output), part)
     set_aside(run)
+    endpoint.models = 503  # the judge is down, and not needed
     recipe.main(context)
     again = found_by(run)
     assert len(endpoint.asked) == asked  # every reply was kept
     assert (again.judges.rewarded, again.judges.compared) == ([0, 1], [1])
     assert again.said == whole.said
+    assert again.models == whole.models  # none was loaded again: what was known of its tokenizer and template stays
+    assert all(model.tokenizer and model.template for model in again.models)
     assert {model: items_of(run, model) for model in range(2)} == items
     assert len(verdicts_of(run)) == 12
     lines = items_file(run.output).read_text(encoding="utf-8").splitlines()

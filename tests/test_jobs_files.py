@@ -164,7 +164,9 @@ def test_rollouts_after_the_checkpoint_are_set_aside_whole(workspace: Workspace)
     folder.mkdir()
     write_json(folder / "COMPLETE", {"step": 10, "saved_at": 1.0})
 
+    (run.path / ".progress.json.7.tmp").write_text('{"phase": "trai')
     assert set_aside(run) == 10
+    assert not list(run.path.glob(".*.tmp"))
     kept = run.attempts / "1" / "rollouts"
     assert sorted(path.name for path in kept.iterdir()) == ["held-out-15.jsonl", "step-11.jsonl"]
     assert {path.name for path in run.rollouts.glob("*.jsonl")} == {*names, "notes.jsonl"} - {

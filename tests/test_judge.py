@@ -13,7 +13,7 @@ import pytest
 
 from core.configs.ppo import Rewards
 from core.errors import RunError, StopRequested
-from core.ppo.judge import AT_ONCE, KEY, RETRIES, AIJudge, mark_of
+from core.ppo.judge import AT_ONCE, JUDGE_KEY, RETRIES, AIJudge, mark_of
 from core.rules import Answer
 from tests.endpoint_tools import Endpoint, unused_url
 
@@ -79,7 +79,7 @@ def test_only_the_three_names_are_filled_in_and_only_once(endpoint: Endpoint, ca
         ([{"text": "8"}], None),
     ],
 )
-def test_the_first_number_counts_if_it_is_a_mark(said: Any, mark: float | None) -> None:
+def test_the_one_number_counts_if_it_is_a_mark(said: Any, mark: float | None) -> None:
     found = mark_of(json.dumps({"choices": [{"message": {"content": said}}]}).encode())
     assert found == (mark if mark is None else pytest.approx(mark))
 
@@ -193,7 +193,7 @@ def test_one_that_is_not_there_is_down_and_costs_nothing(cache: Path) -> None:
 def test_a_refusal_is_told_without_the_key(
     endpoint: Endpoint, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(KEY, "sk-secret")
+    monkeypatch.setenv(JUDGE_KEY, "sk-secret")
     endpoint.behaves = lambda prompt, times: (401, {}, b'{"error": "no such key:\n sk-secret"}')
     with judge(endpoint.url, cache) as asked, pytest.raises(RunError, match=r"HTTP 401: .*no such key: …") as caught:
         asked.score(answers("a"))
@@ -235,8 +235,8 @@ def test_only_web_addresses_are_asked(url: str, cache: Path) -> None:
 
 
 def test_a_key_that_cannot_be_sent_is_refused_unseen(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY, "sk-\nsecret")
-    with pytest.raises(RunError, match=KEY) as caught:
+    monkeypatch.setenv(JUDGE_KEY, "sk-\nsecret")
+    with pytest.raises(RunError, match=JUDGE_KEY) as caught:
         judge(unused_url(), cache)
     assert "secret" not in str(caught.value)
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from core.configs.predict import Sampled
 from core.data.dialogue import RowError
 from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
 from core.data.store.library import import_file
 from core.errors import ConfigError, DataError, InputError, ModelError
-from core.evaluation.asking import asked_by
+from core.evaluation.asking import Asked, asked_by
 from core.evaluation.decoding import Drawing, decode
+from core.evaluation.predicting import Ready, Way, answer_batch
+from core.evaluation.speaker import Speaker
 from core.models.cache import RoomyLayer, with_room
 from core.records_predict import windows_folder
 from core.rundir import RunDir
@@ -199,6 +203,33 @@ def test_every_family_answers_in_a_batch_as_alone(tmp_path: Path, kind: str) -> 
         config = GenerationConfig(do_sample=False, max_new_tokens=[20, 12, 25][at], eos_token_id=stops, pad_token_id=0)
         alone = model.generate(input_ids=torch.tensor([prompt]), generation_config=config)
         assert together[at] == alone[0, len(prompt) :].tolist()
+
+
+def test_a_batch_that_is_too_large_is_let_go_before_its_halves_are_answered(tiny_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    tokenizer = load_tokenizer(tiny_model)
+    encoder = Encoder(tokenizer)
+    speaker = Speaker(model, tokenizer, encoder, tuple(encoder.stop_ids), 512, "")
+    way = Way(speaker, Sampled(max_new_tokens=6, temperature=1.0), "", 1, 4096, lambda ended: None)
+    asked = [[{"role": "user", "content": text}] for text in questions(4)]
+    batch = [Ready(at, Asked(at, text, turns), encoder.prompt_ids(turns))
+             for at, (text, turns) in enumerate(zip(questions(4), asked, strict=True))]  # fmt: skip
+    whole = answer_batch(way, batch, 0)
+    caches: list[weakref.ref] = []
+    sizes: list[int] = []
+
+    def short_of_memory(module: torch.nn.Module, args: tuple, options: dict) -> None:
+        rows, cache = len(options["input_ids"]), options["past_key_values"]
+        if cache is None:
+            sizes.append(rows)
+            assert all(kept() is None for kept in caches)  # what ran out of memory holds none any more
+        elif rows > 2:
+            caches.append(weakref.ref(cache))
+            raise torch.OutOfMemoryError("too much")
+
+    model.register_forward_pre_hook(short_of_memory, with_kwargs=True)
+    assert answer_batch(way, batch, 0) == whole
+    assert (sizes, len(caches)) == ([4, 2, 2], 1)
 
 
 def test_draws_follow_the_distribution() -> None:

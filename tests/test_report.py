@@ -213,6 +213,7 @@ def test_a_handful_of_rows_proves_nothing(tmp_path: Path) -> None:
     assert length.low is None
     assert told(report)[0].count("there is no figure to compare") == 2
     assert "n=4<br>+5" in as_markdown(report)
+    assert "Of fewer than ten rows only accuracy and red flags have an interval" in as_markdown(report)
 
 
 def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -235,9 +236,14 @@ def test_verdicts_that_could_not_be_read_are_told_of(tmp_path: Path) -> None:
 def test_few_rows_are_told_of(tmp_path: Path) -> None:
     run = comparison(tmp_path / "runs")
     lines = items_file(run.output).read_text("utf-8").splitlines(keepends=True)
-    items_file(run.output).write_text("".join(line for line in lines if json.loads(line)["number"] < 12))
-    notes = make([run], resamples=200, seed=1).notes
-    [few] = [note for note in notes if note.code == "report.few_rows"]
+    few_lines = "".join(line for line in lines if json.loads(line)["number"] < 12)
+    items_file(run.output).write_text(few_lines.replace('"win":0.5', '"win":1.0'))
+    report = make([run], resamples=200, seed=1)
+    win = report.lines[1].figures[1]["win"]  # twelve of twelve, which a resample cannot doubt
+    low, high = wilson(1.0, 12)
+    assert (win.value, win.low, win.high) == (1, low, high)
+    assert (win.change_low, win.change_high, win.verdict) == (low - 0.5, high - 0.5, "better")
+    [few] = [note for note in report.notes if note.code == "report.few_rows"]
     assert few.params["sets"] == "exam (12), asked (12), prose (12)"
 
 

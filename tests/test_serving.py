@@ -414,6 +414,41 @@ def test_cancel_and_broken_weights(registry: Registry, engine: Engine) -> None:
     assert Ask(registry, "base").wait(engine), "the engine lives on"
 
 
+def test_a_device_without_memory_ends_answers_and_not_the_engine(
+    registry: Registry, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, endless = registry["base"].body, {"temperature": 5.0, "max_tokens": 400}
+    expected = Ask(registry, "base").wait(engine)
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory\nand more")
+
+    def both() -> tuple[Ask, Ask]:
+        """A short answer that joins a long one, whose prompt is longer."""
+        asks = Ask(registry, "base", **endless), Ask(registry, "base")
+        asks[0].answer.prompt += [5, 6, 7]
+        for ask in asks:
+            engine.submit(ask.answer)
+        return asks
+
+    with monkeypatch.context() as patched:
+        patched.setattr(body, "join", full)
+        long, short = both()
+        assert short.result() == expected, "they stay apart"
+        long.answer.cancel()
+        long.result()
+    for what in (body, engine):  # where a row leaves its batch; where batches are put in order
+        with monkeypatch.context() as patched:
+            patched.setattr(what, "keep" if what is body else "_sort", full)
+            long, _ = both()
+            assert long.done.wait(10)
+            assert long.error is not None
+            assert (long.error.code, long.error.params) == ("serve.failed", {"detail": "out of memory"})
+    assert Ask(registry, "base").wait(engine) == expected
+    engine.close()
+    assert engine.active == 0, "and it can end"
+
+
 # -- text -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "text", ["一岁宝宝发烧能吃啥药？", "a👩🏽‍⚕️b 🇨🇳 naïve", "plain", "  two  spaces ", "x\ufffdy", "<b>&amp;"]

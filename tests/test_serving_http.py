@@ -15,15 +15,18 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from starlette.testclient import TestClient
 
 from core.errors import DeviceError, InputError, ModelError, RunError
 from core.hardware import Device
 from core.rundir import read_record
 from core.serving import client, session
 from core.serving.client import Answer, ServerHandle
+from core.serving.engine import Engine
 from core.serving.options import Sampling
 from core.serving.process import ServerState
 from core.serving.protocol import ChatRequest
+from core.serving.server import Service, build_app
 from core.workspace import Workspace
 from tests.models_tools import make_run
 
@@ -126,7 +129,10 @@ def test_openai_shapes(server: ServerHandle) -> None:
         ({"tools": [{"type": "function"}]}, 400, "serve.unsupported"),
         ({"n": 2}, 400, "serve.unsupported"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "serve.unsupported"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, 400, "serve.bad_request"),
         ({"messages": [{"role": "user", "content": "发烧 " * 600}]}, 400, "serve.context"),
+        ({"stream_options": "x"}, 400, "serve.bad_request"),
+        ({"stream_options": {"include_usage": []}}, 400, "serve.bad_request"),
     ],
 )
 def test_refusals(server: ServerHandle, body: dict, status: int, code: str) -> None:
@@ -135,7 +141,9 @@ def test_refusals(server: ServerHandle, body: dict, status: int, code: str) -> N
     assert "{" not in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[1]", b"{}", b'{"model": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[1]", b"{}", b'{"model": 3}', b"\xff", b'{"model": NaN}', b'{"model": "\\ud800"}']
+)
 def test_a_load_that_cannot_be_read(server: ServerHandle, body: bytes) -> None:
     headers = {**server.headers, "Content-Type": "application/json"}
     answer = httpx.post(f"{server.url}/galen/models", headers=headers, content=body)
@@ -163,6 +171,28 @@ def test_the_client_raises_what_the_server_said(server: ServerHandle) -> None:
     with pytest.raises(RunError) as gone:
         ask(ServerHandle(url="http://127.0.0.1:9"))
     assert gone.value.code == "serve.gone"
+
+
+def test_what_breaks_is_told_and_is_no_end_of_the_server(
+    server: ServerHandle, tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine()
+
+    def load(text: str) -> Any:
+        engine._last_use -= 1000  # a large model
+        assert (engine.active, engine.idle_seconds) == (1, 0)
+        raise MemoryError(text)
+
+    app = build_app(Service(None, engine, load, stop=print), ["testserver"])
+    broken = TestClient(app).post("/galen/models", json={"model": "no room\nfor it"})
+    assert (broken.status_code, broken.json()["error"]["code"]) == (500, "serve.failed")
+    assert "The chat server failed: no room." in broken.json()["error"]["message"]
+    assert "Traceback" in caplog.text
+    assert (engine.active, engine.idle_seconds < 100) == (0, True), "to load a model is a use"
+    engine.close()
+    with pytest.raises(RunError) as error:
+        client.models(ServerHandle(url=f"{server.url}/elsewhere"))
+    assert (error.value.code, error.value.params) == ("serve.failed", {"detail": "HTTP 404"})
 
 
 def test_hanging_up_ends_the_answer(server: ServerHandle) -> None:

@@ -17,6 +17,7 @@ from core.recipes import reward
 from core.rundir import RunDir, RunRef
 from core.serving import client, session
 from core.serving.client import ServerHandle
+from core.serving.protocol import MAX_SCORED
 from core.serving.registry import Registry
 from core.training.judges import load_judge
 from core.workspace import Workspace
@@ -117,6 +118,8 @@ def test_scores_are_the_judge_s(server: ServerHandle, place: Workspace, judge: R
     expected = [scores[0] for scores in loaded.score(trees, tokens=4096)]
     assert client.score(server, judge.id, told) == pytest.approx(expected, abs=1e-4)
     assert len(set(expected)) > 1
+    many = MAX_SCORED // len(told) + 1  # more than one request has
+    assert client.score(server, judge.id, told * many) == pytest.approx(expected * many, abs=1e-4)
 
 
 @pytest.mark.parametrize(

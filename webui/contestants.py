@@ -133,7 +133,7 @@ class Contestants:
 
     def chosen(self, text: str, which: str = "") -> str:
         """What a pane holds for a choice of the list: a run with `which` of its weights, the first it has where it has
-        none of these. Raises InputError as `find_base`."""
+        none of these."""
         if self.only and text not in self.only:
             return ""
         ref = self._ref(text)

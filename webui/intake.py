@@ -68,7 +68,8 @@ class Waiting:
 
     @property
     def large(self) -> bool:
-        return self.size > INLINE_BYTES
+        """Whether importing it is a run's work: by its size, or by what a packed file turned out to hold."""
+        return max(self.size, self.report.chars if self.report is not None else 0) > INLINE_BYTES
 
 
 class Intake:

@@ -155,7 +155,7 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
     "serve.bad_request": ("无法读取请求：{detail}。", "请参考 OpenAI chat completions 的格式。"),
     "serve.unsupported": ("这里不支持“{field}”。", "请去掉它。"),
     "serve.unauthorised": ("缺少密钥或密钥不正确。", "请以 `Authorization: Bearer KEY` 发送。"),
-    "serve.failed": ("回答中断：{detail}。", "请重试；详情见服务日志。"),
+    "serve.failed": ("模型服务出错：{detail}。", "请重试；详情见服务日志。"),
     "serve.not_finite": ("{model} 算不出可用的数：它的权重已损坏。", "训练发散了，请选择更早的检查点。"),
     "serve.start_failed": ("模型服务没有启动：{detail}。", "日志：{log}。"),
     "serve.will_not_end": ("{folder} 中的模型服务没有结束。", "请手动结束进程；pid 在 server.json 中。"),

@@ -103,7 +103,7 @@ def head(shot: Snapshot, lang: str) -> str:
 def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
     """Phase, bar, ETA, and the reason of the end. `deadline`: when a stop becomes a kill (epoch seconds)."""
     at = shot.progress
-    fresh = at is not None and shot.status is not None and at.updated_at >= (shot.status.started_at or 0)
+    fresh = at is not None and shot.status is not None
     if at is not None and not shot.state.live and at.trained is not None and at.train_total:
         # Whatever it was writing at the end: so many steps were made.
         at = at.model_copy(update={"step": at.trained, "total": at.train_total, "unit": "step"})

@@ -1,7 +1,6 @@
 """The model behind an OpenAI-compatible endpoint, asked for chat completions. Torch-free.
 
     with Endpoint("http://127.0.0.1:8000/v1", "model", key_name="GALEN_ANNOTATE_KEY") as endpoint:
-        endpoint.check()                                  before anything else: does it answer?
         for key, reply in endpoint.ask({"a": "…"}):       as they come, `at_once` side by side
             print(key, reply.text, reply.tokens_out, reply.failed)
 
@@ -26,6 +25,7 @@ import orjson
 from core.annotating.replies import Prompt, Reply, Understood, something
 from core.errors import RunError
 
+JUDGE_KEY = "GALEN_JUDGE_KEY"  # the environment variable with the key of an endpoint that judges answers
 LOCAL = ("127.0.0.1", "localhost", "::1")  # never reached through a proxy
 AT_ONCE = 4
 RETRIES = 3
@@ -69,6 +69,7 @@ class Endpoint:
         self._key = os.environ.get(key_name, "").strip()
         if not (self._key.isascii() and self._key.isprintable()):  # the client would show it in its error
             raise self.down(f"the key in {key_name} holds characters that cannot be sent")
+        self._answers = False  # until it has been seen to
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = httpx.Client(headers=headers, trust_env=self.url.host not in LOCAL)
 
@@ -97,12 +98,16 @@ class Endpoint:
             raise self.down(_reason(error)) from error
         if not response.is_success and response.status_code not in (404, 405):
             raise self.down(f"HTTP {response.status_code}")
+        self._answers = True
 
     def ask(self, prompts: Mapping[str, Prompt], understood: Understood = something) -> Iterator[tuple[str, Reply]]:
         """One Reply for each prompt, with its key, as they come. Closed before the end, it asks no further.
 
-        Raises what `check_stop` raises, which is called again and again.
+        Raises as `check`, which is called before the first prompt, and what `check_stop` raises, which is called again
+        and again.
         """
+        if prompts and not self._answers:
+            self.check()
         pool, closed = ThreadPoolExecutor(self.at_once, "endpoint"), threading.Event()
         coming, waiting = iter(prompts.items()), dict[Future[Reply], str]()
 

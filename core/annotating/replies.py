@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from core.data.dialogue import Message
@@ -19,6 +20,11 @@ Prompt = str | Sequence[Message]  # a text is one turn of the user
 Understood = Callable[[str], bool]  # whether what was said is of any use; nonsense is asked for once more
 
 NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
+ALONE = re.compile(  # a line with a number, and at most what it is called
+    r"^[\s*_#>]*(?:[^\W\d_]{2,12}[\s*_]*[:：=][\s*_]*)?"
+    rf"({NUMBER.pattern})[\s*_]*(?:分|points?)?[\s*_.。!！]*$",
+    re.I | re.M,
+)
 THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of a reasoning model; what stands in it is no answer
 MILLION = 1_000_000
 RETRY_TEMPERATURE = 0.7  # at which nonsense is asked for once more: at 0 most would say the same again
@@ -88,7 +94,25 @@ def spoken(text: str) -> str:
 
 
 def number_in(text: str | None, low: float, high: float) -> float | None:
-    """The first number of what was said, if it lies from `low` to `high`; else None."""
-    found = NUMBER.search(THOUGHTS.sub("", text)) if text else None
-    number = float(found[0]) if found else math.nan
+    """The one number of what was said, if it lies from `low` to `high`; else None. The scale itself does not count: `8
+    out of 10`, `from 1 to 10`. Of several numbers it is the one in `8/10`, or in the lines that hold nothing else.
+    """
+    said = spoken(text or "")
+    without = _scale(high).sub(" ", said)
+    readings = [NUMBER.findall(without), _of(high).findall(said), ALONE.findall(without)]
+    each = [numbers for reading in readings if len(numbers := {float(number) for number in reading}) == 1]
+    number = each[0].pop() if each else math.nan
     return number if low <= number <= high else None
+
+
+@lru_cache
+def _of(high: float) -> re.Pattern[str]:
+    return re.compile(rf"({NUMBER.pattern})\s*/\s*{high:g}(?!\d|\.\d)")
+
+
+@lru_cache
+def _scale(high: float) -> re.Pattern[str]:
+    """How a scale that ends at `high` is named: by both of its ends, or by this one."""
+    end = rf"{high:g}(?:\.0)?(?!\d|\.\d)"
+    both = rf"(?<![\d.])[01]\s*分?\s*(?:[-–—~～]|to|and|through|[到至和])\s*{end}"
+    return re.compile(rf"{both}|(?:/|\bof\b|满分[为是]?)\s*{end}|(?<![\d.]){end}\s*分制", re.I)

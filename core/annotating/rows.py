@@ -1,9 +1,10 @@
 """Rows put before an annotator one by one, and what becomes of them.
 
-    rows = chosen_rows(dataset, limit=200, seed=42, scratch=folder)
-    works = partial(each_work, task, rows, numbers, …)         called for every pass: rows are read from disk, in order
+    rows = stored(dataset, chosen_numbers(len(dataset), limit=200, seed=42), scratch=folder)
+    works = partial(each_work, task, rows, sampled)            called for every pass: rows are read from disk, in order
     failures = ask_all(task, works(), asking, tell)            every reply is a line of the asking's file
-    for result in results(task, works(), asking, failures):    an Item, or a Dropped with the reason
+    verdicts = said_by_model(task, asking, failures)
+    for result in results(task, works(), verdicts):            an Item, or a Dropped with the reason
 
 The second pass reads what the first has asked, so the result is the same in whatever order replies came.
 """

@@ -19,8 +19,25 @@ from core.configs.annotate import DIFFICULTIES, MARKS, TaskKind
 
 Mark = Literal["", "tie", "bad", "skip", "fine"]
 NAMED = re.compile(r"(?:answer|response|回答|答案)\s*[#\[(]?(\d{1,2})(?!\d|\.\d)", re.I)
+LISTED = re.compile(r"^\s*\d{1,2}\s*[.)、]", re.M)
 LIST = re.compile(r"1\s*[.)、]\s*[^\W\d]")  # how a list begins, which is no mark of 1
-IN_A_ROW = re.compile(r"\d+(?:[^\w\n]+\d+)+")  # nothing but signs between them
+BETTER = r"\s*\**\s*(?:[>＞》≻→]|&gt;)\s*\**\s*"
+IN_ORDER = re.compile(rf"(?<![\w.])\d{{1,2}}(?:{BETTER}\d{{1,2}})+(?!\w|\.\d)")
+NOTHING_ELSE = re.compile(r"[\d\s>＞》≻→,，、;；.。*()（）\[\]#]+")  # numbers alone, listed
+CLAUSES = re.compile(r"[\n.;!。；！]|\b(?:because|since|but)\b|因为|由于|但")
+# What may stand round names, each a §, if the better one is named first.
+PRAISE = re.compile(
+    r"§\s*(?:(?:is|was)\s+)?(?:(?:much|far|clearly|slightly)\s+)?better\s+than\s*§"
+    r"|§\s*(?:beats|is\s+(?:preferred|superior)\s+to)\s*§|\b(?:prefer|choose|pick)\s*§\s*over\s*§"
+    r"|§\s*比\s*§\s*(?:更|要)?好|§\s*(?:优于|好于|胜过)\s*§"
+    r"|\bis\s+(?:the\s+)?(?:better|best)\b|\b(?:answer|response|one|choice|verdict|ranking|order)\s+is\b"
+    r"|\b(?:(?:from\s+)?best\s+to\s+worst|followed\s+by|the|one|i|my|better|best|answers?|responses?|choice|verdict"
+    r"|ranking|order|prefer|choose|pick|then)\b"
+    r"|是?(?:更好|较好|最好|更佳|最佳)(?:的是?)?|(?:选择|排序|排名|顺序)是"
+    r"|从好到差|我的?|选择|选|认为|排序|排名|顺序|依次|其次|然后|为",
+    re.I,
+)
+SIGNS = re.compile(r"[\s§*_#>＞》≻→,，、:：()（）\[\]\"'“”「」]*")
 QUOTES = {'"': '"', "“": "”", "「": "」"}
 CODE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _NUMBER = r"[\s#*>\-]*(?:\d{1,2}\s*[.)、:：]\s*)?\**\s*"
@@ -63,17 +80,30 @@ def read(kind: TaskKind, text: str | None, answers: int = 0) -> Verdict | None:
 def order_in(text: str, count: int) -> tuple[int, ...] | None:
     """The places, from 0, of `count` numbered answers: `2 > 1 > 3`, or every `Answer 2` in turn.
 
-    Every answer must be named, once; the last may be left out. Numbers amid prose say nothing.
+    Every answer must be named, once; the last may be left out. Names say something where nothing stands round them but
+    praise of the first, so `Answer 1 is worse than Answer 2` does not; numbers amid prose, where they are put in order.
+    Readings that differ are none.
     """
     said = spoken(text)
-    lonely = re.findall(r"\d+", said)
-    readings = [NAMED.findall(said), *(re.findall(r"\d+", run) for run in IN_A_ROW.findall(said))]
-    for numbers in [*readings, lonely if len(lonely) == 1 and not re.search(r"\w{3}", said) else []]:
-        order = [int(number) - 1 for number in numbers]
+    numbers = re.findall(r"\d+", said)
+    alone = NOTHING_ELSE.fullmatch(said) or (len(numbers) == 1 and not re.search(r"\w{3}", said))
+    readings = [numbers if alone else [], *(re.findall(r"\d+", run) for run in IN_ORDER.findall(said))]
+    readings += [_named_best_first(part) for part in (said, *CLAUSES.split(said))]
+    found = set()
+    for reading in readings:
+        order = [int(number) - 1 for number in reading]
         whole = len(set(order)) == len(order) and all(0 <= place < count for place in order)
         if whole and len(order) >= max(1, count - 1):
-            return tuple(order + [place for place in range(count) if place not in order])
-    return None
+            found.add(tuple(order + [place for place in range(count) if place not in order]))
+    return found.pop() if len(found) == 1 else None
+
+
+def _named_best_first(said: str) -> list[str]:
+    """The numbers of the answers that are named, if the words round them praise the first; [] where they may say
+    something else, or where a name is but the heading of what follows."""
+    rest = PRAISE.sub("", LISTED.sub("", NAMED.sub("§", said)))
+    heading = said.rstrip(" *_").endswith((":", "："))
+    return NAMED.findall(said) if SIGNS.fullmatch(rest) and not heading else []
 
 
 def unquoted(text: str) -> str:

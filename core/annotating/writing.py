@@ -101,12 +101,6 @@ class Maker:
             self.pool.append((transcript(asked), answers[0]))
             self.there.items.append(question_item(asked[-1]["content"], item.line, item.source))
 
-    @property
-    def made(self) -> list[Pair]:
-        return [
-            (row["messages"][0]["content"], row["messages"][1]["content"]) for row in (i.row for i in self.found.rows)
-        ]
-
     def make(self, asking: Asking, tell: Callable[[int, int], None]) -> NewRowsFound:
         """All rounds. `tell(rows made, rows dropped)`. Raises what `asking.ask` raises."""
         found = self.found

@@ -159,7 +159,9 @@ def _from_yaml(text: str) -> dict[str, Any]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 if mark is None else mark.line + 1
-        raise InputError("arguments.unreadable", line=line, detail=getattr(error, "problem", "") or "") from error
+        raise InputError(
+            "arguments.unreadable", line=line, detail=getattr(error, "problem", "") or str(error)
+        ) from error
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 

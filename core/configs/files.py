@@ -7,6 +7,7 @@ defaults, then the preset, then the file, then `values` (the page's form), then 
 from __future__ import annotations
 
 import copy
+import errno
 import io
 import types
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,10 @@ SHIPPED = Path(__file__).resolve().parents[2] / "presets"
 # -- YAML -------------------------------------------------------------------------------------------------------------
 def parse_yaml(text: str) -> Any:
     """One YAML 1.2 document as plain Python values. Raises `ruamel.yaml.error.YAMLError`."""
-    return YAML(typ="safe", pure=True).load(text)
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except (ValueError, RecursionError) as error:  # of a date such as 2001-99-99; of a thousand brackets
+        raise YAMLError(str(error).split("\n")[0]) from error
 
 
 def dump_yaml(data: Any) -> str:
@@ -255,6 +259,7 @@ def save_preset(stage: str, name: str, values: Mapping[str, Any], workspace: Wor
     """Save a form's settings (dotted keys) as the user's preset; only what differs from the defaults is written.
 
     Raises ConfigError where a value is wrong; a value that a preset may leave open (a required one) may be missing.
+    InputError `disk.filled`.
     """
     known = fields_of(stage_of(stage).config)
     filled = {key: value for key, value in values.items() if value not in (None, "") or not known[key].is_required()}
@@ -267,6 +272,11 @@ def save_preset(stage: str, name: str, values: Mapping[str, Any], workspace: Wor
         if key in filled and (field.is_required() or value != field.get_default(call_default_factory=True)):
             kept.append((key, value))
     path = workspace.presets_dir / stage / f"{check_name(name)}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, dump_yaml(_nest(kept)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, dump_yaml(_nest(kept)))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError("disk.filled", folder=str(path.parent)) from error
     return Preset(name, path, own=True)

@@ -6,6 +6,7 @@ recipe.steps[2].threshold: '1.4' is out of bounds. Allowed: a number > 0, ≤ 1.
 from __future__ import annotations
 
 import difflib
+import reprlib
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Union, get_args, get_origin
@@ -16,6 +17,8 @@ from pydantic_core import ErrorDetails
 
 from core.errors import Problem
 
+SHORT = reprlib.Repr()  # a few lines of YAML can name a value that is gigabytes long when it is written out
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict, SHORT.maxstring, SHORT.maxother = 4, 20, 20, 100, 100
 OUT_OF_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -159,7 +162,10 @@ def bounds_text(field: FieldInfo) -> str:
 
 def shown(value: Any) -> str:
     """A value as an error shows it: at most 60 characters."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else SHORT.repr(value)
+    except ValueError:  # a whole number of more digits than Python prints
+        text = "…"
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -18,7 +18,7 @@ from core.evaluation.contenders import shown_name
 from core.evaluation.notes import Notes
 from core.evaluation.rewarding import rewards
 from core.evaluation.said import answer_items, summed
-from core.records_evaluation import Item, Judges, Refusal
+from core.records_evaluation import Item, Judges, Refusal, Said
 from core.report import RunContext
 from core.training.judges import load_judge
 from core.workspace import Workspace
@@ -40,15 +40,14 @@ def count_answers(notes: Notes, config: EvaluateConfig, place: int, seconds: flo
     """One model has answered: what can be said of its answers by themselves."""
     items = answer_items(place, notes.questions, notes.replies_of(place))
     notes.items(items)
-    notes.answered(notes.counted(place, seconds))
-    _sum(notes, config, place, items)
+    notes.answered(notes.counted(place, seconds), _sums(notes, config, place, items))
 
 
-def _sum(notes: Notes, config: EvaluateConfig, place: int, items: list[Item]) -> None:
+def _sums(notes: Notes, config: EvaluateConfig, place: int, items: list[Item]) -> list[Said]:
     """A model's answers in figures, a `Said` for each source of questions."""
     replies = {reply.number: reply for reply in notes.replies_of(place)}
     seed, resamples = config.run.seed, config.report.resamples
-    notes.sums(place, summed(place, notes.questions, replies, items, seed=seed, resamples=resamples))
+    return summed(place, notes.questions, replies, items, seed=seed, resamples=resamples)
 
 
 def reward_answers(context: RunContext, config: EvaluateConfig, dtype: torch.dtype, notes: Notes) -> None:
@@ -79,7 +78,7 @@ def reward_answers(context: RunContext, config: EvaluateConfig, dtype: torch.dty
             on_progress=report.progress,
         )  # fmt: skip
         notes.judged_answers(place, "reward", {number: {"reward": score} for number, score in scores.items()}, [])
-        _sum(notes, config, place, notes.answer_items(place))
+        notes.sums(place, _sums(notes, config, place, notes.answer_items(place)))
     del model
     let_go()
 
@@ -101,7 +100,7 @@ def compare_answers(context: RunContext, config: EvaluateConfig, notes: Notes) -
                 context.report.phase("comparing", total=len(pairs), unit="row")
                 verdicts = compare(place, pairs, context.report.progress)
                 notes.judged_answers(place, "win", comparing.outcomes(verdicts), verdicts)
-                _sum(notes, config, place, notes.answer_items(place))
+                notes.sums(place, _sums(notes, config, place, notes.answer_items(place)))
     except (InputError, RunError) as error:
         notes.unjudged(refusal(error))
 

@@ -23,9 +23,18 @@ from numpy.typing import NDArray
 
 from core.data.store.dataset import Dataset
 from core.errors import DataError
-from core.evaluation.choice_prompts import BETWEEN, MOST_CHOICES, Examples, Exercise, Style, exercises, style_of
+from core.evaluation.choice_prompts import (
+    BETWEEN,
+    FEWEST_CHOICES,
+    MOST_CHOICES,
+    Examples,
+    Exercise,
+    Style,
+    exercises,
+    style_of,
+)
 from core.evaluation.contenders import Language
-from core.evaluation.marks import Figures, Mark, Marks, Numbers, grouped
+from core.evaluation.marks import Figures, Mark, Marks, Numbers, grouped, share_error
 from core.evaluation.means import Means
 from core.evaluation.perplexity import sum_rows
 from core.records_evaluation import Asking
@@ -52,7 +61,7 @@ class Asked:
 
 @dataclass
 class Paper:
-    """All questions of an exam. `left_out` are too long alone, or have too many choices for sets of them."""
+    """All questions of an exam. `left_out` are too long alone, or of their choices no sets can be asked for."""
 
     asked: list[Asked] = field(default_factory=list)
     left_out: int = 0
@@ -83,7 +92,7 @@ def write(language: Language, style: Style, questions: Sequence[Exercise], examp
     encode = _chat(language, style) if style.asking.chat else _plain(language, style)
     for start in range(0, len(questions), STRETCH):
         means.check_stop()
-        few = [one for one in questions[start : start + STRETCH] if not _too_many(one)]
+        few = [one for one in questions[start : start + STRETCH] if _can_be_put(one)]
         paper.left_out += len(questions[start : start + STRETCH]) - len(few)
         waiting = [(one, examples.of(one)) for one in few]
         while waiting:
@@ -101,8 +110,9 @@ def write(language: Language, style: Style, questions: Sequence[Exercise], examp
     return paper
 
 
-def _too_many(exercise: Exercise) -> bool:
-    return exercise.multiple and len(exercise.choices) > MOST_CHOICES
+def _can_be_put(exercise: Exercise) -> bool:
+    """Of two choices, both right, there is one set to choose from; of many there are too many."""
+    return not exercise.multiple or FEWEST_CHOICES <= len(exercise.choices) <= MOST_CHOICES
 
 
 def _fits(asked: Asked, context: int | None) -> bool:
@@ -270,7 +280,7 @@ class Choices:
         return np.array([one.letters[place] == one.exercise.answer for one, place in pairs])
 
     def figures(self, places: Numbers) -> Figures:
-        """Of the questions at these places. Standard errors are those of a mean: √(p (1 − p) / (n − 1))."""
+        """Of the questions at these places."""
         found = {
             "accuracy": float(self.correct[places].mean()),
             "accuracy_norm": float(self.norm[places].mean()),
@@ -279,7 +289,7 @@ class Choices:
         }
         if len(places) > 1:
             for name in ("accuracy", "accuracy_norm", "accuracy_bytes"):
-                found[f"{name}_error"] = math.sqrt(found[name] * (1 - found[name]) / (len(places) - 1))
+                found[f"{name}_error"] = share_error(found[name], len(places))
         several = places[self.multiple[places]]
         if len(several):
             found |= {"multiple": float(len(several)), "accuracy_multiple": float(self.correct[several].mean())}

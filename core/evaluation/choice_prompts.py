@@ -32,7 +32,7 @@ from core.records_evaluation import Asking
 
 BETWEEN = "\n\n"  # after an example's answer
 WORDS = {"en": ("Question: ", "Answer:"), "zh": ("问题：", "答案：")}
-MOST_CHOICES = 8  # of a question with several right answers: 247 sets
+FEWEST_CHOICES, MOST_CHOICES = 3, 8  # of a question with several right answers: 4 sets, 247 sets
 
 
 @dataclass(frozen=True)

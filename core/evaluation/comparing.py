@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.annotating.asking import Asking
-from core.annotating.endpoint import Endpoint
+from core.annotating.endpoint import JUDGE_KEY, Endpoint
 from core.annotating.prompts import fill, numbered, spoken_in, transcript
 from core.annotating.replies import Annotator, Reply
 from core.annotating.verdicts import order_in
@@ -32,7 +32,6 @@ from core.records_evaluation import Reply as Answer
 from core.report import RunContext
 
 REPLIES = "judge-replies.jsonl"
-KEY = "GALEN_JUDGE_KEY"  # the environment variable with the endpoint's key, as in PPO
 REPLY_TOKENS = 32  # a number is asked for; a model that explains itself may do so for a line
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 ORDERS = ("first", "second")  # where the model's answer stands
@@ -69,15 +68,14 @@ def outcomes(verdicts: Iterable[Verdict]) -> dict[int, dict[str, float]]:
 
 @contextmanager
 def comparer(context: RunContext, config: EvaluateConfig) -> Iterator[Compare]:
-    """Whoever the config names, ready to compare. Raises RunError `evaluate.judge_down` for an endpoint that is down,
-    and, when a model is loaded for the first pair, as `core.evaluation.speaking`."""
+    """Whoever the config names, ready to compare. Raises, with the first pair that is not known yet, RunError
+    `evaluate.judge_down` for an endpoint that is down, and as `core.evaluation.speaking` for a model."""
     judging, kept = config.judging, context.run.path / REPLIES
     if judging.by == "endpoint":
         with Endpoint(
-            judging.url, judging.model, key_name=KEY, timeout=judging.timeout, check_stop=context.report.check_stop,
-            down_code="evaluate.judge_down",
+            judging.url, judging.model, key_name=JUDGE_KEY, timeout=judging.timeout,
+            check_stop=context.report.check_stop, down_code="evaluate.judge_down",
         ) as endpoint:  # fmt: skip
-            endpoint.check()
             yield _asking(endpoint, judging, Asking(endpoint, kept, limit=judging.limit, patience=PATIENCE))
         return
     settings = Answers(max_new_tokens=REPLY_TOKENS, temperature=0.0)
@@ -109,9 +107,9 @@ def _verdict(place: int, pair: Pair, said: Mapping[str, Reply], asked: Mapping[i
     if number not in asked:
         return Verdict(model=place, number=number, outcome="tie")
     replies = [said.get(f"{number}.{order}") for order in ORDERS]
-    if all(reply is None for reply in replies):
-        return None  # beyond the limit
-    words = [reply.text or "" if reply is not None else "" for reply in replies]
+    if any(reply is None for reply in replies):
+        return None  # beyond the limit, which may fall between the two orders
+    words = [reply.text or "" for reply in replies if reply is not None]
     first, second = (whose(text, order) for text, order in zip(words, ORDERS, strict=True))
     verdict = Verdict(model=place, number=number, first=first, second=second, said=(words[0], words[1]))
     if first and second:

@@ -30,20 +30,23 @@ def said(cell: Cell) -> str:
     if "chance" in figures:
         return chosen(cell)
     if "accuracy" in figures:
-        error = figures["accuracy_error"]
-        return f"{figures['accuracy']:.1%} ± {error:.1%} of {cell.rows} pairs in order, by {cell.by}"
+        return f"{figures['accuracy']:.1%}{spread(cell)} of {cell.rows} pairs in order, by {cell.by}"
     about = f" ± {figures['loss_error']:.3f}" if "loss_error" in figures else ""
     predicted = f"loss {figures['loss']:.3f}{about}, perplexity {figures['perplexity']:.4g}"
     return f"{predicted}, {figures['bits_per_byte']:.3f} bits a byte, {cell.rows} rows"
 
 
+def spread(cell: Cell) -> str:
+    """The standard error of the accuracy; a single row has none."""
+    return f" ± {cell.figures['accuracy_error']:.1%}" if "accuracy_error" in cell.figures else ""
+
+
 def chosen(cell: Cell) -> str:
     figures = cell.figures
-    error = f" ± {figures['accuracy_error']:.1%}" if "accuracy_error" in figures else ""
     macro = f", {figures['macro']:.1%} as the mean of {len(cell.groups)} categories" if "macro" in figures else ""
     fewer = f", {figures['fewer_shots']:.0f} with fewer examples" if figures["fewer_shots"] else ""
     return (
-        f"{figures['accuracy']:.1%}{error} of {cell.rows} questions right{macro} (acc_norm "
+        f"{figures['accuracy']:.1%}{spread(cell)} of {cell.rows} questions right{macro} (acc_norm "
         f"{figures['accuracy_norm']:.1%}, guessing {figures['chance']:.1%}){fewer}"
     )
 

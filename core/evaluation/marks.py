@@ -6,6 +6,7 @@ not the figure of the whole unless they are equally large.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -40,6 +41,11 @@ class Marks:
     by: Literal["score", "likelihood"] | None = None
     groups: dict[str, Figures] = field(default_factory=dict)
     each: list[Mark] = field(default_factory=list)
+
+
+def share_error(share: float, count: int) -> float:
+    """The standard error of a share of `count` rows, at least two, as of any mean: √(p (1 − p) / (n − 1))."""
+    return math.sqrt(share * (1 - share) / (count - 1))
 
 
 def grouped(categories: Sequence[str | None], figures: Callable[[Numbers], Figures]) -> dict[str, Figures]:

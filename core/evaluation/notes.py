@@ -52,6 +52,8 @@ class Notes:
         before = read_record(evaluation_file(folders[-1]), Evaluation) if folders else None
         if before is None or not self._same(before):
             return
+        for now, then in zip(self.found.models, before.models, strict=True):  # known since they were loaded
+            now.tokenizer, now.template = then.tokenizer, then.template
         self.found.cells = before.cells
         rows, _ = read_jsonl(answers_file(folders[-1]))
         self.reply(Reply.model_validate(row) for row in rows)
@@ -103,9 +105,10 @@ class Notes:
         """Those of one cell, or of one model's answers, at once: they are taken over only where that was finished."""
         append_jsonl(items_file(self.run.output), *(item.model_dump() for item in items))
 
-    def answered(self, answering: Answering) -> None:
+    def answered(self, answering: Answering, said: Sequence[Said] = ()) -> None:
+        """One model has answered. With its answers' figures, in one write: neither is ever there alone."""
         self.found.answering.append(answering)
-        self._write()
+        self.sums(answering.model, said)
 
     def sums(self, model: int, said: Sequence[Said]) -> None:
         """A model's answers in figures, in the place of earlier ones."""
@@ -168,8 +171,10 @@ class Notes:
         """The exams that this model has no figure or reason for."""
         return [exam for exam in range(len(self.found.exams)) if self.found.cell(model, exam) is None]
 
+    def open_answers(self, model: int) -> bool:
+        """Whether this model's answers are not counted yet, be they all there or not."""
+        return bool(self.questions) and self.found.answers_of(model) is None
+
     def open_questions(self, model: int) -> list[Question]:
-        """What this model was not asked yet; [] once its answers are counted."""
-        if self.found.answers_of(model) is not None:
-            return []
+        """What this model was not asked yet."""
         return [question for question in self.questions if (model, question.number) not in self.replies]

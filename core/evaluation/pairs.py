@@ -6,13 +6,12 @@ A tie is lost, as it is in training a reward model.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from core.data.encode.encoding import IGNORED
 from core.data.encode.pairs import EncodedPairs
+from core.evaluation.marks import share_error
 from core.training.judging import report_on
 
 Ids = NDArray[np.int32]
@@ -44,14 +43,14 @@ class Answers:
 def preference(scores: Floats, answers: NDArray[np.int64]) -> dict[str, float]:
     """scores [pairs, 2] of both answers, answers [pairs, 2] their tokens → figures.
 
-    `accuracy` (ties are lost) with its standard error, mean `margin`, `ties`, and `length_correlation` where there is
-    one.
+    `accuracy` (ties are lost), mean `margin`, `ties`, and where there is one, the `accuracy_error` and the
+    `length_correlation`.
     """
     report = report_on(scores, answers, loss=None)
     share = report.accuracy or 0.0
     named = {
         "accuracy": share,
-        "accuracy_error": math.sqrt(share * (1 - share) / len(scores)),
+        "accuracy_error": share_error(share, len(scores)) if len(scores) > 1 else None,
         "margin": report.margin,
         "ties": float(report.ties),
         "length_correlation": report.length_correlation,

@@ -178,11 +178,13 @@ def batched(ready: Sequence[Ready], new: int, tokens: int) -> list[list[Ready]]:
 
 def answer_batch(way: Way, batch: Sequence[Ready], first: int) -> list[tuple[int, Prediction]]:
     """The answers, with their places in the window. Where the memory of a GPU is not enough, in two halves."""
+    said = None
     try:
         said = _said(way, batch, first)
     except torch.OutOfMemoryError:
         if len(batch) == 1:
             raise
+    if said is None:  # only out here is the error gone, and with it the frames that hold the cache
         torch.cuda.empty_cache()
         half = len(batch) // 2
         return [*answer_batch(way, batch[:half], first), *answer_batch(way, batch[half:], first)]

@@ -26,7 +26,7 @@ import numpy as np
 
 from core.errors import InputError
 from core.evaluation.telling import notes_on, sentences
-from core.intervals import Draws, Floats, Sampled, wilson
+from core.intervals import LEAST, Draws, Floats, Sampled, of_wins, wilson
 from core.records_evaluation import (
     Evaluation,
     Item,
@@ -56,7 +56,6 @@ MEANS = {
     "tokens": "tokens",
 }
 RIGHT = ("accuracy", "accuracy_norm", "safe")  # 0 or 1 of every row
-LEAST = 10  # rows; with fewer, resampling gives an interval that is too narrow, and of one row none at all
 EVEN = 0.5  # the win rate of answers that are as good as the base's
 
 
@@ -268,16 +267,18 @@ def _figure(rows: Rows, base: Rows | None, name: str, means: Measuring) -> Figur
     if name in RIGHT:
         figure.low, figure.high = wilson(own.value, len(keys))
     elif len(keys) >= LEAST:
-        figure.low, figure.high = own.interval
+        figure.low, figure.high = of_wins(own, len(keys)) if name == "win" else own.interval
     if base is None or (name == "perplexity" and not means.same_tokens):
         return figure
     if name == "win":
-        return _with_change(figure, own.minus(Sampled(EVEN, np.full_like(own.samples, EVEN))), len(keys), name)
+        low, high = of_wins(own, len(keys))
+        return _with_change(figure, own.value - EVEN, (low - EVEN, high - EVEN), len(keys), name)
     both = [key for key in keys if key in base and _counts(base[key], name)]
     if not both:
         return figure
     mine, theirs = (_sampled([each[key] for key in both], name, means) for each in (rows, base))
-    return _with_change(figure, mine.minus(theirs), len(both), name)
+    change = mine.minus(theirs)
+    return _with_change(figure, change.value, change.interval, len(both), name)
 
 
 def _sampled(items: Sequence[Item], name: str, means: Measuring) -> Sampled:
@@ -298,11 +299,11 @@ _SCALES: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def _with_change(figure: Figure, change: Sampled, pairs: int, name: str) -> Figure:
-    figure.change, figure.pairs, figure.verdict = change.value, pairs, "open"
+def _with_change(figure: Figure, change: float, interval: tuple[float, float], pairs: int, name: str) -> Figure:
+    figure.change, figure.pairs, figure.verdict = change, pairs, "open"
     if pairs >= LEAST:
-        figure.change_low, figure.change_high = change.interval
-        figure.verdict = verdict_of(figure.change_low, figure.change_high, MEASURES[name])
+        figure.change_low, figure.change_high = interval
+        figure.verdict = verdict_of(*interval, MEASURES[name])
     return figure
 
 

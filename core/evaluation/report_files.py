@@ -76,7 +76,8 @@ def as_markdown(report: TaxReport) -> str:
     parts += [*_table(report), ""]
     parts += ["In brackets: where the true value lies with 95 % probability, as far as the rows are drawn at random.",
               "Below: the difference to the first model on the same rows; ▲ better, ▼ worse, ◆ changed, where its "
-              "interval leaves out zero. Fewer than ten rows have no interval.", ""]  # fmt: skip
+              "interval leaves out zero. Of fewer than ten rows only accuracy and red flags have an interval, and no "
+              "difference has one.", ""]  # fmt: skip
     if figure_svg(report, WORDS):
         parts += ["![Differences to the base](report.svg)", ""]
     parts += [f"- {said(each, words, '; ')}" for each in report.notes]

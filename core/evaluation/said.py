@@ -15,7 +15,7 @@ import numpy as np
 from core.data.red_flags import marked
 from core.evaluation.marks import Figures, Numbers, grouped
 from core.evaluation.texts import Overlap, bleu_of, measure, overlap
-from core.intervals import Draws, Floats, Sampled, wilson
+from core.intervals import LEAST, Draws, Floats, Sampled, of_wins, wilson
 from core.records_evaluation import Item, Question, Reply, Said
 
 ANSWERED = ("stop", "length")  # how a reply ends that is an answer
@@ -98,18 +98,17 @@ def _figures(items: Sequence[Item], overlaps: Sequence[Overlap | None]) -> Figur
 def _intervals(
     items: Sequence[Item], overlaps: Sequence[Overlap | None], draws: Draws
 ) -> dict[str, tuple[float, float]]:
-    """Of figures that are means over all items. What only some answers have is drawn from those alone."""
+    """Of shares, and of what at least LEAST items have. What only some answers have is drawn from those alone."""
     found: dict[str, tuple[float, float]] = {}
     for name in MEANS:
         values = np.array([item.figures[name] for item in items if name in item.figures])
-        if not len(values):
-            continue
-        if name in SHARES:
+        if name in SHARES and len(values):
             found[name] = wilson(float(values.mean()), len(values))
-        else:
-            found[name] = _draws(draws, len(values)).mean(values).interval
+        elif len(values) >= LEAST:
+            drawn = _draws(draws, len(values)).mean(values)
+            found[name] = of_wins(drawn, len(values)) if name == "win" else drawn.interval
     counts = np.array([each.counts for each in overlaps if each is not None], dtype=np.float64)
-    if len(counts):
+    if len(counts) >= LEAST:
         found["bleu"] = bleu_interval(counts, _draws(draws, len(counts)))
     return found
 

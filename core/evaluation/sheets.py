@@ -18,6 +18,7 @@ from pathlib import Path
 
 from core.data.store.dataset import Dataset
 from core.evaluation.answers import asked
+from core.evaluation.report_files import MARK
 from core.messages import sentence
 from core.records_evaluation import (
     Evaluation,
@@ -32,7 +33,6 @@ from core.records_evaluation import (
 )
 from core.rundir import read_jsonl, write_text
 
-MARK = "\ufeff"
 TEXT_CHARS = 2000  # of what was asked
 ITEMS = ("model", "dataset", "line", "category", "asked", "right", "said")
 FIGURES = (

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,7 +40,7 @@ UNSAID = {
 
 
 class Speaker:
-    """load: gives the model when it is needed. identity: the weights'. tokens: that a batch may hold."""
+    """load: gives the model, always the same, and keeps it. identity: the weights'. tokens: that a batch may hold."""
 
     def __init__(
         self,
@@ -58,10 +57,6 @@ class Speaker:
         self.at_once = sys.maxsize  # one prompt that it cannot read says nothing of the next
         how = (identity, settings.max_new_tokens, settings.temperature, settings.top_p, seed)
         self.identity = "\0".join(map(str, how))
-
-    @cached_property
-    def respondent(self) -> Respondent:
-        return self.load()
 
     def down(self, detail: str) -> RunError:
         """What a model says when it answers nothing at all, which is then wrong with every prompt."""
@@ -95,7 +90,7 @@ class Speaker:
 
     def _length(self, prompt: Prompt) -> int:
         try:
-            return len(self.respondent.encoder.prompt_ids(turns(prompt)))
+            return len(self.load().encoder.prompt_ids(turns(prompt)))
         except ModelError:  # the template does not take it: `answer_all` says so
             return 0
 
@@ -104,7 +99,7 @@ class Speaker:
         asked = [Question(number=number_of(key), line=0, messages=turns(prompts[key])) for key in keys]
         by_number = {question.number: (key, question) for key, question in zip(keys, asked, strict=True)}
         answers = answer_all(
-            self.respondent, asked, settings, place=0, seed=seed, tokens=self.tokens, check_stop=self.check_stop
+            self.load(), asked, settings, place=0, seed=seed, tokens=self.tokens, check_stop=self.check_stop
         )
         for answer in answers:
             key, question = by_number[answer.number]
@@ -127,7 +122,8 @@ def speaking(
     template: str | None = None,
     trust_remote_code: bool = False,
 ) -> Iterator[list[Speaker]]:
-    """The model `base` with its chain merged, once for each of `seeds`; afterwards its memory is free again.
+    """The model `base` with its chain merged, once for each of `seeds`; afterwards its memory is free again,
+    whatever happened.
 
     Raises as `core.evaluation.contenders.find`, and when it is loaded, as `load_language`.
     """
@@ -151,11 +147,13 @@ def speaking(
 
     identity = "\0".join([contender.parent.backbone_id, template or ""])
     check = report.check_stop
-    yield [Speaker(load, settings, identity=identity, seed=seed, tokens=tokens, check_stop=check) for seed in seeds]
-    held.clear()
-    gc.collect()  # the model's modules refer to each other: its memory is wanted for the next one
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    try:
+        yield [Speaker(load, settings, identity=identity, seed=seed, tokens=tokens, check_stop=check) for seed in seeds]
+    finally:
+        held.clear()
+        gc.collect()  # the model's modules refer to each other: its memory is wanted for the next one
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def number_of(key: str) -> int:

@@ -3,7 +3,7 @@
     1. find the step to go on from: that of the last whole checkpoint, or 0
     2. cut metrics.jsonl and samples.jsonl after it; the cut rows are kept under attempts/n/. The rollouts after it move
        there whole, one file each
-    3. throw away torn checkpoints: they hold nothing that can be used
+    3. throw away torn checkpoints, and files that were only being written: they hold nothing that can be used
     4. move what described the earlier attempt (result, status, progress, log, a torn output) to attempts/n/
 
 Nothing is lost when this is interrupted at any point: rows are kept before they are cut, and doing it twice is doing
@@ -39,6 +39,8 @@ def set_aside(run: RunDir, *, keep: Sequence[str] = ()) -> int:
     for entry in run.checkpoints.iterdir() if run.checkpoints.is_dir() else ():
         if entry.name not in whole:
             _remove(entry)
+    for temporary in run.path.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
     for name in DESCRIPTIONS:
         if name not in keep and (run.path / name).exists():
             os.rename(run.path / name, folder / name)

@@ -77,8 +77,9 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
     """Go on with a run that is over but not finished: from its last whole checkpoint, or from the start.
 
     Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt.
-    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, ConfigError where an input is gone, or a
-    setting must stay because the checkpoints were made with it (`core.configs.changes`).
+    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, or what kept its files from being set
+    aside (a full disk); ConfigError where an input is gone, or a setting must stay because the checkpoints were made
+    with it (`core.configs.changes`).
     """
     run = workspace.run(run_id)
     state = state_of(run)
@@ -95,6 +96,9 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
         if changed is not None:
             keep_config(run)
             _write_config(run, changed)
+    except OSError as error:
+        os.close(lock)
+        raise _unwritable(error) from error
     except BaseException:
         os.close(lock)
         raise

@@ -16,14 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.annotating.asking import Asking
-from core.annotating.endpoint import AT_ONCE, RETRIES, Endpoint, completion
+from core.annotating.endpoint import AT_ONCE, JUDGE_KEY, RETRIES, Endpoint, completion
 from core.annotating.replies import number_in
 from core.configs.ppo import Rewards
 from core.rules import Answer
 
-__all__ = ["AT_ONCE", "KEY", "RETRIES", "AIJudge", "mark_of"]
+__all__ = ["AT_ONCE", "JUDGE_KEY", "RETRIES", "AIJudge", "mark_of"]
 
-KEY = "GALEN_JUDGE_KEY"
 BEST = 10.0
 FILLED = re.compile(r"\{(question|answer|reference)\}")
 
@@ -41,7 +40,7 @@ class AIJudge:
         self._endpoint = Endpoint(
             config.judge_url or "",
             config.judge_model,
-            key_name=KEY,
+            key_name=JUDGE_KEY,
             timeout=config.judge_timeout,
             check_stop=check_stop,
             backoff=backoff,
@@ -86,7 +85,7 @@ class AIJudge:
 
 
 def mark_of(data: bytes) -> float | None:
-    """The mark in a chat completion, 0 to 1: its first number, if that is one of 0 to 10."""
+    """The mark in a chat completion, 0 to 1: its one number, if that is one of 0 to 10."""
     return _mark(completion(data)[0])
 
 

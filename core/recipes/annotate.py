@@ -159,7 +159,8 @@ def write_new(context: RunContext, config: AnnotateConfig, dataset: Dataset, row
 # -- who is asked -----------------------------------------------------------------------------------------------------
 @contextmanager
 def asked(context: RunContext, config: AnnotateConfig) -> Iterator[Asking]:
-    """The endpoint or the model, with what it has said so far. Raises RunError `annotate.endpoint_down`."""
+    """The endpoint or the model, with what it has said so far. Raises RunError `annotate.endpoint_down` for an address
+    or a key that cannot be used."""
     kept = annotating(context.run) / "replies.jsonl"
     with annotator(context, config) as who:
         yield Asking(who, kept, patience=PATIENCE * config.annotator.at_once)
@@ -174,7 +175,6 @@ def annotator(context: RunContext, config: AnnotateConfig) -> Iterator[Annotator
             temperature=who.temperature, retry_temperature=RETRY_TEMPERATURE, max_tokens=who.max_new_tokens,
             check_stop=context.report.check_stop,
         ) as endpoint:  # fmt: skip
-            endpoint.check()
             yield endpoint
         return
     from core.evaluation.speaking import speaking  # torch

@@ -134,7 +134,7 @@ def exam_of(sitting: Sitting, role: Role) -> Exam:
 def judge(comparison: Comparison, place: int, contender: Contender) -> list[GalenError]:
     """Everything that is still to be found of one model. Returns the reasons for what there is no figure of."""
     notes, report = comparison.notes, comparison.context.report
-    if not notes.open_exams(place) and not notes.open_questions(place):
+    if not notes.open_exams(place) and not notes.open_answers(place):
         return []
     report.phase("loading" if place == 0 else "switching")
     report.check_stop()
@@ -145,7 +145,7 @@ def judge(comparison: Comparison, place: int, contender: Contender) -> list[Gale
         errors = [error]
         for exam in notes.open_exams(place):
             notes.cell(Cell(model=place, exam=exam, refusal=answered.refusal(error)))
-        if notes.open_questions(place):
+        if notes.open_answers(place):
             notes.answered(Answering(model=place, refusal=answered.refusal(error)))
     answered.let_go()
     return errors
@@ -163,7 +163,7 @@ def judge_language(comparison: Comparison, place: int, contender: Contender) -> 
     notes.judged(place, contender.judged)
     examiner = partial(exams.examine, language)
     errors = [error for exam in notes.open_exams(place) for error in measure(comparison, place, exam, examiner)]
-    if notes.questions and notes.found.answers_of(place) is None:
+    if notes.open_answers(place):
         errors += answer(comparison, place, language)
     return errors
 
@@ -183,7 +183,7 @@ def judge_reward(comparison: Comparison, place: int, contender: Contender) -> li
     notes.judged(place, contender.judged)
     examiner = partial(exams.examine_judge, model)
     errors = [error for exam in notes.open_exams(place) for error in measure(comparison, place, exam, examiner)]
-    if notes.questions and notes.found.answers_of(place) is None:
+    if notes.open_answers(place):
         errors.append(ModelError("evaluate.only_scores"))
         notes.answered(Answering(model=place, refusal=answered.refusal(errors[-1])))
     return errors

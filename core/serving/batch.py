@@ -9,17 +9,16 @@ An answer that breaks leaves alone; the others go on. Imports torch.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from core.errors import GalenError, RunError
+from core.errors import GalenError
 from core.serving.answer import Answer
 from core.serving.body import Body
+from core.serving.failure import explained
 
 PREFILL = 512  # tokens of prompts read at a time, over all rows
-log = logging.getLogger(__name__)
 
 
 class Batch:
@@ -35,21 +34,26 @@ class Batch:
         return self._unread > 0
 
     def advance(self) -> None:
-        """One forward, for all rows."""
+        """One forward, for all rows; where it breaks, all of them have failed. Raises nothing."""
+        try:
+            self._advance()
+        except Exception as error:
+            self.fail(explained(error))
+
+    def fail(self, error: GalenError) -> None:
+        """End every answer with `error`."""
+        for answer in self.answers:
+            answer.fail(error)
+        self.answers.clear()
+
+    def _advance(self) -> None:
         cancelled = [answer for answer in self.answers if answer.cancelled]
         for answer in cancelled:
             answer.end("cancelled")
         self._leave(cancelled)
         if not self.answers:
             return
-        try:
-            logits = self._forward()
-        except Exception as error:
-            broken = _explained(error)
-            for answer in self.answers:
-                answer.fail(broken)
-            self.answers.clear()
-            return
+        logits = self._forward()
         if not self.reading:
             self._leave([answer for answer, row in zip(self.answers, logits, strict=True) if not _takes(answer, row)])
 
@@ -72,7 +76,10 @@ class Batch:
             self.body.keep(self._state, places)
 
     def take_in(self, other: Batch) -> None:
-        """The rows of `other`, which has read its prompts as this one has; only where `body.joins`."""
+        """The rows of `other`, which has read its prompts as this one has; only where `body.joins`.
+
+        Where it raises, as for want of memory, both batches are what they were.
+        """
         self._state = self.body.join(self._state, len(self.answers), other._state, len(other.answers))
         self.answers += other.answers
 
@@ -81,12 +88,5 @@ def _takes(answer: Answer, logits: Tensor) -> bool:
     try:
         return answer.take(logits)
     except Exception as error:
-        answer.fail(_explained(error))
+        answer.fail(explained(error))
         return False
-
-
-def _explained(error: Exception) -> GalenError:
-    if isinstance(error, GalenError):
-        return error
-    log.error("an answer broke off", exc_info=error)
-    return RunError("serve.failed", detail=str(error).splitlines()[0] if str(error) else type(error).__name__)

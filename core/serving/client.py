@@ -19,6 +19,7 @@ import httpx
 from core.errors import GalenError, InputError, RunError
 from core.records import Record
 from core.serving.options import Sampling
+from core.serving.protocol import MAX_SCORED
 
 # A stream is never silent for long: the server sends a comment every half second. Loading a model may take minutes.
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -99,9 +100,10 @@ def stream_chat(
     try:
         with httpx.stream("POST", url, json=body, headers=server.headers, timeout=TIMEOUT, trust_env=False) as response:
             if response.status_code != 200:
-                raise _error(json.loads(response.read()))
+                response.read()
+                raise _error(_content(response))
             yield from _pieces(response, cancel)
-    except (httpx.TransportError, ValueError) as error:
+    except httpx.TransportError as error:
         raise RunError("serve.gone") from error
 
 
@@ -121,6 +123,17 @@ def _pieces(response: httpx.Response, cancel: threading.Event | None) -> Iterato
             yield Answer.model_validate(event["galen"])
 
 
+def _content(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a response. Raises RunError `serve.failed` where it holds none, as no answer of ours does."""
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise RunError("serve.failed", detail=f"HTTP {response.status_code}")
+    return content
+
+
 def _error(body: dict[str, Any]) -> GalenError:
     """The exception that the server's error object stands for."""
     error = body.get("error") or {}
@@ -136,13 +149,16 @@ def load(server: ServerHandle, model: str) -> str:
 
 
 def score(server: ServerHandle, model: str, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float]:
-    """What the reward model that was loaded as `model` thinks of conversations that end with an answer.
+    """What the reward model that was loaded as `model` thinks of conversations that end with an answer, however many.
 
     Raises InputError for what the server refuses (`serve.scores_nothing`, `serve.no_answer`, …), RunError as
     `stream_chat`.
     """
     told = [[dict(message) for message in each] for each in conversations]
-    found = _post(server, "/v1/score", {"model": model, "conversations": told}, LOAD_TIMEOUT)["data"]
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(told), MAX_SCORED):
+        body = {"model": model, "conversations": told[start : start + MAX_SCORED]}
+        found += _post(server, "/v1/score", body, LOAD_TIMEOUT)["data"]
     return [float(each["score"]) for each in found]
 
 
@@ -175,9 +191,9 @@ def _call(method: str, server: ServerHandle, path: str, body: Any, timeout: http
         response = httpx.request(
             method, server.url + path, json=body, headers=server.headers, timeout=timeout, trust_env=False
         )
-        content: dict[str, Any] = response.json()
-    except (httpx.TransportError, ValueError) as error:
+    except httpx.TransportError as error:
         raise RunError("serve.gone") from error
+    content = _content(response)
     if response.status_code != 200:
         raise _error(content)
     return content

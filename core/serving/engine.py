@@ -16,12 +16,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
+from core.errors import GalenError
 from core.serving.answer import Answer
 from core.serving.batch import Batch
 from core.serving.body import Body
+from core.serving.failure import explained
 
 MOST_ROWS = 64  # answers in the making; others wait
 log = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ class Job(Protocol):
     def turn(self) -> bool:
         """Do a part. False when there is none left; raises nothing."""
 
+    def fail(self, error: GalenError) -> None:
+        """End it with `error`."""
+
 
 class Engine:
     """Answers and jobs under way, and the thread that computes them."""
@@ -43,6 +49,7 @@ class Engine:
         self._batches: list[Batch] = []
         self._changed = threading.Condition()
         self._closing = False
+        self._uses = 0  # of `in_use`, that last
         self._last_use = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="decode", daemon=True)
         self._thread.start()
@@ -59,6 +66,18 @@ class Engine:
             add()
             self._changed.notify()
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within, the server is at work for somebody, as by loading a model."""
+        with self._changed:
+            self._uses += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._uses -= 1
+                self._last_use = time.monotonic()
+
     def close(self) -> None:
         """End every answer as cancelled, and the thread."""
         with self._changed:
@@ -70,13 +89,13 @@ class Engine:
 
     @property
     def active(self) -> int:
-        """Answers and jobs that have not ended."""
+        """Answers, jobs and other uses that have not ended."""
         with self._changed:
-            return len(self._answers()) + len(self._jobs)
+            return len(self._answers()) + len(self._jobs) + self._uses
 
     @property
     def idle_seconds(self) -> float:
-        """Seconds since the last answer ended or was asked for; 0 while one is being made."""
+        """Seconds since the last use ended or was asked for; 0 while there is one."""
         return 0.0 if self.active else time.monotonic() - self._last_use
 
     def _answers(self) -> list[Answer]:
@@ -84,36 +103,56 @@ class Engine:
 
     # -- the thread ---------------------------------------------------------------------------------------------------
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not (self._asked or self._batches or self._jobs):
-                    if self._closing:
-                        return
-                    self._changed.wait()
-                self._take_in()
-                reading = next((batch for batch in self._batches if batch.reading), None)
-                writing = [batch for batch in self._batches if not batch.reading]
-                job = self._jobs[0] if self._jobs else None
-            for batch in [*([reading] if reading else []), *writing]:
-                batch.advance()
-            goes_on = job is not None and job.turn()
-            with self._changed:
-                self._sort(reading)
-                if job is not None:
-                    self._jobs.popleft()
-                    self._jobs.extend([job] if goes_on else [])
-                self._last_use = time.monotonic()
+        going_on = True
+        while going_on:
+            try:
+                going_on = self._round()
+            except Exception as error:  # nothing may end this thread but `close`: everybody waits for it
+                self._give_up(explained(error))
+
+    def _round(self) -> bool:
+        """Steps 1 to 4, once there is something to do. False when all is over."""
+        with self._changed:
+            while not (self._asked or self._batches or self._jobs):
+                if self._closing:
+                    return False
+                self._changed.wait()
+            self._take_in()
+            reading = next((batch for batch in self._batches if batch.reading), None)
+            writing = [batch for batch in self._batches if not batch.reading]
+            job = self._jobs[0] if self._jobs else None
+        for batch in [*([reading] if reading else []), *writing]:
+            batch.advance()
+        goes_on = job is not None and job.turn()
+        with self._changed:
+            self._sort(reading)
+            if job is not None:
+                self._jobs.popleft()
+                self._jobs.extend([job] if goes_on else [])
+            self._last_use = time.monotonic()
+        return True
+
+    def _give_up(self, error: GalenError) -> None:
+        """End all there is with `error`; what comes next begins anew."""
+        with self._changed:
+            given_up = [*self._answers(), *self._jobs]
+            for kept in (self._asked, self._jobs, self._batches):
+                kept.clear()
+        for each in given_up:
+            each.fail(error)
 
     def _take_in(self) -> None:
         """Step 1."""
         room = MOST_ROWS - sum(len(batch.answers) for batch in self._batches)
         groups: dict[tuple[Body, int, int], list[Answer]] = {}
-        for number in range(min(room, len(self._asked))):
-            answer = self._asked.popleft()
+        taken = list(self._asked)[:room]
+        for number, answer in enumerate(taken):
             body = answer.served.body
             alone = 0 if body.joins else number + 1
             groups.setdefault((body, len(answer.prompt), alone), []).append(answer)
         self._batches += [Batch(body, answers) for (body, _, _), answers in groups.items()]
+        for _ in taken:
+            self._asked.popleft()
 
     def _sort(self, reading: Batch | None) -> None:
         """Who has read joins those who write; whoever still reads lets others read first; empty batches go."""
@@ -122,8 +161,16 @@ class Engine:
             body = reading.body
             writing = (each for each in self._batches if each.body is body and each.answers and not each.reading)
             older = next(writing, None) if body.joins and not reading.reading else None
-            if older is None:
+            if older is None or not _joined(older, reading):
                 self._batches.append(reading)
-            else:
-                older.take_in(reading)
         self._batches = [batch for batch in self._batches if batch.answers]
+
+
+def _joined(older: Batch, newer: Batch) -> bool:
+    """Whether `older` has the rows of both now. Apart they need less memory, and each is computed all the same."""
+    try:
+        older.take_in(newer)
+    except Exception as error:
+        log.warning("two batches stay apart: %s", error)
+        return False
+    return True

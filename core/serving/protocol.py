@@ -6,11 +6,11 @@ Fields that would change the answer and are not supported are refused, never ign
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import GalenError, InputError
@@ -30,6 +30,14 @@ MAX_SEED = 2**31
 MAX_SCORED = 256  # conversations of one request
 
 
+class Part(BaseModel):
+    """A piece of a message's content."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    text: str
+
+
 class Message(BaseModel):
     """One turn. Content is text, or OpenAI's list of parts as long as all of them are text."""
 
@@ -46,8 +54,16 @@ class Message(BaseModel):
             parts = raw["content"]
             if any(not isinstance(part, dict) or part.get("type") != "text" for part in parts):
                 raise InputError("serve.unsupported", field="a message part that is not text")
-            raw = {**raw, "content": "".join(str(part.get("text", "")) for part in parts)}
+            raw = {**raw, "content": "".join(Part.model_validate(part).text for part in parts)}
         return cls.model_validate(raw).model_dump()
+
+
+class StreamOptions(BaseModel):
+    """Whether the last piece of a stream tells how many tokens there were."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    include_usage: bool | None = None
 
 
 class ChatRequest(Sampling):
@@ -63,7 +79,7 @@ class ChatRequest(Sampling):
     template: str | None = None  # a named chat template instead of the model's own: no field of OpenAI's
     stop: list[str] = Field([], max_length=16)
     stream: bool = False
-    include_usage: bool = False
+    stream_options: StreamOptions = StreamOptions()
 
     @classmethod
     def read(cls, body: bytes) -> ChatRequest:
@@ -80,7 +96,6 @@ class ChatRequest(Sampling):
                 data.setdefault("max_new_tokens", data[name])
         data.setdefault("seed", secrets.randbelow(MAX_SEED))
         data["stop"] = [data["stop"]] if isinstance(data.get("stop"), str) else data.get("stop", [])
-        data["include_usage"] = bool((data.get("stream_options") or {}).get("include_usage"))
         try:
             if isinstance(data.get("messages"), list):
                 data["messages"] = [Message.read(message) for message in data["messages"]]
@@ -123,8 +138,8 @@ def _bad(error: ValidationError) -> InputError:
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`; an empty body is an empty one. Raises InputError `serve.bad_request`."""
     try:
-        raw = json.loads(body or b"{}")
-    except (ValueError, RecursionError) as error:
+        raw = orjson.loads(body or b"{}")  # refuses NaN and half surrogates, which could not be answered as JSON
+    except ValueError as error:
         raise InputError("serve.bad_request", detail="it is not JSON") from error
     if not isinstance(raw, dict):
         raise InputError("serve.bad_request", detail="it is not a JSON object")

@@ -20,6 +20,7 @@ from core.data.encode.encoding import Encoder
 from core.data.encode.pairs import Unusable, encode_answers
 from core.errors import GalenError, InputError, RunError
 from core.serving.adapters import Adapters
+from core.serving.failure import explained
 
 OnScores = Callable[[list[float] | None, GalenError | None], None]
 
@@ -83,13 +84,14 @@ class Scoring:
             return False
         try:
             self._scores.append(self._scorer.score(self._rows[len(self._scores)]))
-        except GalenError as error:
-            self._on_end(None, error)
-            return False
         except Exception as error:
-            self._on_end(None, RunError("serve.failed", detail=str(error) or type(error).__name__))
+            self.fail(explained(error))
             return False
         if len(self._scores) < len(self._rows):
             return True
         self._on_end(self._scores, None)
         return False
+
+    def fail(self, error: GalenError) -> None:
+        """End with an error instead of scores."""
+        self._on_end(None, error)

@@ -34,6 +34,7 @@ from core.errors import GalenError, InputError
 from core.serving import protocol
 from core.serving.answer import Answer
 from core.serving.engine import Engine
+from core.serving.failure import explained
 from core.serving.protocol import ChatRequest, ScoreRequest
 from core.serving.registry import Registry, Served
 from core.serving.sampling import Sampling
@@ -74,17 +75,18 @@ def build_app(service: Service, hosts: Sequence[str]) -> Starlette:
 
 
 def _guarded(handler: Callable[[Request, Service], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Check key and content type; turn every error of ours into OpenAI's error object."""
+    """Check key and content type; turn every error into OpenAI's error object."""
 
     async def guarded(request: Request) -> Response:
         service: Service = request.app.state.service
         try:
             _check(request, service)
             return await handler(request, service)
-        except GalenError as error:
-            return JSONResponse(protocol.error_body(error), protocol.error_status(error))
         except ClientDisconnect:
             return Response(status_code=499)
+        except Exception as error:
+            told = explained(error)
+            return JSONResponse(protocol.error_body(told), protocol.error_status(told))
 
     return guarded
 
@@ -130,7 +132,12 @@ async def _load(request: Request, service: Service) -> Response:
     body = protocol.json_object(await _body(request))
     if not service.loads_more or not isinstance(body.get("model"), str):
         raise InputError("serve.bad_request", detail="it names no model")
-    served = await run_in_threadpool(service.load, body["model"])
+
+    def load() -> Served | Scorer:
+        with service.engine.in_use():  # for as long as it takes: a server that is idle makes room for a training
+            return service.load(body["model"])
+
+    served = await run_in_threadpool(load)
     return JSONResponse({"id": served.name, "galen": _facts(served)})
 
 
@@ -218,7 +225,9 @@ async def _stream(
             if kind == "error":
                 yield _event(protocol.error_body(value))
             else:
-                yield _event(protocol.last_chunk(answer_id, asked.model, value, usage=asked.include_usage))
+                yield _event(
+                    protocol.last_chunk(answer_id, asked.model, value, usage=bool(asked.stream_options.include_usage))
+                )
             yield "data: [DONE]\n\n"
             return
     finally:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.data.bring.export import export_folder
 from core.data.store.dataset import Dataset
 from core.records_evaluation import ASKING, EXAM_KINDS, answers_sheet, evaluation_file, items_sheet, table_sheet
 from core.records_report import report_file
@@ -15,6 +12,7 @@ from core.rundir import RunDir
 from core.workspace import Workspace
 from webui import views_judge
 from webui.catalog import Catalog, Choice
+from webui.copies import copy_of
 from webui.figures import count
 from webui.items_part import ItemsPart
 from webui.page import Page
@@ -91,14 +89,4 @@ REPORT = ("csv", "md", "svg", "json")
 def copies(workspace: Workspace, run: RunDir, report: Sequence[str] = ()) -> list[Path]:
     """The sheets of a run that is over, or the files of its `report`, in the one folder that the page serves from."""
     sources = [report_file(run.output, ending) for ending in report] or [sheet(run.output) for sheet in SHEETS]
-    made = []
-    for source in sources:
-        if source.is_file() and source.stat().st_size:
-            copy = export_folder(workspace) / f"{run.id}-{source.name}"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if not copy.is_file() or copy.stat().st_mtime_ns < source.stat().st_mtime_ns:
-                temporary = copy.with_name(f".{copy.name}.tmp")
-                shutil.copyfile(source, temporary)
-                os.replace(temporary, copy)
-            made.append(copy)
-    return made
+    return [copy_of(workspace, run, source) for source in sources if source.is_file() and source.stat().st_size]

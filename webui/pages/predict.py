@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.data.bring.export import export_folder
-from core.disk import link_or_copy
 from core.records_predict import predictions_file, summary_file
 from core.rundir import RunDir
 from core.workspace import Workspace
 from webui import views_judge, views_predict
 from webui.catalog import Catalog, Choice
+from webui.copies import copy_of
 from webui.figures import count
 from webui.page import Page
 from webui.parents import MODEL, choices
@@ -50,13 +49,5 @@ def predict_page(page: Page) -> PlainStage:
 
 def copies(workspace: Workspace, run: RunDir) -> list[Path]:
     """The files of a run that is over, in the one folder that the page serves files from: other names for the same."""
-    made = []
-    for source in (predictions_file(run.output), summary_file(run.output)):
-        if source.is_file():
-            copy = export_folder(workspace) / f"{run.id}-{source.name}"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if not copy.is_file() or copy.stat().st_mtime_ns != source.stat().st_mtime_ns:
-                copy.unlink(missing_ok=True)
-                link_or_copy(source, copy)
-            made.append(copy)
-    return made
+    sources = (predictions_file(run.output), summary_file(run.output))
+    return [copy_of(workspace, run, source) for source in sources if source.is_file()]

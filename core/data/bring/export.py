@@ -14,7 +14,7 @@ import gzip
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -98,7 +98,7 @@ def export_to_cache(
 ) -> Path:
     """A file in the workspace's cache, named after the dataset; the one that is there, where it was made before.
 
-    Files older than a day go when another one is made.
+    Files that came there more than a day ago go when another one is made.
     """
     chosen = _form(dataset.card.kind, form)
     folder = export_folder(workspace)
@@ -108,8 +108,9 @@ def export_to_cache(
         return path
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
-        if time.time() - old.stat().st_mtime > DAY:
-            old.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # a name that somebody else has just taken away
+            if time.time() - old.stat().st_ctime > DAY:  # when it came here: a second name of a file has its times
+                old.unlink()
     return export(dataset, path, form=chosen.name, on_progress=on_progress, check_stop=check_stop).path
 
 

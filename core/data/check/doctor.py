@@ -50,7 +50,8 @@ class Duplicates:
 class CheckReport:
     """What a file holds. `problems` are the first thousand, errors before warnings; `counts` all of them by code.
 
-    `repairable` rows have a problem that a repair mends. `notes` harm no row. `stage`: the one that it was asked about.
+    `repairable` rows have a problem that a repair mends. `chars`: of all texts, which a packed file says nothing of.
+    `notes` harm no row. `stage`: the one that it was asked about.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class CheckReport:
     notes: list[Problem] = field(default_factory=list)
     duplicates: Duplicates | None = None
     repairable: int = 0
+    chars: int = 0
     stage: str | None = None
     _hashes: tuple[list[Hashes], list[Hashes]] = field(default_factory=lambda: ([], []), repr=False)
     _unused: Counter[str] = field(default_factory=Counter, repr=False)
@@ -98,6 +100,7 @@ class CheckReport:
         self.rows += found.rows
         self.usable += found.usable
         self.repairable += found.mendable
+        self.chars += found.chars
         self.counts.update(found.counts)
         self.problems = first_of([*self.problems, *found.problems])
         self._hashes[0].extend(found.exact)

@@ -55,7 +55,7 @@ class Examined:
     """The usable rows of a batch (`rows`, `metas`, `keys`, `exact` are aligned) and what was found in all of them.
 
     `bad` rows have an error and are not among `rows`; `mendable` rows have a fault that a repair mends, or has mended.
-    `unused` counts rows by key that nothing reads.
+    `unused` counts rows by key that nothing reads. `chars`: of the texts of all rows.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -64,6 +64,7 @@ class Examined:
     exact: Hashes = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     bad: int = 0
     mendable: int = 0
+    chars: int = 0
     problems: list[Problem] = field(default_factory=list)
     repaired: list[Repaired] = field(default_factory=list)
     unused: Counter[str] = field(default_factory=Counter)
@@ -164,7 +165,9 @@ class _Work:
     def scan(self) -> NDArray[np.uint8]:
         if self.shape is not None and self.rows:
             kind = self.shape.kind
-            self.hashes = scan([row_text(kind, row) for row in self.rows])
+            texts = [row_text(kind, row) for row in self.rows]
+            self.out.chars = sum(map(len, texts))
+            self.hashes = scan(texts)
         return self.hashes.marks
 
     def look_closer(self, marks: NDArray[np.uint8]) -> None:

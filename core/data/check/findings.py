@@ -59,6 +59,7 @@ class Findings:
     rows: int = 0
     usable: int = 0
     mendable: int = 0
+    chars: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     keys: list[Hashes] = field(default_factory=list)
@@ -72,6 +73,7 @@ class Findings:
         self.rows += len(examined.rows) + examined.bad
         self.usable += len(examined.rows)
         self.mendable += examined.mendable
+        self.chars += examined.chars
         self.counts.update(problem.code for problem in examined.problems)
         self.problems = first_of([*self.problems, *examined.problems])
         self.keys.append(examined.keys)

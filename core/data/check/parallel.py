@@ -56,7 +56,14 @@ def read(
 
 def _here(reading: Reading, on_progress: Progress | None, check_stop: CheckStop | None) -> Iterator[Findings]:
     examiner = reading.examiner()
-    for batch in reading.source.batches(on_progress, gather=reading.shape.gather if reading.shape else None):
+
+    def told(at: int, total: int) -> None:
+        if check_stop is not None:
+            check_stop()
+        if on_progress is not None:
+            on_progress(at, total)
+
+    for batch in reading.source.batches(told, gather=reading.shape.gather if reading.shape else None):
         if check_stop is not None:
             check_stop()
         yield findings_of(reading, examiner, [(batch, 0)])

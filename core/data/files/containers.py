@@ -13,14 +13,17 @@ import heapq
 import io
 import itertools
 import json
+import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.errors import DataError, Problem
@@ -31,6 +34,8 @@ MAX_ROW_BYTES = 8_000_000  # some two million tokens: no context holds it
 CHUNK = 1 << 20
 BATCH_BYTES = 8_000_000
 BATCH_ROWS = 2000
+LONG_BYTES = 8 * BATCH_BYTES  # of a batch of Parquet whose texts may all be the longest
+BETWEEN = re.compile(r"[\s,]*")  # two elements of JSON
 CELL_ERRORS = (ValueError, OverflowError)  # text that is not UTF-8, a date beyond the year 9999 (pyarrow raises them)
 
 
@@ -119,7 +124,11 @@ def batches_of(raws: Iterable[Raw]) -> Iterator[Batch]:
 
 
 def _weight(value: Any) -> int:
-    return sum(len(cell) for cell in value.values() if isinstance(cell, str)) if isinstance(value, dict) else 0
+    """About how much text a row holds, however deep: characters."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_weight, within))
 
 
 # -- what is wrong with a row ----------------------------------------------------------------------------------------
@@ -173,8 +182,9 @@ def json_rows(stream: BinaryIO) -> Iterator[Raw]:
     opened = not array
     while True:
         start = position
-        while position < len(text) and (text[position].isspace() or text[position] == ","):
-            position += 1
+        between = BETWEEN.match(text, position)
+        assert between is not None  # it matches nothing, too
+        position = between.end()
         line += text.count("\n", start, position)
         if not opened and position < len(text):
             opened, position = True, position + 1
@@ -236,8 +246,12 @@ def csv_rows(stream: BinaryIO) -> Iterator[Raw]:
     wrong: list[Problem] = []
     lines = _csv_lines(stream, wrong)
     header_line = next(lines, "")
-    delimiter = max(",\t;", key=header_line.count)
-    header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
+    delimiter = _delimiter(header_line)
+    try:
+        header = _names(header_line)
+    except csv.Error as error:
+        yield Raw(1, problem=Problem("data.csv_broken", {"detail": str(error)}, line=1, excerpt=excerpt(header_line)))
+        return
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     if wrong:
         yield Raw(1, problem=wrong.pop())
@@ -266,8 +280,19 @@ def csv_rows(stream: BinaryIO) -> Iterator[Raw]:
 def repeated_columns(head: bytes) -> list[str]:
     """Names that stand twice in the first line: of such columns only the last can be read."""
     first = head.removeprefix(BOM).split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    names = [name.strip() for name in next(csv.reader([first], delimiter=max(",\t;", key=first.count)), [])]
-    return sorted({name for name in names if names.count(name) > 1})
+    try:
+        return sorted(name for name, times in Counter(_names(first)).items() if times > 1)
+    except csv.Error:  # reading the rows says so
+        return []
+
+
+def _delimiter(header: str) -> str:
+    return max(",\t;", key=header.count)
+
+
+def _names(header: str) -> list[str]:
+    """The columns that the first line names. Raises csv.Error."""
+    return [name.strip() for name in next(csv.reader([header], delimiter=_delimiter(header)), [])]
 
 
 def _csv_lines(stream: BinaryIO, wrong: list[Problem]) -> Iterator[str]:
@@ -295,13 +320,43 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Raw]:
         try:
             number = 0
             with pq.ParquetFile(seekable) as file:
-                held = max(1, sum(file.metadata.row_group(at).total_byte_size for at in range(file.num_row_groups)))
-                size = min(BATCH_ROWS, max(1, BATCH_BYTES * file.metadata.num_rows // held))
-                for batch in file.iter_batches(batch_size=size):
-                    yield from _parquet_batch(batch, number + 1)
-                    number += batch.num_rows
+                for group in range(file.num_row_groups):
+                    for batch in file.iter_batches(batch_size=_rows_at_once(file, seekable, group), row_groups=[group]):
+                        yield from _parquet_batch(batch, number + 1)
+                        number += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise DataError("data.parquet_broken", detail=str(error).split("\n")[0]) from error
+
+
+def _rows_at_once(file: Any, stream: Any, at: int) -> int:
+    """How many rows of a row group fit into memory together.
+
+    A text that a column holds once, in its dictionary, may stand in every row: so the longest of each dictionary
+    counts for all of them.
+    """
+    group = file.metadata.row_group(at)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    size = BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
+    kept = {column.path_in_schema: column for column in columns if column.has_dictionary_page}
+    texts = {path: column for path, column in kept.items() if column.physical_type == "BYTE_ARRAY"}
+    if texts and group.num_rows:
+        reader = pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=list(texts), buffer_size=CHUNK)
+        first = next(reader.iter_batches(1, row_groups=[at], columns=list(texts)), None)
+        longest = _longest(first.to_struct_array()) if first is not None else 0
+        in_a_row = max(column.num_values for column in texts.values()) / group.num_rows
+        size = min(size, int(LONG_BYTES / max(1.0, longest * in_a_row)))
+    return int(min(BATCH_ROWS, max(1, size)))
+
+
+def _longest(array: Any) -> int:
+    """Bytes of the longest texts of the dictionaries in an array, however nested, summed over its columns."""
+    if pa.types.is_dictionary(array.type):
+        return int(pc.max(pc.binary_length(array.dictionary)).as_py() or 0)
+    if pa.types.is_struct(array.type):
+        return sum(_longest(array.field(number)) for number in range(array.type.num_fields))
+    if pa.types.is_map(array.type):
+        return _longest(array.keys) + _longest(array.items)
+    return _longest(array.values) if hasattr(array, "values") else 0
 
 
 def _parquet_batch(batch: Any, first: int) -> Iterator[Raw]:

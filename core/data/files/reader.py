@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 
@@ -27,6 +27,7 @@ Gather = Callable[[Iterable[Raw]], Iterator[Raw]]
 Progress = Callable[[int, int], None]  # (bytes read, bytes in the file)
 
 HEAD_BYTES = 65_536
+PIECE = 1 << 18  # bytes that are read at once from the disk
 FEW = 100  # of so many bytes of a text, one may be zero
 FIRST_BYTES = 1 << 18  # read at once by whoever wants only the first rows
 WIDEST_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")  # of UTF-32
@@ -79,7 +80,9 @@ class Source:
 
     def _all(self, on_progress: Progress | None, size: int, read: lines.Lines | None) -> Iterator[Batch]:
         total = self.found[0]
-        with open(self.path, "rb") as file:
+        at_end = self.container == "parquet" and not self.gzipped  # where Parquet is read from
+        on_read = None if at_end else on_progress
+        with io.BufferedReader(_Told(open(self.path, "rb", buffering=0), total, on_read), PIECE) as file:
             stream = cast(BinaryIO, gzip.GzipFile(fileobj=file) if self.gzipped else file)
             if self.of_lines:  # not beyond what was there when it was opened: somebody may be writing to it
                 stream = cast(BinaryIO, _Part(file, total))
@@ -130,6 +133,32 @@ class Source:
                     yield batch
         else:
             yield from containers.batches_of(READERS[self.container](stream))
+
+
+class _Told(io.RawIOBase):
+    """A file that tells of every piece that is read, so that whoever waits may stop it within a line without an end."""
+
+    def __init__(self, file: io.FileIO, total: int, on_progress: Progress | None) -> None:
+        super().__init__()
+        self.file, self.total, self.on_progress = file, total, on_progress
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, to: int, whence: int = io.SEEK_SET, /) -> int:
+        return self.file.seek(to, whence)
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self.on_progress is not None:
+            self.on_progress(min(self.file.tell(), self.total), self.total)
+        return self.file.readinto(buffer)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 class _Part:

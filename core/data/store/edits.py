@@ -29,7 +29,7 @@ from core.data.files.containers import excerpt
 from core.data.kinds import LETTERS, Kind, Row
 from core.data.shapes.formats import convert, shape_named
 from core.data.store import text_writer as search
-from core.data.store.building import hidden_folder
+from core.data.store.building import full_disk_told, hidden_folder
 from core.data.store.dataset import GROUP_ROWS, SCHEMAS, Dataset, DatasetCard, StepCount
 from core.data.store.text_search import Texts
 from core.data.store.writer import FIGURES, Block, VersionWriter, Written
@@ -153,8 +153,9 @@ def _update(workspace: Workspace, dataset: Dataset, update: Callable[[Edits], No
         update(edits)
         file = _file(workspace, dataset)
         if len(edits):
-            file.parent.mkdir(exist_ok=True)
-            write_record(file, edits)
+            with full_disk_told(workspace.path, len(edits.model_dump_json())):
+                file.parent.mkdir(exist_ok=True)
+                write_record(file, edits)
         else:
             file.unlink(missing_ok=True)
         return edits
