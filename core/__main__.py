@@ -14,7 +14,7 @@ from core.cli.output import fail
 from core.errors import GalenError, InputError
 
 # Modules of core.cli, in the order of the help.
-COMMANDS = ("stage", "predict", "report", "fit", "jobs", "rate", "data", "model", "chat", "votes", "serve")
+COMMANDS = ("stage", "predict", "pipeline", "report", "fit", "jobs", "rate", "data", "model", "chat", "votes", "serve")
 
 
 def build_parser() -> argparse.ArgumentParser:

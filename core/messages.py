@@ -23,6 +23,7 @@ from core.messages_data import DATA
 from core.messages_evaluate import EVALUATE
 from core.messages_merge import MERGE
 from core.messages_models import IMPORTED
+from core.messages_pipeline import PIPELINE
 from core.messages_ppo import PPO
 from core.messages_predict import PREDICT
 from core.messages_push import PUSH
@@ -307,7 +308,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "The folder of the device locks, {folder}, cannot be used: {detail}.",
         "Set GALEN_LOCK_DIR to a folder that everybody who shares the devices may write to.",
     ),
-    "run.stopped_waiting": ("The run was stopped while it waited for its devices.", "Resume starts it."),
+    "run.stopped_waiting": ("The run was stopped while it waited.", "Resume starts it."),
     "run.stopped_unsaved": (
         "The run was ended before it had saved its last steps.",
         "Resume goes on from what is saved, or from the start where there is nothing.",
@@ -370,6 +371,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **DATA,
     **STEPS,
     **TRAINING,
+    **PIPELINE,
     **PPO,
     **CHAT,
     **IMPORTED,

@@ -18,7 +18,7 @@ TRAINING: dict[str, tuple[str, str]] = {
     ),
     "parent.unfinished": (
         "{run} has not finished: it is {state}.",
-        "Wait for it, or name one of its checkpoints: {run}:last.",
+        "Have this run wait for it: run.after={run}. Or name one of its checkpoints: {run}:last.",
     ),
     "parent.undelivered": (
         "{run} has delivered nothing (state: {state}).",

@@ -1,6 +1,6 @@
 """A run is a directory. This file names every file in it, reads and writes them, and says who does.
 
-    config.yaml      supervisor's caller, once     the resolved config; config.json beside it is the same, quick to read
+    config.yaml      its submitter, `handing_over` the resolved config; config.json beside it is the same, quick to read
     status.json      the supervisor                attempt, pid, devices, times, how each rank ended
     result.json      rank 0, when it ends          outcome, one-line reason, remedy
     stop_requested   anybody                       its existence asks the run to stop

@@ -26,6 +26,7 @@ from core.jobs.queue import holders
 from core.workspace import Workspace
 from webui import views_lists
 from webui.catalog import Reader, newest
+from webui.chain_part import ChainPart
 from webui.figures import esc
 from webui.labels import Labels
 from webui.page import EACH, IDLE_SECONDS, LIVE_SECONDS, QUIET, TRAINING, Page
@@ -52,7 +53,7 @@ ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate"
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
 STYLES = (  # each over those before it
-    "", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat", "_annotate", "_predict",
+    "", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat", "_annotate", "_predict", "_chain",
 )  # fmt: skip
 NAMES = json.dumps(METHODS)
 STAGE_ADDRESS = (
@@ -96,11 +97,15 @@ class App:
         self.labels.html(brand, elem_classes=["bare"])
         self.gauges = gr.HTML("", elem_id="devices", elem_classes=["bare"])
         self.side_runs = gr.HTML("", js_on_load=PICK, elem_id="side-runs", elem_classes=["bare"])
+        self.chain_place = gr.Column()
         with gr.Column(elem_classes=["side-bottom"]):
             path = f'<div class="workspace-path" title="{esc(self.workspace.path)}">{esc(self.workspace.path)}</div>'
             gr.HTML(path, elem_classes=["bare"])
             self.lang = language_switch(lang)
         self.page = Page(self.workspace, self.labels, self.reader, self.lang)
+        self.chain = ChainPart(self.page)
+        with self.chain_place:
+            self.chain.build()
 
     def _tabs(self) -> None:
         self.data, self.chat = DataPage(self.page), ChatPage(self.page)
@@ -141,6 +146,7 @@ class App:
         parts: list[Any] = [self.data, *self.stages.values(), self.chat, self.runs]
         for part in parts:
             part.wire()
+        self.chain.wire(self.stages)
         tick: dict[str, Any] = {
             "fn": self.pulse, "inputs": [self.lang, self.seen, *self._news_inputs()],
             "outputs": self._pulse_outputs(), **QUIET,
@@ -206,6 +212,8 @@ class App:
 
         for picked in (
             self.side_runs.pick(opened, None, address, **EACH),
+            self.chain.state.pick(opened, None, address, **EACH),
+            *(page.panel.panes["head"].pick(opened, None, address, **EACH) for page in self.stages.values()),
             self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET),
         ):  # where the tab stays the same and its method does not, no tab tells of it
             picked.then(self._turn_method, [self.front, *methods], self._turn_outputs(), **QUIET, js=METHOD_IN_FRONT)
@@ -267,7 +275,8 @@ class App:
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        return [lang, *self.chat.opened(chat), *address, *dataset, *self._turn(front), *restored, *relabel]
+        asked = [name for name in query.get("panes", "").split(",") if name]
+        return [lang, *self.chat.opened(chat, asked), *address, *dataset, *self._turn(front), *restored, *relabel]
 
     def _newest(self) -> dict[str, str]:
         """The newest run of each stage that has one."""

@@ -10,8 +10,9 @@ PICKERS = {  # chosen from what the workspace holds, or typed
 TEMPLATES = {"model.template", "models.template", "annotator.template"}  # from those that Galen brings, or none
 NAME, DEVICES = "run.name", "devices.use"
 LAUNCH = {NAME, DEVICES}  # belong to the run panel, wherever their sections are shown
-LEFT_OUT = {  # on the page a model is picked, and says itself what it is; the others are rarely touched
-    "model.model_type", "safety.file", "judging.limit", "judging.timeout", "report.resamples",
+LEFT_OUT = {  # on the page a model is picked, and says itself what it is; the others are rarely touched, or never
+    "model.model_type", "run.after", "run.rehearsal", "safety.file", "judging.limit", "judging.timeout",
+    "report.resamples",
 }  # fmt: skip
 LISTED = {  # lists with one entry a line, and the lines that are shown; other lists are separated by commas
     "evaluation.prompts": 3, "data.mix": 2, "rewards.models": 2, "rewards.rules": 3, "new.against": 2,

@@ -23,6 +23,7 @@
     galen.ready = true;
     const said = new URL(location.href).searchParams, tab = said.get('tab') || tabThen || 'sft';
     if (!said.get('tab') && tabThen) galen.address({tab});
+    galen.address({panes: ''});  // the conversation has them now
     if (!said.get('run') && runThen[tab]) galen.address({run: runThen[tab]});
   };
   galen.shown = (stage, run) => {

@@ -7,10 +7,14 @@ them by their mark); whoever types one all the same is told beside the field, an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from core.errors import GalenError, Problem
-from core.models.parents import Offer, check_start, offers
+from core.models.awaited import Awaited, check_start
+from core.models.library import find_base
+from core.models.parents import Offer, offers
 from core.models.runs import BRINGS_IN
+from core.rundir import state_of
 from core.workspace import Workspace
 from webui.catalog import Catalog, Choice
 from webui.figures import clock, size
@@ -28,34 +32,52 @@ class Parents:
         self.workspace = workspace
         self._read: dict[str, tuple[int, list[Offer]]] = {}
 
-    def offers(self, catalog: Catalog, stage: str, preferred: Sequence[str]) -> list[Offer]:
-        """Legal ones first, in the order of `preferred` (stages of runs; `MODEL`), newest runs before older ones."""
+    def offers(self, catalog: Catalog, stage: str, preferred: Sequence[str], *, waits: bool = False) -> list[Offer]:
+        """Legal ones first, in the order of `preferred` (stages of runs; `MODEL`), newest runs before older ones.
+
+        waits: runs at work may be chosen, too; they keep `reason`, and stand behind those that are there. Runs of
+        rehearsals are left out: they are nothing to go on with.
+        """
         mark, found = self._read.get(stage, (-1, []))
         if mark != catalog.mark:
-            found = offers(self.workspace, stage)
+            rehearsed = {run.id for run in catalog.runs if run.rehearsal}
+            found = [offer for offer in offers(self.workspace, stage) if offer.value not in rehearsed]
             self._read[stage] = (catalog.mark, found)
+        if waits:
+            found = [self._waited_for(offer, stage) for offer in found]
         last = len(preferred)
 
-        def rank(offer: Offer) -> tuple[bool, int]:
-            return not offer.legal, preferred.index(offer.stage) if offer.stage in preferred else last
+        def rank(offer: Offer) -> tuple[bool, bool, int]:
+            place = preferred.index(offer.stage) if offer.stage in preferred else last
+            return not offer.legal, offer.reason is not None, place
 
         return sorted(found, key=rank)
+
+    def _waited_for(self, offer: Offer, stage: str) -> Offer:
+        """The offer as a legal one, where all that is wrong with it is that its run has not finished."""
+        unfinished = offer.reason is not None and offer.reason.code == "parent.unfinished"
+        return replace(offer, legal=True) if unfinished and self.problem(stage, offer.value) is None else offer
 
     def problem(self, stage: str, text: str, *, go_on: bool = False, key: str = "model.base") -> Problem | None:
         """Why `stage` cannot start from what `text` names, as far as it can be told without reading weights.
 
-        `key`: the setting that names it.
+        A run at work is no problem: it is waited for. `key`: the setting that names it.
         """
         try:
-            check_start(self.workspace, stage, text, go_on=go_on)
+            check_start(self.workspace, self._at_work(text), stage, text, go_on=go_on)
         except GalenError as error:
             return Problem(error.code, error.params, key=key)
         return None
 
+    def _at_work(self, text: str) -> dict[str, Awaited]:
+        ref = find_base(self.workspace, text)
+        run = self.workspace.run(ref.run) if ref is not None else None
+        return {run.id: Awaited(run.stage, run.config())} if run is not None and state_of(run).live else {}
+
     def lasting(self, text: str) -> str:
         """How a run's config names what `text` names now; `text` itself where that is nothing."""
         try:
-            return check_start(self.workspace, "perplexity", text)
+            return check_start(self.workspace, {}, "perplexity", text)
         except GalenError:
             return text
 
@@ -72,7 +94,9 @@ def choices(found: Sequence[Offer], catalog: Catalog, lang: str) -> list[Choice]
             made = "adapter" if offer.stage == BRINGS_IN else offer.stage
             stage, when = stage_name(made, lang), times.get(offer.value, "")
             label = t("form.run_choice", lang, name=offer.name, stage=stage, when=when)
-        if offer.reason is not None:
+        if offer.reason is not None and offer.legal:
+            label = t("form.starts_after", lang, label=label)
+        elif offer.reason is not None:
             it = t("form.this_model" if offer.kind == "model" else "form.this_run", lang)  # its name stands before
             reason = code_text(offer.reason.code, {**offer.reason.params, "run": it}, lang)[0]
             label = f"{BARRED}{label} — {reason}"

@@ -57,7 +57,7 @@ class RewardsCard:
     def _offered(self, catalog: Catalog) -> list[RewardRun]:
         """The finished reward runs, newest first, and models of the workspace that give one score."""
         times = {run.id: clock(run.created) for run in catalog.runs}
-        legal = [offer for offer in self.page.parents.offers(catalog, "score", ("reward",)) if offer.legal]
+        legal = [offer for offer in self.page.parents.offers(catalog, "score", ("reward",), waits=True) if offer.legal]
         return [
             RewardRun(offer.value, offer.name, times.get(offer.value, ""), self._report(offer.value)) for offer in legal
         ]

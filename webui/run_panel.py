@@ -18,7 +18,7 @@ from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
-from webui import charts, views, views_reward, views_rows
+from webui import charts, views, views_chain, views_reward, views_rows
 from webui.catalog import can_chat, newest
 from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
@@ -28,6 +28,7 @@ from webui.messages import error_text
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
 from webui.tails import tail
 from webui.text import t
+from webui.views_chain import CHAIN_JS
 from webui.views_fit import FIT_JS
 
 FIRST = ("head", "progress", "curves")  # above the inner tabs
@@ -182,6 +183,7 @@ class RunPanel:
     def _pane(self, name: str) -> None:
         clicks = {"js_on_load": FIT_JS} if name == "progress" and self.fit is not None else {}
         clicks |= {"js_on_load": self.parts[name].js} if name in self.parts else {}
+        clicks |= {"js_on_load": CHAIN_JS} if name == "head" else {}
         self.panes[name] = gr.HTML("", elem_id=f"{self.stage}-{name}", elem_classes=["bare", f"pane-{name}"], **clicks)
 
     # -- wiring -------------------------------------------------------------------------------------------------------
@@ -212,6 +214,8 @@ class RunPanel:
         for name in ("stop", "kill", "resume"):
             event = self.buttons[name].click(getattr(self, name), [self.select, lang], [self.note], **QUIET)
             event.then(**watch)
+        released = self.panes["head"].release(self.release, lang, self.note, **QUIET)
+        released.then(**watch)
         again = self.buttons[DROP].click(self.drop_rows, [self.select, lang], [self.note, self.select], **QUIET)
         again.then(**watch)
         self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], **QUIET)
@@ -230,11 +234,12 @@ class RunPanel:
         memo = memo or Memo()
         run = self._run(run_id)
         devices = self.page.device_choices(lang)
-        stamp = (run_id, lang, devices, asked, run and views.stamp(run))
+        strip = views_chain.strip(self.page.catalog.read().runs, run_id, self.stage, lang)
+        stamp = (run_id, lang, devices, asked, strip, run and views.stamp(run))
         if stamp == memo.stamp:
             return gr.skip()
         if run is None:
-            wanted = dict.fromkeys(self.shown, "")
+            wanted = {**dict.fromkeys(self.shown, ""), "head": strip}
             key = "run.gone" if run_id else self.nothing
             wanted["curves"] = f'<div class="chart-empty tall">{esc(t(key, lang))}</div>'
             shows = dict.fromkeys(BUTTONS, False)
@@ -246,6 +251,7 @@ class RunPanel:
                 name: self.parts[name].draw(shot, wants[name], lang) if name in wants else self.render[name](shot, lang)
                 for name in self.shown
             }
+            wanted["head"] = strip + wanted["head"] + views_chain.held_notice(shot, lang)
             wanted["progress"] += self.fit.after_failure(shot, lang) if self.fit is not None else ""
             shows = legal(shot)
             interval = LIVE_SECONDS if shot.state.live else IDLE_SECONDS
@@ -276,12 +282,15 @@ class RunPanel:
     def check(self, lang: str, preset: str | None, marked: list[str], *values: Any) -> list[Any]:
         """While the form is edited: the command line, and messages beside fields; empty ones wait for Start."""
         problems: list[Problem] = []
+        waits = ""
         try:
             config = self.form.resolve(values, self.page.workspace)
             problems = self._illegal_start(config)
+            after = store.waiting_for_live(self.page.workspace, config).run.after
+            waits = f" run.after={','.join(after)}" if after else ""
         except ConfigError as error:
             problems = [problem for problem in error.problems if problem.code not in WAITS]
-        words = self.form.command(values, preset, self.page.workspace)
+        words = self.form.command(values, preset, self.page.workspace) + waits
         keys = self.form.marked(problems)
         mended = marked and not keys  # what Start complained of is mended: it is not said any longer
         note = "" if mended else gr.skip()
@@ -305,7 +314,7 @@ class RunPanel:
         folds = [gr.skip()] * len(self.form.folds)
         try:
             config = self.form.resolve(values, self.page.workspace)
-            run = store.submit(self.page.workspace, self.stage, config)
+            run = store.submit(self.page.workspace, self.stage, config, wait=True)
         except GalenError as error:
             keys = self.form.marked(error.problems)
             sections = {key.split(".")[0] for key in keys}
@@ -334,6 +343,11 @@ class RunPanel:
 
     def resume(self, run_id: str | None, lang: str) -> str:
         return self._act(run_id, lang, lambda run: store.resume(self.page.workspace, run.id))
+
+    def release(self, event: gr.EventData, lang: str) -> str:
+        """Have the waiting run whose button was clicked start without waiting."""
+        run_id = str((event._data or {}).get("run", ""))
+        return self._act(run_id, lang, lambda run: store.release(self.page.workspace, run))
 
     def _act(self, run_id: str | None, lang: str, action: Callable[[RunDir], Any]) -> str:
         run = self._run(run_id)

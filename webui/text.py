@@ -15,6 +15,7 @@ from webui.text_choice import CHOICE_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_merge import MERGE_TEXT
+from webui.text_pipeline import PIPELINE_TEXT
 from webui.text_ppo import PPO
 from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
@@ -249,6 +250,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **JUDGE,
     **CHOICE_TEXT,
     **MERGE_TEXT,
+    **PIPELINE_TEXT,
     **PPO,
     **PUSH_TEXT,
     **REPORT_TEXT,

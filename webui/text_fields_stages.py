@@ -12,6 +12,12 @@ _WEIGHTS = "权重的数值格式。auto：设备支持时用 bf16，否则 fp32
 
 STAGE_FIELDS: dict[str, tuple[str, str, str]] = {
     # -- every training stage
+    "run.after": (
+        "Starts after",
+        "在其后开始",
+        "这些运行成功之后，本运行才开始，填写它们的编号。失败或停止的会让本运行搁置，直到它被继续并完成。",
+    ),
+    "run.rehearsal": ("Rehearsal", "预演", "所属的预演；留空表示不属于任何预演。同一次预演的运行一起列出、一起删除。"),
     "run.retries": ("Retries", "自动重试", "崩溃的运行最多自动重启几次，从最近的检查点继续。"),
     "lora.start": (
         "Parent's adapter",

@@ -6,6 +6,8 @@ only makes sense in a terminal. The placeholders are those of the code.
 
 from __future__ import annotations
 
+from webui.text_pipeline import PIPELINE_REMEDIES
+
 NEAREST, NEAREST_ZH = "Did you mean '{nearest}'?", "是不是想写“{nearest}”？"
 MORE = "“Another model, or an adapter”"
 MORE_ZH = "“其他模型或适配器”"
@@ -15,6 +17,7 @@ DISK_ZH = "“运行记录”页的“模型与磁盘”"
 SENTENCES: dict[str, tuple[str, str]] = {"config.missing": ("This is empty.", "此处为空。")}
 
 REMEDIES: dict[str, tuple[str, str]] = {
+    **PIPELINE_REMEDIES,
     "config.missing": ("Fill it in.", "请填写。"),
     # -- data and evaluation
     "annotate.waiting": (

@@ -13,6 +13,7 @@ from webui.text_zh_evaluate import EVALUATE_ZH
 from webui.text_zh_imported import IMPORTED_ZH
 from webui.text_zh_merge import MERGE_ZH
 from webui.text_zh_models import MODELS_ZH
+from webui.text_zh_pipeline import PIPELINE_ZH
 from webui.text_zh_ppo import PPO_ZH
 from webui.text_zh_predict import PREDICT_ZH
 from webui.text_zh_push import PUSH_ZH
@@ -116,7 +117,7 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
         "设备锁所在的文件夹 {folder} 不能用：{detail}。",
         "请把 GALEN_LOCK_DIR 设为共用设备的人都可写的文件夹。",
     ),
-    "run.stopped_waiting": ("运行在等待设备时被停止。", "点“继续”即可启动。"),
+    "run.stopped_waiting": ("运行在等待时被停止。", "点“继续”即可启动。"),
     "run.stopped_unsaved": ("运行在保存最后几步之前被结束。", "点“继续”会从已保存处接着进行；什么都没保存则从头开始。"),
     "run.out_of_memory": ("内存不足：{detail}", "请减小批大小或最大长度、换用更小的模型，或关闭其他程序。"),
     "run.out_of_gpu_memory": ("显存不足：{detail}", "请减小批大小或最大长度、打开梯度检查点，或换用更小的模型。"),
@@ -163,6 +164,6 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | CHOICE_ZH)
 MESSAGES_ZH.update(CHAT_ZH | MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | ANNOTATE_ZH)
-MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH)
+MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH | PIPELINE_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | PREDICT_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | MERGE_ZH)

@@ -13,7 +13,10 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
         "{kind} 权重是冻结的，而方法 {method} 要训练它们。",
         "请设置 tuning.method=lora，或 quantization.kind=none。",
     ),
-    "parent.unfinished": ("{run} 尚未结束，状态：{state}。", "请等它结束，或指定它的检查点：{run}:last。"),
+    "parent.unfinished": (
+        "{run} 尚未结束，状态：{state}。",
+        "可让本运行等它：run.after={run}；或指定它的检查点：{run}:last。",
+    ),
     "parent.undelivered": ("{run} 没有产出，状态：{state}。", "请继续运行它，或指定它的检查点：{run}:last。"),
     "parent.no_weights": ("{run} 没有权重：其目录已不存在。", "请选择其他运行。"),
     "parent.scores_only": ("{run} 是奖励模型：只给回答打分，不生成文字。", "请选择它所基于的模型。"),

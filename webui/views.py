@@ -140,7 +140,7 @@ def _share(shot: Snapshot, at: Progress | None) -> float | None:
 
 def _phase(shot: Snapshot, at: Progress | None, lang: str) -> str:
     if shot.state is State.QUEUED:
-        return t("phase.queued", lang)
+        return t("phase.waiting" if (shot.config.get("run") or {}).get("after") else "phase.queued", lang)
     if not shot.state.live:
         return t(f"state.{shot.state.value}", lang)
     name = at.phase if at is not None else "starting"

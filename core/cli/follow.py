@@ -188,7 +188,7 @@ class Screen:
 
     def progress(self, run: RunDir, now: RunSummary) -> None:
         text = progress_line(run, now)
-        phase = f"{now.state} {now.phase}"
+        phase = f"{now.state} {now.phase} {now.held and now.held.code}"
         if self.moving:
             print("\r\x1b[K" + cut(text, shutil.get_terminal_size().columns - 1), end="", flush=True)
         elif phase != self.phase or time.monotonic() - self.told > PLAIN_SECONDS:
@@ -203,6 +203,8 @@ class Screen:
 
 def progress_line(run: RunDir, now: RunSummary) -> str:
     """`training 12/60 (20 %)  loss 2.31  1m 05s left`, `saving  training 12/60 (20 %)`, or whom the run waits for."""
+    if now.held is not None:
+        return plain(str(now.held))
     if now.waiting_for:
         return f"queued: waiting for {plain(', '.join(now.waiting_for))}"
     parts = [now.phase or "starting"]

@@ -1,4 +1,4 @@
-"""`python -m core jobs list|show|log|stop|resume|submit|kill|delete`: the runs of a workspace."""
+"""`python -m core jobs list|show|log|stop|resume|release|submit|kill|delete`: the runs of a workspace."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def add(subparsers: Any) -> None:
     listing = command("list", list_runs, "runs, newest first")
     listing.add_argument("--state", choices=[*map(str, State), "live"], help="only runs in this state")
     listing.add_argument("--stage", help="only runs of this stage")
+    listing.add_argument("--rehearsals", action="store_true", help="only runs of rehearsals, which are left out else")
     command("show", show, "everything about a run", runs="")
     log = command("log", show_log, "what a run printed", runs="")
     log.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
@@ -52,6 +53,7 @@ def add(subparsers: Any) -> None:
     submit.add_argument("config", metavar="CONFIG.yaml", type=Path)
     submit.add_argument("--stage", help="the stage (default: the one that the settings belong to)")
     submit.add_argument("--follow", action="store_true", help="follow it")
+    command("release", release_runs, "have waiting runs start without waiting for others", runs="+")
     command("kill", kill_runs, "end runs now, saved or not", runs="+")
     delete = command("delete", delete_runs, "remove runs that are over, with all their files", runs="+")
     delete.add_argument("--yes", action="store_true", help="do not ask")
@@ -71,13 +73,16 @@ def list_runs(args: argparse.Namespace) -> int:
     states = None
     if args.state is not None:
         states = [state for state in State if (state.live if args.state == "live" else state == args.state)]
-    found = summaries(Workspace(args.workspace), states=states, stage=args.stage)
+    every = summaries(Workspace(args.workspace), states=states, stage=args.stage)
+    found = [run for run in every if bool(run.rehearsal) == args.rehearsals]
     if args.json:
         print_json({"runs": [each.as_dict() for each in found]})
     elif not found:
         print("no runs")
     else:
         print(table(("RUN", "STATE", "PROGRESS", "LOSS/REWARD", "TIME", "NAME", "WHY"), map(_row, found)))
+    if len(found) < len(every) and not args.rehearsals:
+        print(f"and {len(every) - len(found)} of rehearsals: jobs list --rehearsals", file=sys.stderr)
     return 0
 
 
@@ -86,6 +91,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
     figure = run.loss if run.loss is not None else run.reward
     loss = f"{figure:.4g}" if figure is not None else ""
     why = f"waits for {', '.join(run.waiting_for)}" if run.waiting_for else run.reason
+    why = run.held.message if run.held is not None else why
     return (
         run.id,
         str(run.state),
@@ -109,6 +115,8 @@ def show(args: argparse.Namespace) -> int:
         print(progress_line(run, now))
     if now.why is not None:
         print(plain(f"{now.why.reason} {now.why.remedy}".rstrip()))
+    if now.held is not None:
+        print(plain(str(now.held)))
     print(f"\n{run.path}")
     for name, count in files.items():
         print(f"  {name:<28} {count:>14,} bytes")
@@ -151,6 +159,11 @@ def stop_runs(args: argparse.Namespace) -> int:
 
 def kill_runs(args: argparse.Namespace) -> int:
     return _each(args, store.kill)
+
+
+def release_runs(args: argparse.Namespace) -> int:
+    workspace = Workspace(args.workspace)
+    return _each(args, lambda run: store.release(workspace, run))
 
 
 def delete_runs(args: argparse.Namespace) -> int:

@@ -18,7 +18,8 @@ from core.errors import Problem
 SETTINGS = "settings.json"  # in a checkpoint: the config that it was made with
 FREE_SECTIONS = ("evaluation", "saving", "logging")
 FREE = (
-    "run.name", "run.retries", "devices.use", "model.attention", "tuning.gradient_checkpointing", "rollout.batch_size",
+    "run.name", "run.retries", "run.after", "run.rehearsal", "devices.use", "model.attention",
+    "tuning.gradient_checkpointing", "rollout.batch_size",
     "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm", "rewards.judge_timeout", "rewards.judge_limit",
     "data.predictions",
 )  # fmt: skip

@@ -75,6 +75,15 @@ def weighted(line: str) -> tuple[str, float]:
     return name.strip(), weight
 
 
+def split_by_commas(name: str) -> Any:
+    """The validator of a list: `a, b` is short for `[a, b]`."""
+
+    def split(value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    return field_validator(name, mode="before")(split)
+
+
 class Run(Section):
     name: str = setting(
         "", "Shown wherever the run can be chosen. Empty: made from model, stage and dataset.", max_length=80
@@ -83,6 +92,18 @@ class Run(Section):
     retries: int = setting(
         0, "How often a run that crashed starts again by itself, from its last checkpoint.", ge=0, le=100, advanced=True
     )
+    after: list[str] = setting(
+        [],
+        "Runs that must have succeeded before this one starts, by their ids. A failed or stopped one holds it until "
+        "that run has been resumed to its end.",
+        advanced=True,
+    )
+    rehearsal: str = setting(
+        "", "The rehearsal that the run belongs to; empty: none. Its runs are listed, and deleted, together.",
+        max_length=80, advanced=True,
+    )  # fmt: skip
+
+    _split = split_by_commas("after")
 
 
 MODEL_TYPE = "llama, bloom, chatglm, …: what the model is, if that is to be checked. Empty: what the folder says."
@@ -219,15 +240,6 @@ def adapter_targets() -> Any:
         "those of the attention.",
         advanced=True,
     )
-
-
-def split_by_commas(name: str) -> Any:
-    """The validator of a list: `a, b` is short for `[a, b]`."""
-
-    def split(value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    return field_validator(name, mode="before")(split)
 
 
 class Tuning(Section):

@@ -3,6 +3,9 @@
 What costs nothing to look at comes first, and all that is wrong with it is told at once, each with its setting: the
 model, the devices, the datasets, whether a file exists. Only when all of that is right are files imported, and what is
 wrong with their rows is told. A file that could be used stays a dataset even if the other one could not.
+
+A run may name others that have made nothing yet, if it waits for them (`run.after`): of these it is told what can be
+told, and all of it is done once more when it starts (`core.jobs.handing_over`).
 """
 
 from __future__ import annotations
@@ -30,22 +33,26 @@ from core.configs.stages import (
     TrainingConfig,
     VocabularyConfig,
 )
+from core.configs.starts import named_starts
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
 from core.data.red_flags import read_questions
 from core.data.store.library import open_dataset, resolve
-from core.errors import ConfigError, DataError, GalenError, Problem
+from core.errors import ConfigError, DataError, GalenError, InputError, Problem
 from core.hardware import expand
 from core.jobs.pinning_predict import pin_predict
+from core.models.awaited import Awaited, Awaiting, check_start, find_awaited, root_of
 from core.models.context import answer_problems, context_problems
 from core.models.families import check_type
 from core.models.library import bottom_of, find_base
-from core.models.parents import check_start, resolve_parent
+from core.models.runs import find_run
 from core.models.sources import base_of, holds_adapter, understand, whole_model
 from core.models.stages_of import stages_of
+from core.rundir import State, state_of
 from core.workspace import Workspace
 
 NAME_LENGTH = 80
+Start = Callable[..., str]  # `check_start`, told which workspace and what is awaited
 HANDS_ON = ("merge", "push")  # stages that make nothing of their own of the run that they start from
 # The settings of a section `data` that name datasets, or lists of them.
 DATA_FIELDS = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
@@ -74,33 +81,40 @@ class Pins:
             raise ConfigError(self.problems)
 
 
-def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
-    """`config` with its data, model, devices and name resolved. Raises ConfigError with every problem."""
+def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Awaiting | None = None) -> StageConfig:
+    """`config` with its data, model, devices and name resolved. Raises ConfigError with every problem.
+
+    awaiting: what may be named though it has made nothing yet; None: the unfinished runs of `run.after`.
+    """
     pins = Pins()
+    pins.pin("run.after", partial(_after, workspace, config.run.after))
+    if awaiting is None:
+        awaiting = awaited(workspace, pins.values.get("run.after", ()))
+    start: Start = partial(check_start, workspace, awaiting)
     model, data = getattr(config, "model", None), getattr(config, "data", None)
     base = getattr(model, "base", None)
     if isinstance(config, FetchConfig):
         _pin_adapter(workspace, config.model, pins)
     elif isinstance(config, PredictConfig):
-        pin_predict(workspace, config, pins)
+        pin_predict(workspace, config, pins, awaiting)
     elif isinstance(base, str):
         go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
-        pins.pin("model.base", partial(check_start, workspace, stage.name, base, go_on=go_on))
+        pins.pin("model.base", partial(start, stage.name, base, go_on=go_on))
         asked = getattr(model, "model_type", "")
         if "model.base" in pins.values and (asked or isinstance(config, TrainingConfig | PPOConfig)):
-            folder = resolve_parent(workspace, base, hashed=False).folder
-            if asked:
+            folder = root_of(workspace, base, awaiting)
+            if asked and folder is not None:
                 pins.pin("model.model_type", partial(_checked_type, folder, asked))
-            if isinstance(config, TrainingConfig | PPOConfig):
+            if isinstance(config, TrainingConfig | PPOConfig) and folder is not None:
                 pins.problems += _beyond_context(folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     if isinstance(config, EvaluateConfig):
-        _pin_comparison(workspace, config, pins)
+        _pin_comparison(workspace, config, pins, awaiting)
     if isinstance(config, PPOConfig):
-        pins.pin("rewards.models", partial(_rewarding, workspace, config.rewards.models))
+        pins.pin("rewards.models", partial(_rewarding, start, config.rewards.models))
     if isinstance(config, AnnotateConfig):
-        _pin_annotation(workspace, config, pins)
+        _pin_annotation(workspace, config, pins, start)
     kinds: Sequence[Kind] = kinds_for(stage.name) if isinstance(config, TrainingConfig | PPOConfig) else ()
     kinds = takes(config) if isinstance(config, AnnotateConfig) else kinds
     files: dict[str, Callable[[], str | list[str]]] = {}
@@ -135,12 +149,38 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig) -> StageConfig:
     return _with(config, pins.values)
 
 
-def _pin_annotation(workspace: Workspace, config: AnnotateConfig, pins: Pins) -> None:
+def awaited(workspace: Workspace, runs: Sequence[str]) -> dict[str, Awaited]:
+    """Those of `runs` that have not succeeded."""
+    found = [workspace.run(name) for name in runs]
+    return {run.id: Awaited(run.stage, run.config()) for run in found if state_of(run) is not State.SUCCEEDED}
+
+
+def waiting_for_live(workspace: Workspace, config: StageConfig) -> StageConfig:
+    """`config` with the runs that it starts from, and that are still at work, in `run.after`.
+
+    Raises InputError `run.bad_reference`.
+    """
+    refs = [find_base(workspace, text) for text in named_starts(config.model_dump(mode="json"))]
+    live = [ref.run for ref in refs if ref is not None and state_of(workspace.run(ref.run)).live]
+    after = list(dict.fromkeys([*config.run.after, *live]))
+    return config.model_copy(update={"run": config.run.model_copy(update={"after": after})})
+
+
+def _after(workspace: Workspace, texts: Sequence[str]) -> list[str]:
+    """The ids of the runs that are waited for. Raises InputError `run.not_found`."""
+    refs = [find_run(workspace, text) for text in texts]
+    missing = next((text for text, ref in zip(texts, refs, strict=True) if ref is None), None)
+    if missing is not None:
+        raise InputError("run.not_found", run=missing)
+    return list(dict.fromkeys(ref.run for ref in refs if ref is not None))
+
+
+def _pin_annotation(workspace: Workspace, config: AnnotateConfig, pins: Pins, start: Start) -> None:
     """The models that answer, and the datasets whose questions are not to come again, as far as the task has them."""
     if config.annotator.kind == "model":
-        pins.pin("annotator.base", partial(check_start, workspace, "annotate", config.annotator.base or ""))
+        pins.pin("annotator.base", partial(start, "annotate", config.annotator.base or ""))
     if config.task.kind == "rank" and config.answers.base:
-        pins.pin("answers.base", partial(check_start, workspace, "annotate", config.answers.base))
+        pins.pin("answers.base", partial(start, "annotate", config.answers.base))
     if config.task.kind == "instruct" and config.new.against:
         pins.pin("new.against", partial(_dataset_refs, workspace, config.new.against, config.data.bad_rows, ()))
 
@@ -210,13 +250,13 @@ def _mixed_refs(workspace: Workspace, lines: list[str], bad_rows: Any, kinds: Se
     return [f"{_ref(workspace, name, bad_rows, kinds)}: {weight:g}" for name, weight in map(weighted, lines)]
 
 
-def _rewarding(workspace: Workspace, lines: list[str]) -> list[str]:
+def _rewarding(start: Start, lines: list[str]) -> list[str]:
     """`name: weight`, with the lasting name, of each reward model. Raises ConfigError with all that cannot be used."""
     found: dict[str, float] = {}
     problems = []
     for text, weight in map(weighted, lines):
         try:
-            name = check_start(workspace, "score", text)
+            name = start("score", text)
         except GalenError as error:
             problems.append(Problem(error.code, error.params, key="rewards.models"))
             continue
@@ -228,10 +268,17 @@ def _rewarding(workspace: Workspace, lines: list[str]) -> list[str]:
     return [f"{name}: {weight:g}" for name, weight in found.items()]
 
 
-def _pin_comparison(workspace: Workspace, config: EvaluateConfig, pins: Pins) -> None:
-    """Who is compared, on what, and who judges. A chain becomes its models, before those that are named besides."""
-    pins.pin("models.runs", partial(_compared, workspace, config.models))
-    pins.values["models.chain"] = None
+def _pin_comparison(workspace: Workspace, config: EvaluateConfig, pins: Pins, awaiting: Awaiting) -> None:
+    """Who is compared, on what, and who judges. A chain becomes its models, before those that are named besides; one
+    that is awaited stays a chain."""
+    start: Start = partial(check_start, workspace, awaiting)
+    chain = find_awaited(workspace, config.models.chain or "", awaiting)
+    if chain is not None:
+        pins.pin("models.chain", partial(start, "evaluate", chain))
+    else:
+        pins.values["models.chain"] = None
+    models = config.models if chain is None else config.models.model_copy(update={"chain": None})
+    pins.pin("models.runs", partial(_compared, workspace, models, start))
     report, judging, data = config.report, config.judging, config.data
     flagged = config.safety.questions != "none" or config.safety.file is not None
     if not (data.rows or data.prompts or report.domain or report.general or flagged):
@@ -240,9 +287,9 @@ def _pin_comparison(workspace: Workspace, config: EvaluateConfig, pins: Pins) ->
         code, key = ("evaluate.no_dev", "data.dev") if data.shots else ("evaluate.no_shots", "data.shots")
         pins.problems.append(Problem(code, {"shots": data.shots}, key=key))
     if judging.reward is not None:
-        pins.pin("judging.reward", partial(check_start, workspace, "score", judging.reward))
+        pins.pin("judging.reward", partial(start, "score", judging.reward))
     if judging.by == "model" and judging.base is not None:
-        pins.pin("judging.base", partial(check_start, workspace, "perplexity", judging.base))
+        pins.pin("judging.base", partial(start, "perplexity", judging.base))
     if config.safety.file is not None:
         pins.pin("safety.file", partial(_red_flags, config.safety.file))
 
@@ -254,7 +301,7 @@ def _red_flags(text: str) -> str:
     return str(path)
 
 
-def _compared(workspace: Workspace, models: Compared) -> list[str]:
+def _compared(workspace: Workspace, models: Compared, start: Start) -> list[str]:
     """The lasting names of the models of a comparison, each once. Raises ConfigError with all that cannot be used."""
     names: list[str] = []
     problems = []
@@ -266,7 +313,7 @@ def _compared(workspace: Workspace, models: Compared) -> list[str]:
     for key, texts in (("models.chain", of_chain), ("models.runs", models.runs)):
         for text in texts:
             try:
-                names.append(check_start(workspace, "evaluate", text))
+                names.append(start("evaluate", text))
             except GalenError as error:
                 problems.append(Problem(error.code, error.params, key=key))
     if problems:

@@ -17,8 +17,8 @@ from core.data.files.reader import open_source
 from core.data.store.library import open_dataset
 from core.errors import DataError, InputError
 from core.models.answering import Answerer, check_template, check_tokenizer, find_answerer
+from core.models.awaited import Awaiting, check_start, find_awaited
 from core.models.families import check_type
-from core.models.parents import check_start
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ STAGE = "predict"
 HEAD_BYTES = 1 << 16
 
 
-def pin_predict(workspace: Workspace, config: PredictConfig, pins: Pins) -> None:
-    """Note the pinned values of `config`, or what is wrong with them."""
+def pin_predict(workspace: Workspace, config: PredictConfig, pins: Pins, awaiting: Awaiting) -> None:
+    """Note the pinned values of `config`, or what is wrong with them. Who is awaited is looked at when it is there."""
     model, data = config.model, config.data
     if model.base:
-        pins.pin("model.base", partial(check_start, workspace, STAGE, model.base))
+        pins.pin("model.base", partial(check_start, workspace, awaiting, STAGE, model.base))
     if model.tokenizer:
         pins.pin("model.tokenizer", lambda: str(check_tokenizer(model.tokenizer)))
-    if not pins.problems:
+    waits = any(find_awaited(workspace, text or "", awaiting) for text in (model.base, model.lora))
+    if not pins.problems and not waits:
         _pin_answerer(workspace, config, pins)
     pins.pin("data.file", partial(pinned_file, workspace, data.file))
     if data.predictions:

@@ -1,4 +1,4 @@
-"""Runs, as a page or the command line handles them: submit, resume, stop, kill, delete.
+"""Runs, as a page or the command line handles them: submit, resume, release, stop, kill, delete.
 
 Whoever submits or resumes takes the run's lock and hands its descriptor to the supervisor, so there is no moment in
 which two could start the same run, or in which a run that is being started looks interrupted.
@@ -14,24 +14,24 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from core.configs.changes import refused
-from core.configs.files import dump_yaml, resolve, stage_of
+from core.configs.files import resolve, stage_of
 from core.configs.stages import StageConfig
-from core.errors import ConfigError, RunError
-from core.jobs import processes
+from core.errors import ConfigError, GalenError, Problem, RunError
+from core.jobs import processes, waiting
 from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
+from core.jobs.handing_over import write_config
 from core.jobs.locks import take_run
-from core.jobs.pinning import pin
+from core.jobs.pinning import pin, waiting_for_live
 from core.jobs.retrying import worth_resuming
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.models.library import check_not_pointed_at, children
 from core.records_predict import answers_begun
-from core.rundir import RunDir, State, state_of, write_text
+from core.rundir import RunDir, State, state_of
 from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
 
@@ -39,6 +39,7 @@ __all__ = [
     "RunSummary",
     "delete",
     "kill",
+    "release",
     "resumable",
     "resume",
     "stop",
@@ -46,17 +47,21 @@ __all__ = [
     "submit",
     "summaries",
     "summary",
+    "waiting_for_live",
 ]
 
 START_PATIENCE = 60.0  # seconds; a supervisor needs half a second on an idle machine
 
 
-def submit(workspace: Workspace, stage: str, config: StageConfig) -> RunDir:
+def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool = False) -> RunDir:
     """Pin the inputs, make the run's folder, start its supervisor, and return once that has reported.
+
+    wait: it is to wait for the runs at work that it starts from, as if `run.after` named them.
 
     Raises ConfigError before anything is created; RunError where the disk is full or the supervisor does not start.
     """
     known = stage_of(stage)
+    config = waiting_for_live(workspace, config) if wait else config
     data = pin(workspace, known, config).model_dump(mode="json")
     try:
         run = RunDir.create(workspace.runs_dir, known.name)
@@ -64,7 +69,7 @@ def submit(workspace: Workspace, stage: str, config: StageConfig) -> RunDir:
         raise _unwritable(error) from error
     lock = _own(run)
     try:
-        _write_config(run, data)
+        write_config(run, data)
     except OSError as error:
         os.close(lock)
         shutil.rmtree(run.path, ignore_errors=True)
@@ -76,7 +81,8 @@ def submit(workspace: Workspace, stage: str, config: StageConfig) -> RunDir:
 def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> RunDir:
     """Go on with a run that is over but not finished: from its last whole checkpoint, or from the start.
 
-    Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt.
+    Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt. Runs
+    that waited for it, and have lost their supervisors as it has, wait again.
     Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, or what kept its files from being set
     aside (a full disk); ConfigError where an input is gone, or a setting must stay because the checkpoints were made
     with it (`core.configs.changes`).
@@ -95,7 +101,7 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
         set_aside(run)
         if changed is not None:
             keep_config(run)
-            _write_config(run, changed)
+            write_config(run, changed)
     except OSError as error:
         os.close(lock)
         raise _unwritable(error) from error
@@ -103,13 +109,22 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
         os.close(lock)
         raise
     _launch(run, lock)
+    for follower in waiting.followers(workspace, run):
+        try:
+            resume(workspace, follower.id)
+        except GalenError:  # it stays interrupted, and can be resumed by itself, which says why not
+            continue
     return run
 
 
-def _write_config(run: RunDir, data: dict[str, Any]) -> None:
-    header = f"# Everything this run was started with. Again: python -m core {run.stage} --config config.yaml\n"
-    write_text(run.config_yaml, header + dump_yaml(data))
-    write_text(run.config_json, orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
+def release(workspace: Workspace, run: RunDir) -> None:
+    """Have a run that waits for others start without them. Raises RunError `run.not_waiting`; ConfigError where it
+    cannot do without what they would have made."""
+    if state_of(run) is not State.QUEUED or not waiting.waits_for(run):
+        raise RunError("run.not_waiting", run=run.id, state=str(state_of(run)))
+    stage = stage_of(run.stage)
+    pin(workspace, stage, stage.config.model_validate(run.config()), {})
+    waiting.let_go(run)
 
 
 def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[str, Any] | None:
@@ -125,6 +140,8 @@ def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[st
     values = {f"{section}.{name}": value for section, each in before.items() for name, value in each.items()}
     now = pin(workspace, stage, resolve(run.stage, values=values, overrides=words)).model_dump(mode="json")
     problems = refused(before, now, run.id) if run.complete_checkpoints() or answers_begun(run.path) else []
+    if waiting.led_back(workspace, run, now["run"]["after"]):
+        problems.append(Problem("run.after_itself", {"run": run.id}, key="run.after"))
     if problems:
         raise ConfigError(problems)
     return now

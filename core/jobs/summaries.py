@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import Any
 
 import orjson
 
+from core.configs.starts import named_starts
+from core.errors import Problem
 from core.jobs.failures import explain
+from core.jobs.waiting import held
 from core.records import Progress, Result, Status
-from core.rundir import WHEN, RunDir, State, state_of
+from core.rundir import RUN_ID, WHEN, RunDir, State, state_of
 from core.workspace import Workspace
 
 TAIL_BYTES = 16384  # enough of metrics.jsonl for its last row with a loss
@@ -26,7 +29,8 @@ class RunSummary:
 
     `step` of `total`, in `unit`, is how far the run is: its training, however much is evaluated or saved in between.
     `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other. `loss`, or for
-    PPO the `reward`, is that of the last step.
+    PPO the `reward`, is that of the last step. `parents` are the runs that its config names as starts, or waits for;
+    `held` says why a waiting one will not start by itself; `rehearsal` is the one that it belongs to.
     """
 
     id: str
@@ -48,6 +52,9 @@ class RunSummary:
     attempt: int
     why: Result | None
     reward: float | None = None
+    parents: tuple[str, ...] = ()
+    held: Problem | None = None
+    rehearsal: str = ""
 
     @property
     def reason(self) -> str:
@@ -55,7 +62,8 @@ class RunSummary:
 
     def as_dict(self) -> dict[str, Any]:
         why = self.why.model_dump() if self.why is not None else None
-        return {**self.__dict__, "state": str(self.state), "reason": self.reason, "why": why}
+        held = self.held.as_dict() if self.held is not None else None
+        return {**self.__dict__, "state": str(self.state), "reason": self.reason, "why": why, "held": held}
 
 
 def summaries(
@@ -79,9 +87,10 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
     progress = run.progress() or Progress(phase="", updated_at=0.0)
     step, total, unit = progress.overall
     rows = tail_rows(run.metrics_file)
+    own = config.get("run") or {}
     return RunSummary(
         id=run.id,
-        name=config.get("run", {}).get("name", "") or run.id,
+        name=own.get("name", "") or run.id,
         stage=run.stage,
         state=state,
         devices=status.devices if status is not None else config.get("devices", {}).get("use", []),
@@ -99,7 +108,16 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         attempt=status.attempt if status is not None else 1,
         why=explain(run, state),
         reward=_last(rows, "reward"),
+        parents=_parents(config),
+        held=held(run) if state is State.QUEUED and own.get("after") else None,
+        rehearsal=str(own.get("rehearsal") or ""),
     )
+
+
+def _parents(config: Mapping[str, Any]) -> tuple[str, ...]:
+    after = (config.get("run") or {}).get("after") or ()
+    named = (text.partition(":")[0] for text in (*named_starts(config), *after))
+    return tuple(dict.fromkeys(text for text in named if RUN_ID.fullmatch(text)))
 
 
 def created(run: RunDir) -> float:

@@ -1,7 +1,7 @@
 """The supervisor: one small process per run, started by `store`, that outlives the page and the terminal.
 
     1. write status.json; the run's lock is already held (inherited from whoever submitted)
-    2. wait for the run's devices; a stop request ends the run here, too
+    2. wait for the runs that it names (`waiting`), then for its devices; a stop request ends the run here, too
     3. start every rank of this host in one process group, the locks' descriptors inherited
     4. watch: reap, enforce the stop deadline, end the others when one rank dies
     5. end whatever the run left behind; where it crashed and may start again (`retrying`), go back to 3
@@ -27,7 +27,7 @@ import psutil
 
 from core.configs.stages import STAGES
 from core.hardware import Device, cores, find
-from core.jobs import failures, processes, retrying
+from core.jobs import failures, processes, retrying, waiting
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
 from core.jobs.stopping import Countdown, term_grace
@@ -37,6 +37,7 @@ from core.system import python_command, python_environment
 
 POLL = 0.1  # seconds between two looks at ranks and files
 QUEUE_POLL = 0.25
+RUNS_POLL = 1.0  # between two looks at the runs that are waited for
 PEER_GRACE = 30.0  # for the other ranks, once rank 0 is done or one rank has stopped
 LEFTOVER_GRACE = 1.0  # for helpers that end by themselves when their rank has ended
 TOUCH_SECONDS = 3600.0
@@ -91,7 +92,7 @@ class Supervisor:
             self._save()
             failures.reserve(self.run)
             devices = find(self.status.devices)
-            if self._wait_for(devices):
+            if self._wait_for_runs() and self._wait_for(devices):
                 self._start(devices)
                 self._watch()
                 self._retry(devices)
@@ -111,6 +112,35 @@ class Supervisor:
                 self.claim.release()
 
     # -- step 2 -------------------------------------------------------------------------------------------------------
+    def _wait_for_runs(self) -> bool:
+        """Wait until the runs before this one have succeeded; take over what they made. False: it does not start."""
+        if not waiting.parents(self.run):
+            return True
+        while left := waiting.waits_for(self.run):
+            if self._gives_up():
+                return False
+            self._tell_waiting([run.id for run in left])
+            time.sleep(RUNS_POLL)
+        environment = {**python_environment(processes.clean_environment()), **processes.marks(self.run)}
+        command = python_command("core.jobs.handing_over", str(self.run.path))
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment).returncode
+        if ended and self.run.result() is None and not self.told_to_end:
+            self._write_result(failures.make("failed", "run.no_hand_over", {"exit_code": ended}))
+        return ended == 0
+
+    def _gives_up(self) -> bool:
+        """Whether the run was stopped, or we were told to end, while it waited."""
+        if self.run.stop_file.exists():
+            self._write_result(failures.make("stopped", "run.stopped_waiting"))
+            return True
+        return self.told_to_end
+
+    def _tell_waiting(self, waiting_for: list[str]) -> None:
+        if waiting_for != self.status.waiting_for:
+            say(f"waiting for {', '.join(waiting_for)}")
+            self.status.waiting_for = waiting_for
+            self._save()
+
     def _wait_for(self, devices: list[Device]) -> bool:
         """Queue for the devices. False when the run was stopped, or we were told to end, while it waited."""
         if not devices:
@@ -119,17 +149,11 @@ class Supervisor:
         self.claim = Claim(devices, holder)
         while True:
             waiting_for = self.claim.try_take()
-            if self.run.stop_file.exists():
-                self._write_result(failures.make("stopped", "run.stopped_waiting"))
-                return False
-            if self.told_to_end:
+            if self._gives_up():
                 return False
             if not waiting_for:
                 return True
-            if waiting_for != self.status.waiting_for:
-                say(f"waiting for {', '.join(waiting_for)}")
-                self.status.waiting_for = waiting_for
-                self._save()
+            self._tell_waiting(waiting_for)
             self._touch()
             time.sleep(QUEUE_POLL)
 

@@ -300,9 +300,11 @@ def children(workspace: Workspace, run: str) -> list[str]:
 
 
 def _beside(config: Mapping[str, Any]) -> list[str]:
-    """The models that a run's config names beside its base: those of a comparison, and those that reward a policy."""
+    """What a run's config names beside its base: models of a comparison, those that reward a policy, and the runs that
+    it waits for."""
     compared = (config.get("models") or {}).get("runs") or ()
-    return [*compared, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
+    after = (config.get("run") or {}).get("after") or ()
+    return [*compared, *after, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
 
 
 def check_not_pointed_at(workspace: Workspace, folder: Path) -> None:

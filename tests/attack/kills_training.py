@@ -3,8 +3,8 @@
     python -m tests.attack.kills_training --count 20
 
 A stage is first run whole. One kill in four falls anywhere in the time that took, which is mostly importing; the others
-fall shortly after a step that is drawn, so that training, evaluating, saving and delivering are hit. Compared are every figure of every step, but for those that are times,
-and the manifest's final ones.
+fall shortly after a step that is drawn, so that training, evaluating, saving and delivering are hit. Compared are every
+figure of every step, but for those that are times, and the manifest's final ones.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 
 from core.configs.files import resolve
 from core.jobs import store
+from core.models.tiny import build_model
 from core.rundir import RunDir, State, read_jsonl, state_of
 from core.workspace import Workspace
 from tests.attack.kills import TARGETS, lines_of, shoot
 from tests.attack.tools import Tally, command
-from tests.conftest import build_tiny, conversations, write_jsonl
+from tests.conftest import conversations, write_jsonl
 from tests.jobs_tools import eventually, orphans
 from tests.test_reward_pairs import pair_rows
 
@@ -122,7 +123,7 @@ def attack(count: int, seed: int) -> Tally:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["GALEN_LOCK_DIR"] = str(folder / "locks")
-        build_tiny(folder / "tiny")
+        build_model(folder / "tiny")
         workspace = Workspace(folder / "workspace")
         for at, stage in enumerate(WORDS):
             numbers = range(seed + at, seed + count, len(WORDS))

@@ -23,10 +23,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from core.models.tiny import build_model
 from core.workspace import Workspace
 from tests.annotate_tools import chats
 from tests.attack.tools import Tally, command
-from tests.conftest import build_tiny, conversations, write_jsonl
+from tests.conftest import conversations, write_jsonl
 from tests.endpoint_tools import Endpoint
 from tests.ppo_tools import prompt_file
 from tests.push_tools import Inbox, fetched, trained
@@ -56,7 +57,8 @@ class World:
             "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         self.printed = folder / "printed.log"
-        self.model = build_tiny(folder / "tiny")
+        self.model = folder / "tiny"
+        build_model(self.model)
 
     def core(self, *words: str, status: int = 0) -> None:
         """The command as a user gives it; a run goes through its supervisor."""

@@ -7,6 +7,7 @@ that happened in the middle of an answer. The same page stands alone in `webui.a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,10 +206,15 @@ class ChatPage:
             updates[1:4] = self.work.shown(talk, lang)
         return [*updates, self.saved.draw(talk, lang), self.wins.draw(lang)]
 
-    def opened(self, stored: Any) -> list[Any]:
-        """At load, updates of (kept, the settings) from what the browser kept: {"talk", "form"}."""
+    def opened(self, stored: Any, asked: Sequence[str] = ()) -> list[Any]:
+        """At load, updates of (kept, the settings) from what the browser kept: {"talk", "form"}.
+
+        asked: the models that an address names; a kept conversation with others gives way to a new one.
+        """
         stored = stored if isinstance(stored, dict) else {}
         talk = self.work.recent.newer(read_talk(stored.get("talk")))
+        if asked and [pane.model for pane in talk.panes] != list(asked):
+            talk = new_talk(asked)
         form = stored.get("form") if isinstance(stored.get("form"), dict) else {}
         devices = {"auto", *self.page.device_ids()}
         updates: list[Any] = []

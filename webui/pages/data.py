@@ -8,14 +8,11 @@ facts, deleting it, the samples.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from core.configs.files import SHIPPED
-from core.data.bring.importing import Order, import_files
-from core.data.check.verdicts import STAGES
+from core.data.bring.samples import bring_sample, sample_files
 from core.data.store.library import delete_dataset
 from core.errors import GalenError
 from webui import views, views_data
@@ -33,8 +30,6 @@ from webui.text import t
 PICK = """element.addEventListener('click', (e) => {
   const row = e.target.closest('[data-ref]'); if (row) trigger('pick', {ref: row.dataset.ref}); });"""
 BRING, LOOK, SHAPE, ANNOTATE = "bring", "look", "shape", "annotate"
-SAMPLES = SHIPPED.parent / "data"
-SAMPLE_LICENCE = "cc0-1.0"  # data/README.md
 
 
 class DataPage:
@@ -150,8 +145,7 @@ class DataPage:
             made = []
             for at, path in enumerate(files):
                 tell(at, len(files))
-                order = Order(sample_name(path), licence=SAMPLE_LICENCE, origin=str(path.relative_to(SAMPLES.parent)))
-                made.append(import_files(self.page.workspace, [path], order, check_stop=check_stop).ref)
+                made.append(bring_sample(self.page.workspace, path, check_stop).ref)
             return made
 
         job = InlineWork(work)
@@ -165,15 +159,6 @@ class DataPage:
             return
         self.page.catalog.read(fresh=True)
         yield [views.say(t("samples.done", lang, count=len(made)), tone="good"), made[-1] if made else gr.skip()]
-
-
-def sample_files() -> list[Path]:
-    """The samples that ship with the project, by stage."""
-    return [path for stage in STAGES for path in sorted((SAMPLES / stage).glob("*.jsonl"))]
-
-
-def sample_name(path: Path) -> str:
-    return f"sample-{path.parent.name}-{path.stem}"
 
 
 def picked(event: gr.EventData) -> str:

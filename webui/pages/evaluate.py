@@ -27,10 +27,10 @@ COMPARED = (MODEL, "ppo", "dpo", "sft", "pretrain", "reward", "merge")  # in thi
 
 def entries(page: Page, catalog: Catalog, lang: str) -> dict[str, list[Choice]]:
     """Models and runs, datasets that give figures, datasets that ask something."""
-    found = page.parents.offers(catalog, "evaluate", COMPARED)
+    found = page.parents.offers(catalog, "evaluate", COMPARED, waits=True)
     rows = [dataset for dataset in catalog.datasets if dataset.card.kind in EXAM_KINDS]
     runs = [offer for offer in found if offer.kind == "run"]
-    judges = page.parents.offers(catalog, "score", ("reward", MODEL))
+    judges = page.parents.offers(catalog, "score", ("reward", MODEL), waits=True)
     writers = page.parents.offers(catalog, "perplexity", COMPARED)
     asked = [_entry(dataset, lang) for dataset in catalog.datasets if dataset.card.kind in (*EXAM_KINDS, *ASKING)]
     return {

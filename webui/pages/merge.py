@@ -17,7 +17,7 @@ MERGEABLE = ("ppo", "dpo", "sft", "reward", "pretrain")  # in this order in the 
 
 def entries(page: Page, catalog: Catalog, lang: str) -> dict[str, list[Choice]]:
     """The runs that have adapters, then those that have none, with the reason; models are whole already."""
-    found = [offer for offer in page.parents.offers(catalog, "merge", MERGEABLE) if offer.kind == "run"]
+    found = [offer for offer in page.parents.offers(catalog, "merge", MERGEABLE, waits=True) if offer.kind == "run"]
     return {"model.base": choices(found, catalog, lang)}
 
 

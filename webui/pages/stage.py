@@ -194,7 +194,7 @@ class StagePage:
 
     def news(self, catalog: Catalog, lang: str, base: str | None, train: str | None, run: str | None) -> list[Any]:
         """Choices of every picker, and what is missing before a first run."""
-        offers = self.page.parents.offers(catalog, self.stage, self.tab.parents)
+        offers = self.page.parents.offers(catalog, self.stage, self.tab.parents, waits=True)
         models = choices(offers, catalog, lang)
         first = next((offer.value for offer in offers if offer.legal), None)
         found = [d for d in catalog.datasets if self.stage in d.card.stages]

@@ -1,0 +1,180 @@
+"""The page's side of chains, without a browser: what may be waited for, the strip, a held run, queueing the forms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.data.bring.samples import SAMPLES, bring_sample
+from core.hardware import find
+from core.jobs import failures, store
+from core.jobs.locks import take_run
+from core.jobs.queue import Claim, Holder
+from core.models.library import describe, write_card
+from core.records import Manifest, RootBase
+from core.rundir import RunDir, State, state_of, write_json, write_record
+from core.workspace import Workspace
+from webui import views, views_chain
+from webui.app import App
+from webui.chain_part import STAGES, USUAL
+from webui.parents import choices
+
+
+class Made:
+    """Runs of every state, as their files say it; a live one is live for as long as this process holds its lock."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.locks: list[int] = []
+
+    def __call__(self, stage: str, state: str, base: str, *, after: tuple[RunDir, ...] = (), **config: Any) -> RunDir:
+        run = RunDir.create(self.workspace.runs_dir, stage)
+        own = {"name": f"my {stage} <{state}>", "after": [each.id for each in after]}
+        write_json(run.config_json, {"model": {"base": base}, "run": own, **config})
+        if state == "queued":
+            lock = take_run(run)
+            assert lock is not None
+            self.locks.append(lock)
+        elif state == "failed":
+            write_record(run.result_file, failures.make("failed", "run.nan_loss", {
+                "step": 8, "count": 1, "rows": 4, "checkpoint": "step-4"}))  # fmt: skip
+        else:
+            kind = "reward" if stage == "reward" else "evaluation" if stage == "evaluate" else "model"
+            (run.output / "model").mkdir(parents=True)
+            write_record(run.manifest_file, Manifest(
+                run=run.id, name=own["name"], stage=stage, kind=kind, backbone_id="x", method="full", dtype="fp32",
+                root_base=RootBase(source="tiny", path="tiny"), model_folder="model",
+            ))  # fmt: skip
+        return run
+
+
+@pytest.fixture
+def made(workspace: Workspace) -> Iterator[Made]:
+    made = Made(workspace)
+    yield made
+    for lock in made.locks:
+        os.close(lock)
+
+
+def test_the_strip_shows_where_a_run_stands(made: Made, workspace: Workspace) -> None:
+    sft = made("sft", "succeeded", "tiny")
+    reward = made("reward", "failed", sft.id)
+    ppo = made("ppo", "queued", sft.id, after=(reward,), rewards={"models": [f"{reward.id}: 1"]})
+    evaluate = made("evaluate", "queued", "", after=(ppo,), models={"chain": ppo.id})
+    made("sft", "succeeded", "tiny")  # of another chain
+    runs = store.summaries(workspace)
+    for shown in (sft, reward, ppo, evaluate):
+        found = views_chain.relatives(runs, next(run for run in runs if run.id == shown.id))
+        assert {stage: run.id for stage, run in found.items()} == {
+            "sft": sft.id, "reward": reward.id, "ppo": ppo.id, "evaluate": evaluate.id,
+        }  # fmt: skip
+    drawn = views_chain.strip(runs, ppo.id, "ppo", "en")
+    assert [f'class="place {state}' in drawn for state in ("succeeded", "failed", "held here", "none")] == [True] * 4
+    assert drawn.count("Held") == 2, "PPO, and what waits for it"
+    assert "my sft &lt;succeeded&gt;" in drawn
+    empty = views_chain.strip(runs, None, "dpo", "zh")
+    assert ("data-run" in empty, "可选" in empty, "here" in empty) == (False, True, True)
+    assert views_chain.strip(runs, None, "predict", "en") == ""
+
+
+def test_a_held_run_says_why_and_offers_what_to_do(made: Made, workspace: Workspace) -> None:
+    sft = made("sft", "failed", "tiny")
+    ppo = made("ppo", "queued", sft.id, after=(sft,))
+    notice = views_chain.held_notice(views.snapshot(ppo), "en")
+    assert "my sft &lt;failed&gt;, which failed" in notice
+    assert f'data-release="{ppo.id}"' in notice
+    assert "python -m core" not in notice
+    chinese = views_chain.held_notice(views.snapshot(ppo), "zh")
+    assert "失败" in chinese
+    assert "loss" not in chinese.lower(), "the reason is translated, too"
+    assert views_chain.held_notice(views.snapshot(sft), "en") == ""
+
+
+@pytest.fixture
+def app(workspace: Workspace) -> App:
+    app = App(workspace, "en")
+    app.build()
+    return app
+
+
+def test_a_run_at_work_is_offered_and_waited_for(made: Made, workspace: Workspace, app: App) -> None:
+    sft, reward = made("sft", "queued", "tiny"), made("reward", "queued", "tiny")
+    catalog = app.reader.read(fresh=True)
+    page = app.page
+    offered = {offer.value: offer for offer in page.parents.offers(catalog, "ppo", ("sft",), waits=True)}
+    assert (offered[sft.id].legal, offered[reward.id].legal) == (True, False)
+    assert "will start when it has succeeded" in choices([offered[sft.id]], catalog, "en")[0][0]
+    assert not {o.value: o for o in page.parents.offers(catalog, "ppo", ("sft",))}[sft.id].legal
+    assert page.parents.problem("ppo", sft.id) is None
+    problem = page.parents.problem("ppo", reward.id)
+    assert problem is not None
+    assert problem.code == "parent.scores_only"
+    panel = app.stages["ppo"].panel
+    keys = {"model.base": sft.id, "data.train": "x", "rewards.models": reward.id}
+    values = [keys.get(key, panel.form.show_one(key, panel.form.default(key))) for key in panel.form.keys]
+    _, command, *_ = panel.check("en", None, [], *values)
+    assert f"run.after={sft.id},{reward.id}" in command
+
+
+def test_the_forms_are_queued_as_a_chain(
+    workspace: Workspace, app: App, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device is taken meanwhile, so that nothing is computed."""
+    monkeypatch.setenv("GALEN_CPU_SLOTS", "1")
+    monkeypatch.setenv("GALEN_LOCK_DIR", str(workspace.path / "locks"))
+    (workspace.models_dir / "tiny").mkdir()
+    card = describe(tiny_model, "tiny", "folder", str(tiny_model), weights=[], points_to=str(tiny_model))
+    write_card(workspace.models_dir / "tiny", card)
+    data = {stage: bring_sample(workspace, SAMPLES / stage / "en.jsonl").ref for stage in ("sft", "reward", "ppo")}
+
+    def act(do: str, stages: tuple[str, ...], **filled: Any) -> str:
+        values: list[Any] = []
+        for stage in STAGES:
+            form = app.stages[stage].form
+            typed = {"model.base": "tiny", "data.train": data.get(stage), "devices.use": ["cpu:0"], **filled}
+            typed |= {"data.rows": [data["sft"]], "data.max_length": "200"}
+            values += [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
+        event: Any = SimpleNamespace(_data={"do": do, "stages": list(stages)})
+        return app.chain.act(event, "en", *values)
+
+    said = act("queue", USUAL, **{"optim.learning_rate": "much"})
+    assert "sft.optim.learning_rate" in said
+    assert workspace.runs() == []
+    assert "/etc/passwd" in act("queue", USUAL, **{"model.base": "/etc/passwd"})
+
+    claim = Claim(find(["cpu:0"]), Holder(run="test", workspace="/w"))
+    assert claim.try_take() == []
+    try:
+        assert "4 runs are queued" in act("queue", USUAL)
+        evaluate, ppo, reward, sft = sorted(workspace.runs(), key=lambda run: USUAL.index(run.stage), reverse=True)
+        assert [state_of(run) for run in (sft, reward, ppo, evaluate)] == [State.QUEUED] * 4
+        assert sft.config()["model"]["base"] == str(tiny_model)
+        assert reward.config()["model"]["base"] == ppo.config()["model"]["base"] == sft.id
+        assert ppo.config()["rewards"]["models"] == [f"{reward.id}: 1"]
+        assert ppo.config()["run"]["after"] == [sft.id, reward.id]
+        assert (evaluate.config()["models"]["chain"], evaluate.config()["run"]["after"]) == (ppo.id, [ppo.id])
+        assert "2 runs are queued" in act("rehearse", ("sft", "evaluate"))
+        drawn = app.chain.news(app.reader.read(fresh=True), "en")[0]
+        assert drawn.count("data-run") == 2
+        values_of_schedule = next(r for r in workspace.runs() if r.config()["run"]["rehearsal"] and r.stage == "sft")
+        assert values_of_schedule.config()["schedule"]["max_steps"] == 2
+        assert "2 runs of rehearsals" in app.chain.drop(SimpleNamespace(_data={"do": "drop"}), "en")  # type: ignore[arg-type]
+        assert len(workspace.runs()) == 4
+    finally:
+        for run in workspace.runs():
+            store.kill(run)
+        claim.release()
+
+
+def test_an_address_names_who_is_asked(app: App) -> None:
+    first = app.chat.opened({}, ["tiny", "ppo-run"])[0]
+    assert [pane["model"] for pane in first["panes"]] == ["tiny", "ppo-run"]
+    assert app.chat.opened({"talk": first}, ["tiny", "ppo-run"])[0]["id"] == first["id"], (
+        "the same conversation goes on"
+    )
+    assert app.chat.opened({"talk": first})[0]["id"] == first["id"]

@@ -1,0 +1,139 @@
+"""The chain in the sidebar: queue what is filled into the stages' forms, or rehearse it first.
+
+One button queues the chosen stages, each to start from what the one before it makes; one does a few steps of each; one
+rehearses everything on the samples with the tiny model. What is queued are runs like any others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import gradio as gr
+
+from core.errors import ConfigError, GalenError, Problem
+from core.pipeline import rehearsal
+from core.pipeline.plan import Step, Wanted, plan, queue
+from core.rundir import RunDir
+from webui import views, views_chain, views_rows
+from webui.catalog import Catalog
+from webui.confine import confine
+from webui.figures import esc
+from webui.forms import Form
+from webui.messages import error_text
+from webui.page import QUIET, Page
+from webui.text import stage_name, t
+
+STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "evaluate")  # whose forms make a chain
+USUAL = ("sft", "reward", "ppo", "evaluate")  # chosen at first
+BUTTONS = (
+    ("queue", "pipeline.queue", "pipeline.queue_help"),
+    ("rehearse", "pipeline.rehearse", "pipeline.rehearse_help"),
+    ("tiny", "pipeline.tiny", "pipeline.tiny_help"),
+)
+DO_JS = """element.addEventListener('click', (e) => {
+  const run = e.target.closest('[data-run]'); if (run) { trigger('pick', {run: run.dataset.run}); return; }
+  const button = e.target.closest('[data-do]'); if (!button || button.disabled) return;
+  const stages = [...element.querySelectorAll('input:checked')].map((box) => box.value);
+  trigger('act', {do: button.dataset.do, stages}); });"""
+
+
+class WithForm(Protocol):
+    form: Form
+
+
+class ChainPart:
+    """`build` in the sidebar; `wire` once every stage's form is placed."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def build(self) -> None:
+        self.pane = self.page.labels.html(
+            controls, js_on_load=DO_JS, elem_id="chain", elem_classes=["bare", "chain-part"]
+        )
+        self.note = gr.HTML("", elem_id="chain-note", elem_classes=["bare"])
+        self.state = gr.HTML("", js_on_load=DO_JS, elem_id="rehearsal", elem_classes=["bare", "chain-part"])
+
+    def wire(self, stages: Mapping[str, WithForm]) -> None:
+        self.forms = {name: stages[name].form for name in STAGES}
+        inputs = [component for form in self.forms.values() for component in form.components]
+        self.pane.act(self.act, [self.page.lang, *inputs], self.note, show_progress="minimal", concurrency_limit=None)
+        self.state.act(self.drop, self.page.lang, self.note, **QUIET)
+        self.page.on_catalog(self.news, [], [self.state])
+
+    def news(self, catalog: Catalog, lang: str) -> list[str]:
+        """How the newest rehearsal stands."""
+        name = next((run.rehearsal for run in catalog.runs if run.rehearsal), "")
+        if not name:
+            return [""]
+        runs = [RunDir(self.page.workspace.runs_dir / run.id) for run in catalog.runs if run.rehearsal == name]
+        order = rehearsal.in_order(runs)
+        found = {run.id: run for run in catalog.runs}
+        chat = rehearsal.outcome(self.page.workspace, order).chat
+        return [views_chain.rehearsal(name, [found[run.id] for run in order], chat, lang)]
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+    def act(self, event: gr.EventData, lang: str, *values: Any) -> str:
+        """What became of the button that was pressed, in words."""
+        wanted = event._data or {}
+        chosen = [stage for stage in STAGES if stage in (wanted.get("stages") or ())]
+        workspace = self.page.workspace
+        try:
+            if wanted.get("do") == "tiny":
+                runs = rehearsal.start(workspace, rehearsal.samples(workspace, rehearsal.tiny(workspace), lang))
+            elif wanted.get("do") == "rehearse":
+                runs = rehearsal.start(workspace, rehearsal.limited(self._plan(chosen, values)))
+            else:
+                runs = queue(workspace, self._plan(chosen, values))
+        except GalenError as error:
+            return _complaint(error, lang)
+        self.page.catalog.read(fresh=True)
+        names = " → ".join(stage_name(run.stage, lang) for run in runs)
+        return views.say(t("pipeline.queued", lang, count=len(runs)), names, tone="good")
+
+    def _plan(self, chosen: Sequence[str], values: Sequence[Any]) -> list[Step]:
+        """The chain of the forms. Raises ConfigError, for paths outside the roots among others."""
+        wanted, problems, at = [], [], 0
+        for stage, form in self.forms.items():
+            mine = values[at : at + len(form.keys)]
+            at += len(form.keys)
+            if stage in chosen:
+                read = form.read(mine)
+                found = confine(read, self.page.workspace)
+                problems += [Problem(each.code, each.params, key=f"{stage}.{each.key}") for each in found]
+                wanted.append(Wanted(stage, stage, form=read))
+        if problems:
+            raise ConfigError(problems)
+        return plan(self.page.workspace, wanted)
+
+    def drop(self, event: gr.EventData, lang: str) -> str:
+        """Remove the runs of every rehearsal."""
+        try:
+            gone = rehearsal.remove(self.page.workspace)
+        except GalenError as error:
+            return _complaint(error, lang)
+        self.page.catalog.read(fresh=True)
+        return views.say(t("pipeline.dropped", lang, count=len(gone)), tone="calm")
+
+
+def _complaint(error: GalenError, lang: str) -> str:
+    return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang)
+
+
+def controls(lang: str) -> str:
+    """The stages to choose from, and the three buttons."""
+    boxes = "".join(
+        f'<label><input type="checkbox" value="{stage}"{" checked" if stage in USUAL else ""}>'
+        f"{esc(stage_name(stage, lang))}</label>"
+        for stage in STAGES
+    )
+    buttons = "".join(
+        f'<button type="button" data-do="{name}" title="{esc(t(about, lang))}">{esc(t(label, lang))}</button>'
+        for name, label, about in BUTTONS
+    )
+    return (
+        f"<details><summary>{esc(t('pipeline.title', lang))}</summary>"
+        f'<p class="quiet">{esc(t("pipeline.help", lang))}</p>'
+        f'<div class="boxes">{boxes}</div><div class="buttons">{buttons}</div></details>'
+    )

@@ -1,0 +1,61 @@
+"""Strings of the chain: the strip on every stage page, queueing and rehearsing it. And what the page advises there."""
+
+from __future__ import annotations
+
+PIPELINE_TEXT: dict[str, tuple[str, str]] = {
+    "phase.waiting": ("Waiting for another run", "等待另一个运行"),
+    "form.starts_after": (
+        "{label} — not finished: this run will start when it has succeeded",
+        "{label} — 尚未完成：它成功之后本运行才开始",
+    ),
+    "pipeline.strip": ("Where in the chain this run stands", "本运行在流水线中的位置"),
+    "pipeline.optional": ("optional", "可选"),
+    "pipeline.waits": ("Waiting", "等待中"),
+    "pipeline.held": ("Held", "已搁置"),
+    "pipeline.release": ("Start without waiting", "不再等待，直接启动"),
+    "pipeline.title": ("The whole chain", "整条流水线"),
+    "pipeline.help": (
+        "Fill in the tabs of the stages; here they are queued at once. Each starts from what the one before it makes, "
+        "when that has succeeded.",
+        "先在各阶段的页面填好表单，在这里一次排队：每个阶段在前一个成功后，从它的产出开始。",
+    ),
+    "pipeline.queue": ("Queue the chain", "整条排队"),
+    "pipeline.queue_help": (
+        "Queue the chosen stages as they are filled in. A start that an earlier stage makes takes the place of the one "
+        "in the form.",
+        "按表单内容把所选阶段排队；前面阶段的产出会替换表单中的起点。",
+    ),
+    "pipeline.rehearse": ("Rehearse it", "预演一遍"),
+    "pipeline.rehearse_help": (
+        "Two steps of each chosen stage, with its model, data, devices and memory settings: will the real chain run?",
+        "所选阶段各做两步，模型、数据、设备和显存设置不变：正式的流水线能不能跑通？",
+    ),
+    "pipeline.tiny": ("Rehearse the samples", "用样例预演"),
+    "pipeline.tiny_help": (
+        "Every stage on the samples that ship, with a model of 0.1 million parameters: a minute or two on any CPU.",
+        "用自带样例和 10 万参数的微型模型走完所有阶段：任何 CPU 上一两分钟。",
+    ),
+    "pipeline.queued": ("{count} runs are queued.", "已排队 {count} 个运行。"),
+    "pipeline.side_by_side": ("Side by side", "并排对话"),
+    "pipeline.report": ("What it cost", "得失报告"),
+    "pipeline.drop": ("Delete", "删除"),
+    "pipeline.dropped": ("{count} runs of rehearsals were deleted.", "已删除 {count} 个预演运行。"),
+}
+
+_GO_ON = (
+    "This run starts by itself once that one has been resumed and has succeeded. Or start it without waiting, or stop "
+    "it."
+)
+_GO_ON_ZH = "那个运行被继续并成功之后，本运行会自行开始。也可以不再等待、直接启动，或停止本运行。"
+PIPELINE_REMEDIES: dict[str, tuple[str, str]] = {
+    "run.held_failed": (_GO_ON, _GO_ON_ZH),
+    "run.held_stopped": (_GO_ON, _GO_ON_ZH),
+    "run.held_interrupted": (_GO_ON, _GO_ON_ZH),
+    "run.held_gone": ("Start it without waiting, or stop it.", "请不再等待、直接启动，或停止本运行。"),
+    "parent.unfinished": (
+        "Choose it where runs are offered, and this one starts when it has succeeded; or choose another.",
+        "请在可选的运行中选择它，它成功之后本运行自动开始；也可选择其他运行。",
+    ),
+    "pipeline.no_steps": ("Choose at least one stage.", "请至少选择一个阶段。"),
+    "rehearsal.no_tiny": ("Rehearse your own chain instead.", "请改为预演你自己的流水线。"),
+}
