@@ -9,6 +9,7 @@ import importlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from core.report import Report, RunContext
 from core.rundir import RunDir, write_text
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
-from tests.docs_tools import ROOT
+from tests.docs_tools import ROOT, blocks, documents
 
 CONTEXT = 8192  # tokens; the presets for GPUs have rows of up to 2048
 FEW = ("schedule.max_steps=1", "schedule.batch_size=1", "schedule.gradient_accumulation=1", "data.max_rows=4")
@@ -49,6 +50,8 @@ PLACEHOLDER = re.compile(
     rf"(?<![\w-])({'|'.join(sorted(map(re.escape, PLACEHOLDERS), key=len, reverse=True))})(?![\w-])"
 )
 
+YAML = re.compile(r"# (\w+\.yaml)$", re.MULTILINE)  # the first line of a block that is a file
+
 
 @dataclass(frozen=True)
 class Place:
@@ -60,7 +63,12 @@ class Place:
     def filled(self, words: tuple[str, ...]) -> list[str]:
         """The words with what their placeholders stand for; those for "and so on" are left out."""
         meant = PLACEHOLDERS | (IN_MODEL if words[:1] == ("model",) else {})
-        return [PLACEHOLDER.sub(lambda found: meant[found.group(1)], word) for word in words if word != "…"]
+        return [fill(word, meant) for word in words if word != "…"]
+
+
+def fill(text: str, meant: Mapping[str, str]) -> str:
+    """`text` with what its placeholders stand for."""
+    return PLACEHOLDER.sub(lambda found: meant[found.group(1)], text)
 
 
 def make_place(folder: Path, tiny_model: Path) -> Place:
@@ -70,6 +78,11 @@ def make_place(folder: Path, tiny_model: Path) -> Place:
     (folder / "questions.txt").write_text("What lowers a fever?\n", encoding="utf-8")
     (folder / "my.yaml").write_text("optim:\n  learning_rate: 2e-5\n", encoding="utf-8")
     (folder / "args.json").write_text('{"learning_rate": 2e-05}', encoding="utf-8")
+    for file in documents():
+        for block in blocks(file, "yaml"):
+            name = YAML.match(block.text)
+            if name:  # a file that the document shows
+                (folder / name.group(1)).write_text(fill(block.text, PLACEHOLDERS), encoding="utf-8")
     (folder / "card.md").write_text("# Mine\n", encoding="utf-8")
     workspace = Workspace(folder / "workspace")
     _starter(workspace, tiny_model)

@@ -88,6 +88,7 @@ def test_no_command_stands_outside_of_a_bash_block() -> None:
         ("python -m benchmarks.sft --row 3", "--row"),
         ("curl http://127.0.0.1:8000/v1/chat", "/v1/chat"),
         ("ssh -N -L 7860:127.0.0.1:8080 HOST", "8080"),
+        ("python -m core pipeline model.base=starter sft=starter-gpu sft.data.train=FILE", "starter-gpu"),
         ("torchrun --nodes 2 -m core.jobs.worker RUN", "--nodes"),
         ("torchrun --nnodes 2 -m core.jobs.workers RUN", "no such module"),
         ("make all", "tests/docs_checking.py"),
