@@ -42,8 +42,8 @@ PLACEHOLDERS = {
     "FILE.jsonl": "exported.jsonl", "FILE": "rows.jsonl", "PAIRS": "data/reward/en.jsonl", "DATASET": "medical",
     "PROMPTS": "data/ppo/en.jsonl", "EXAM": "data/evaluate/en.jsonl", "GENERAL": "data/general/en.jsonl",
     "CORPUS": "data/pretrain/en.jsonl", "RUN": "my-sft", "REWARD-RUN": "my-reward", "MODEL": STARTER,
-    "NAME": "medical", "URL": "http://127.0.0.1:9/v1", "SOURCE": "Qwen/Qwen3-0.6B", "FOLDER": ".", "TARGET": "target",
-    "N": "1", "HOST": "gpu-machine", "OWNER": "owner",
+    "NAME": "medical", "URL": "http://127.0.0.1:9/v1", "SOURCE": "Qwen/Qwen3-0.6B",
+    "HOST": "gpu-machine", "OWNER": "owner",
 }  # fmt: skip
 IN_MODEL = {"NAME": STARTER_NAME}  # behind `model`
 PLACEHOLDER = re.compile(
