@@ -63,7 +63,7 @@ def answers(folder: Path, run_id: str) -> dict[str, float]:
     app = App(workspace, "en")
     app.build()
     values = [None] * sum(len(listener.inputs) for listener in app.page.listeners)
-    panel = app.sft.panel
+    panel = app.stages["sft"].panel
     found = {
         "first tick of the frame": seconds(lambda: app.pulse("en", None, *values)),
         "tick of the frame": seconds(lambda: app.pulse("en", None, *values)),

@@ -1,4 +1,5 @@
-"""Is there room? Asked before anything large is written, so that a full disk is a message and not a torn file."""
+"""Is there room, asked before anything large is written, so that a full disk is a message and not a torn file; and is
+all of it on the disk, before anything says that it is whole."""
 
 from __future__ import annotations
 
@@ -30,3 +31,13 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError:
         require_space(target.parent, source.stat().st_size)
         shutil.copy2(source, target)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk hold everything in `folder` before anything says that it is whole; returns when it does."""
+    for path in (*folder.rglob("*"), folder):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -20,6 +20,7 @@ from core.messages_annotate import ANNOTATE
 from core.messages_chat import CHAT
 from core.messages_choice import CHOICE
 from core.messages_data import DATA
+from core.messages_distributed import DISTRIBUTED
 from core.messages_evaluate import EVALUATE
 from core.messages_merge import MERGE
 from core.messages_models import IMPORTED
@@ -376,6 +377,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **CHAT,
     **IMPORTED,
     **PUSH,
+    **DISTRIBUTED,
     **ANNOTATE,
     **EVALUATE,
     **CHOICE,

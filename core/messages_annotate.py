@@ -72,6 +72,7 @@ ANNOTATE: dict[str, tuple[str, str]] = {
     "annotate.failed": ("It got no reply: {detail}", ""),
     "annotate.nonsense": ("The reply says nothing that can be used: {said}", ""),
     "annotate.one_answer": ("It has no two different answers to compare: {answers}", ""),
+    "annotate.many_answers": ("It has {answers} answers; a person can put {most} in order, with a key for each", ""),
     "annotate.all_bad": ("All of its {answers} answers were called bad.", ""),
     "annotate.skipped": ("It was skipped.", ""),
     "annotate.unjudged": ("It was not judged yet.", ""),

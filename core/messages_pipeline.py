@@ -26,6 +26,7 @@ PIPELINE: dict[str, tuple[str, str]] = {
         "The chain has no steps.",
         "Name its stages in order, such as `sft=starter-cpu reward=starter-cpu ppo evaluate`, or a chain file.",
     ),
+    "pipeline.no_start": ("{run} makes nothing that another run could start from.", "Name another step or run."),
     "pipeline.twice": ("Two steps are called {name}.", "Give one of them a name of its own, and `stage:` in it."),
     "pipeline.not_step": (
         "{name} is no step of a chain.",

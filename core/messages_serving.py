@@ -32,6 +32,14 @@ SERVING: dict[str, tuple[str, str]] = {
         "{host} can be reached from other machines, and no key is set.",
         "Set GALEN_API_KEY in the environment, or serve on 127.0.0.1.",
     ),
+    "serve.bad_key": (
+        "GALEN_API_KEY holds a space or a character that a request's header cannot carry.",
+        "Make it of ASCII letters, digits and signs.",
+    ),
+    "serve.no_address": (
+        "Nothing can be served on {host}, port {port}: {detail}.",
+        "Choose an address of this machine with host=…, and a port that you may use with port=….",
+    ),
     "serve.gpu_busy": (
         "{device} is in use by {holder}. Use the CPU instead?",
         "Choose the CPU as device, wait for it to end, or stop it.",

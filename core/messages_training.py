@@ -233,7 +233,10 @@ TRAINING: dict[str, tuple[str, str]] = {
     "arguments.no_padding": ("Rows are laid end to end without padding, so there is nothing to group by length.", ""),
     "arguments.best": ("What is best follows from the stage: the lowest evaluation loss.", ""),
     "arguments.resume": ("A run goes on from its own last checkpoint, in the very order of the rows.", "Use Resume."),
-    "arguments.sharding": ("Weights are not sharded: every device holds the model.", "Quantise it, or use LoRA."),
+    "arguments.sharding": (
+        "How devices share a model is one setting here, for FSDP2 and DeepSpeed alike.",
+        "Set distributed.strategy.",
+    ),
     "arguments.optimizer_args": ("The optimizer's arguments are the settings of optim.", ""),
     "arguments.memory_metrics": ("Memory is estimated before the start and shown while the run lives.", ""),
     "arguments.hub": ("Nothing is uploaded.", ""),

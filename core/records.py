@@ -41,6 +41,15 @@ class Status(Record):
     killed: bool = Field(default=False, description="the supervisor killed the ranks because a stop took too long")
 
 
+class Heartbeat(Record):
+    """`heartbeat.json` of a run on several hosts. `at`: when rank 0's host was last heard of, seconds since the epoch;
+    None while torchrun has not been started there."""
+
+    host: str = ""
+    pid: int = 0
+    at: float | None = None
+
+
 class Result(Record):
     """`result.json`: what rank 0 says of its own end. Sentences keep their code, so a page can translate them."""
 

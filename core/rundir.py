@@ -3,6 +3,7 @@
     config.yaml      its submitter, `handing_over` the resolved config; config.json beside it is the same, quick to read
     status.json      the supervisor                attempt, pid, devices, times, how each rank ended
     result.json      rank 0, when it ends          outcome, one-line reason, remedy
+    heartbeat.json   rank 0's keeper               of a run on several hosts: who is alive there, every 5 s
     stop_requested   anybody                       its existence asks the run to stop
     progress.json    rank 0                        phase, step, total, ETA; from the first second
     metrics.jsonl    rank 0                        one object per logged step
@@ -37,16 +38,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel
 
-from core.errors import InputError
-from core.records import Manifest, Progress, Record, Result, Status
+from core.records import Heartbeat, Manifest, Progress, Record, Result, Status
 
 # The name of a run's folder; nothing else in runs/ is a run.
 RUN_ID = re.compile(r"(?P<stage>[A-Za-z][\w-]*)-(?P<when>\d{8}-\d{6})-[0-9a-f]{4,}", re.ASCII)
 WHEN = "%Y%m%d-%H%M%S"
 MARK = "COMPLETE"  # makes a checkpoint of a folder
 PAIRS, DIFFICULTY = "pairs.json", "difficulty.npy"  # in a run; pairs also in checkpoints that were evaluated
+HEARTBEAT_SECONDS = 30.0  # older than that, it is a dead run's
 JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
@@ -124,6 +124,11 @@ class RunDir:
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def heartbeat_file(self) -> Path:
+        """Of a run on several hosts (`core.jobs.hosts`): nobody here may see its lock."""
+        return self.path / "heartbeat.json"
 
     @property
     def stop_file(self) -> Path:
@@ -214,6 +219,9 @@ class RunDir:
     def progress(self) -> Progress | None:
         return read_record(self.progress_file, Progress)
 
+    def heartbeat(self) -> Heartbeat | None:
+        return read_record(self.heartbeat_file, Heartbeat)
+
     def manifest(self) -> Manifest | None:
         return read_record(self.manifest_file, Manifest)
 
@@ -270,14 +278,20 @@ def lock_held(path: Path) -> bool:
     return False
 
 
+def beats(run: RunDir) -> bool:
+    """Whether a run on several hosts lives there, by its heartbeat: the only sign that other machines see."""
+    beat = run.heartbeat()
+    return beat is not None and beat.at is not None and time.time() - beat.at < HEARTBEAT_SECONDS
+
+
 def state_of(run: RunDir) -> State:
-    """The state of a run, derived from its lock and its files (the table of DESIGN §4).
+    """The state of a run, derived from its lock, its heartbeat and its files (the table of DESIGN §4).
 
     A run whose lock is free and that left neither manifest nor result was `stopped` if somebody had asked for it,
     `failed` if a rank ended by itself with an exit code, and `interrupted` otherwise (killed, or the machine died).
     """
     status = run.status()
-    if lock_held(run.lock_file):
+    if lock_held(run.lock_file) or beats(run):
         if run.stop_file.exists():
             return State.STOPPING
         if status is None or status.started_at is None:
@@ -293,6 +307,9 @@ def state_of(run: RunDir) -> State:
         return State.STOPPED
     if status is not None and any(end.code for end in status.ranks_ended):
         return State.FAILED
+    beat = run.heartbeat()
+    if beat is not None and beat.at is None:  # torchrun has not been started on its hosts yet
+        return State.QUEUED
     return State.INTERRUPTED
 
 
@@ -330,16 +347,6 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write whole or not at all. A figure that is infinite or no number is written as null: JSON has neither."""
     write_text(path, orjson.dumps(data, option=JSON_OPTIONS).decode() + "\n")
-
-
-def flush_folder(folder: Path) -> None:
-    """Have the disk hold everything in `folder` before anything says that it is whole; returns when it does."""
-    for path in (*folder.rglob("*"), folder):
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -386,22 +393,3 @@ def _objects(data: bytes) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             yield row
-
-
-# -- references -------------------------------------------------------------------------------------------------------
-class RunRef(BaseModel):
-    """`RUN`, `RUN:best`, `RUN:last` or `RUN:step-40`: which weights of which run. Plain `RUN` is what it delivered."""
-
-    run: str
-    which: str = "output"
-
-    @classmethod
-    def parse(cls, text: str) -> RunRef:
-        run, _, which = text.partition(":")
-        which = which or "output"
-        if which not in ("output", "best", "last") and not which.removeprefix("step-").isdigit():
-            raise InputError("run.bad_reference", reference=text)
-        return cls(run=run, which=which)
-
-    def __str__(self) -> str:
-        return self.run if self.which == "output" else f"{self.run}:{self.which}"

@@ -49,14 +49,15 @@ class Made(Record):
 
 class Reply(Record):
     """What one pane answered. `model` and `name` are those that the pane had then; `asked`: when, in seconds since the
-    epoch. `made` is there once the answer has ended; `waiting`: its model is being loaded. `score` is what the reward
-    run `judge` gave, `judge_error` why it gave none."""
+    epoch. `anonymous`: the error names no model. `made` is there once the answer has ended; `waiting`: its model is
+    being loaded. `score` is what the reward run `judge` gave, `judge_error` why it gave none."""
 
     model: str = ""
     name: str = ""
     text: str = ""
     made: Made | None = None
     error: str = ""
+    anonymous: bool = False
     live: bool = False
     waiting: bool = False
     stopped: bool = False
@@ -112,6 +113,10 @@ class Talk(Record):
     def hidden(self) -> bool:
         """Whether nobody is to see which pane is which."""
         return self.blind and bool(self.turns) and not self.revealed
+
+    def hides(self, reply: Reply) -> bool:
+        """Whether nobody is to read yet why there is no answer: it might say which model it is."""
+        return bool(reply.error) and self.hidden and not reply.anonymous
 
     def shown(self) -> list[Pane]:
         """The panes that have a model, as they stand side by side."""
@@ -290,7 +295,7 @@ def markdown(talk: Talk) -> str:
             if reply is not None:
                 parts += [
                     f"### {_heading(talk, reply, letter, won=turn.vote == pane)}",
-                    fence(reply.error or reply.text),
+                    fence(reply.text if talk.hides(reply) else reply.error or reply.text),
                 ]
         if turn.vote in (TIE, BAD):
             parts.append(f"*{turn.vote}*")

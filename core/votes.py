@@ -12,7 +12,6 @@ models are told apart by the hashes of their weights, so a run that was trained 
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import secrets
 import time
@@ -30,13 +29,13 @@ from core.data.bring.importing import Order, import_files
 from core.data.store.building import full_disk_told
 from core.data.store.dataset import Dataset
 from core.errors import DataError
+from core.intervals import wilson
 from core.records import Record
 from core.rundir import read_jsonl
 from core.talks import BAD, TIE, Message, Talk, Turn, messages, votable
 from core.workspace import Workspace
 
 DATASET = "chat-votes"
-SURE = 1.96  # standard errors: 95 %
 
 Verdict = Literal["better", "tie", "bad", "withdrawn"]
 
@@ -179,7 +178,7 @@ class Pairing:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        return wilson(self.wins, self.decided) if self.decided else None
+        return wilson(self.wins / self.decided, self.decided) if self.decided else None
 
     def turned(self) -> Pairing:
         return Pairing(self.second, self.first, self.losses, self.wins, self.ties, self.bad)
@@ -188,18 +187,11 @@ class Pairing:
         return {**vars(self), "rate": self.rate, "interval": self.interval}
 
 
-def wilson(wins: int, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share, `wins` of `count` > 0 (Wilson 1927)."""
-    share, square = wins / count, SURE**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = SURE / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def win_rates(found: Iterable[Vote]) -> list[Pairing]:
     """One line for each two models that were compared, those with the most votes first.
 
-    Where the best of several was chosen, it has beaten each of the others; these have not been compared.
+    Where the best of several was chosen, it has beaten each of the others; these have not been compared. A vote counts
+    once for two models, however many panes they had.
     """
     found = list(found)
     beaten: Counter[tuple[str, str]] = Counter()
@@ -208,7 +200,7 @@ def win_rates(found: Iterable[Vote]) -> list[Pairing]:
         models = [answer.identity for answer in vote.answers]
         if vote.winner is not None:
             best = models[vote.winner]
-            beaten.update((best, other) for other in models if other != best)
+            beaten.update((best, other) for other in {*models} - {best})
         else:
             level[vote.verdict].update({frozenset(two) for two in combinations(models, 2) if two[0] != two[1]})
     compared = dict.fromkeys([*map(frozenset, beaten), *level["tie"], *level["bad"]])

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from core.configs.distributed import Distributed
 from core.configs.sections import Section, setting
 from core.configs.stages import Stage, StageConfig
 from core.errors import DataError, RunError, StopRequested
@@ -40,6 +41,7 @@ class Drill(Section):
 
 class DrillConfig(StageConfig):
     drill: Drill = Drill()
+    distributed: Distributed = Distributed()
 
 
 STAGES = [Stage("drill", DrillConfig, "tests.drill")]

@@ -45,6 +45,7 @@ SIZES = {
     "7b": llama(layers=32, width=4096, inner=11008, heads=32, kv_heads=32, vocabulary=32000),
     "8b": llama(layers=32, width=4096, inner=14336, heads=32, kv_heads=8, vocabulary=128256),
     "13b": llama(layers=40, width=5120, inner=13824, heads=40, kv_heads=40, vocabulary=39424),
+    "70b": llama(layers=80, width=8192, inner=28672, heads=64, kv_heads=8, vocabulary=32000),
     "3b": llama(layers=28, width=3072, inner=8192, heads=24, kv_heads=8, vocabulary=128256, tied=True),
 }
 

@@ -14,9 +14,9 @@ import torch
 
 from core.configs.files import resolve
 from core.configs.stages import STAGES, PredictConfig
-from core.evaluation.asking import open_prompts
 from core.evaluation.predicting import Way, Windows, answer_window
-from core.evaluation.speaker import load_speaker
+from core.evaluation.predictor import load_speaker
+from core.evaluation.prompt_files import open_prompts
 from core.jobs import store
 from core.jobs.pinning import pin
 from core.models.answering import find_answerer

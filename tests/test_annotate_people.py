@@ -174,6 +174,20 @@ def test_answers_are_rewritten_by_hand(workspace: Workspace, tmp_path: Path) -> 
     assert [row["messages"][1]["content"] for row in rows_of(made_by(context))] == ["mine\n\nin two", "answer 1"]
 
 
+def test_more_answers_than_keys_are_listed(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"q {count}", "answers": [{"content": f"a {n}", "score": 0} for n in range(count)]}
+        for count in (10, 11)
+    ]
+    context = waiting(workspace, f"data.rows={dataset(workspace, tmp_path, 'lists', rows).ref}", "task.kind=rank")
+    ratings = Ratings(context.run)
+    assert [len(card.answers) for card in ratings.all_cards.values()] == [10]
+    ratings.judge([{"number": 0, "order": list(range(10))}])
+    again(context)
+    [dropped] = made_by(context).dropped()
+    assert (dropped["code"], json.loads(dropped["params"])) == ("annotate.many_answers", {"answers": 11, "most": 10})
+
+
 def test_a_run_that_waits_for_nobody_is_told_so(workspace: Workspace) -> None:
     with pytest.raises(InputError) as caught:
         Ratings(RunDir.create(workspace.runs_dir, "annotate"))

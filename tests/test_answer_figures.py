@@ -150,3 +150,13 @@ def test_wilson_knows_shares_at_the_edge() -> None:
     assert of_wins(won, 10) == wilson(1.0, 10)
     mixed = Draws(10, seed=0).mean(np.array([1.0, 0.5] * 5))
     assert of_wins(mixed, 10) == mixed.interval
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    # Newcombe 1998, Statistics in Medicine 17:857, table I: the score method without continuity correction
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_is_wilsons(hits: int, count: int, low: float, high: float) -> None:
+    assert wilson(hits / count, count) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(1 - hits / count, count) == pytest.approx((1 - high, 1 - low), abs=5e-5)

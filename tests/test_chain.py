@@ -26,7 +26,8 @@ from core.models.lineage import base_weights, run_weights
 from core.models.loading import load_model
 from core.models.parents import check_start, offers, resolve_parent
 from core.models.weights import inspect
-from core.rundir import RunDir, RunRef, read_json, write_text
+from core.references import RunRef
+from core.rundir import RunDir, read_json, write_text
 from core.training.trainer import StageTrainer
 from core.workspace import Workspace
 from tests.chain_tools import IDS, OTHER, backbone_logits, check_chain, logits, losses, peft_logits, train

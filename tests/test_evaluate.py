@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from core.data.encode.tokenizer import load_tokenizer
 from core.data.store.library import import_file
 from core.errors import ConfigError, DataError, ModelError, StopRequested
 from core.evaluation import notes
-from core.evaluation.answers import Draw, Respondent, answer_all, asked, nucleus
+from core.evaluation.answers import Respondent, answer_all, asked
+from core.evaluation.decoding import nucleus
 from core.jobs.attempts import set_aside
 from core.jobs.pinning import pin
 from core.models.loading import load_model
@@ -162,22 +164,29 @@ def test_a_base_and_its_run_in_one_table(
     assert {tiny_model.name, "tuned"} <= set(first)
 
 
+@pytest.mark.parametrize(("words", "stride"), [([], 12), (["data.stride=24"], 23)])
 def test_bits_per_byte_of_documents_are_those_of_their_text(
-    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None
+    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None, words: list[str], stride: int
 ) -> None:
-    _, found = evaluate(workspace, f"models.runs=[{tiny_model}]", "data.rows=[docs]", "data.max_length=24")
+    """Through a window of 24 tokens that moves on by half of that, or so far that two windows share one token."""
+    _, found = evaluate(workspace, f"models.runs=[{tiny_model}]", "data.rows=[docs]", "data.max_length=24", *words)
     [cell] = found.cells
     model, tokenizer = load_model(tiny_model, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_model)
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     nats = text_nats = bits_of = labels = 0.0
     for row in texts(9):
         ids = np.array([*tokenizer(row["text"], add_special_tokens=False)["input_ids"], end])
-        for start in range(0, len(ids) - 1, 23):  # pieces of 24, each beginning with the last token of the one before
-            piece = ids[start : start + 24]
-            total, count = own_loss(model, piece, piece)
-            last = own_loss(model, piece, np.where(np.arange(len(piece)) == len(piece) - 1, piece, -100))[0]
-            nats, labels = nats + total, labels + count
-            text_nats += total - (last if piece[-1] == end else 0)
+        done = 1  # of its tokens, which are predicted once; the first by none
+        for start in range(0, len(ids), stride):
+            window = ids[start : start + 24]
+            if start + len(window) <= done:
+                break
+            new = np.arange(start, start + len(window)) >= done
+            total, count = own_loss(model, window, np.where(new, window, -100))
+            last = own_loss(model, window, np.where(np.arange(len(window)) == len(window) - 1, window, -100))[0]
+            nats, labels, done = nats + total, labels + count, start + len(window)
+            text_nats += total - (last if window[-1] == end else 0)
+        assert done == len(ids)
         bits_of += len(row["text"].encode()) - len(tokenizer.decode(ids[:1]).encode())
     assert cell.figures["tokens"] == labels
     assert math.isclose(cell.figures["loss"], nats / labels, rel_tol=1e-3)
@@ -210,6 +219,18 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(
     _, found = evaluate(workspace, f"models.runs=[{broken}, {tiny_model}]", "data.rows=[docs]")
     assert refusal_of(cell_of(found, 0, 0)) == "model.missing_weights"
     assert cell_of(found, 1, 0).figures
+
+
+def test_a_model_with_broken_weights_does_not_stop_the_others(
+    workspace: Workspace, tmp_path: Path, tiny_model: Path, datasets: None
+) -> None:
+    diverged, folder = load_model(tiny_model, dtype=torch.float32, device="cpu"), tmp_path / "diverged"
+    torch.nn.init.constant_(diverged.get_input_embeddings().weight, math.nan)
+    diverged.save_pretrained(folder)
+    build_tokenizer(folder)
+    _, found = evaluate(workspace, f"models.runs=[{folder}, {tiny_model}]", f"data.prompts={tmp_path / 'prompts.txt'}")
+    assert refusal_of(found.answering[0]) == "serve.not_finite"
+    assert found.answering[1].answers == 3
 
 
 def test_a_reward_model_judges_pairs_by_its_scores(workspace: Workspace, tmp_path: Path, tiny_model: Path) -> None:
@@ -299,18 +320,14 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(tiny_model: Path, tempe
     assert temperature == 0 or len(set(alone.values())) > 1
 
 
-def test_keyed_draws_have_the_models_own_distribution() -> None:
-    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    draw = Draw(1.0, 1.0, [torch.Generator().manual_seed(0)])
-    drawn = torch.stack([draw(torch.zeros(1, 1), logits).argmax(-1) for _ in range(4000)]).flatten()
-    share = torch.bincount(drawn, minlength=4) / len(drawn)
-    assert torch.allclose(share, logits[0].softmax(-1), atol=0.03)
-
-
 def test_the_nucleus_keeps_the_fewest_that_reach_its_share() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.05, 0.9, 0.03, 0.02]]).log()
     kept = nucleus(logits, 0.7).isfinite()
     assert kept.tolist() == [[True, True, False, False], [False, True, False, False]]
+
+
+def turn(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
 
 
 def test_a_prompt_that_leaves_no_room_is_said_to_be_too_long(tiny_model: Path) -> None:
@@ -320,6 +337,15 @@ def test_a_prompt_that_leaves_no_room_is_said_to_be_too_long(tiny_model: Path) -
     respondent = Respondent(loaded, encoder, tokenizer, tuple(encoder.stop_ids), 512)
     [reply] = answer_all(respondent, asked, Answers(), place=0, seed=1, tokens=64, check_stop=lambda: None)
     assert (reply.end, reply.text) == ("too_long", "")
+    # One that nearly fills the context leaves its neighbour's answer as long as it may be.
+    fillers = ["ba " * count for count in range(400, 520)]
+    near = next(text for text in reversed(fillers) if len(encoder.prompt_ids([turn(text)])) <= 509)
+    both = [Question(number=at, line=at, messages=[turn(text)]) for at, text in enumerate((near, "ba"))]
+    respondent = replace(respondent, stop_ids=())
+    settings = Answers(max_new_tokens=8, temperature=0.0)
+    said = answer_all(respondent, both, settings, place=0, seed=1, tokens=4096, check_stop=lambda: None)
+    lengths = {reply.number: reply.tokens for reply in said}
+    assert lengths == {0: 512 - len(encoder.prompt_ids([turn(near)])), 1: 8}
 
 
 def test_what_is_asked_of_each_kind_of_row() -> None:

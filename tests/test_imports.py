@@ -37,8 +37,9 @@ from core.models.parents import check_start, offers, resolve_parent
 from core.models.sources import DIFFERENCE, Source, base_of, holds_adapter, is_difference
 from core.models.weights import ADAPTER, ADAPTER_CONFIG, check_folder, weight_files
 from core.recipes import fetch, merge
+from core.references import RunRef
 from core.report import Report, RunContext
-from core.rundir import RunDir, RunRef, write_json
+from core.rundir import RunDir, write_json
 from core.system import folder_size
 from core.workspace import Workspace
 from tests.models_tools import local_hub, make_adapter

@@ -12,6 +12,7 @@ import pytest
 from core.cli.follow import progress_line
 from core.configs.stages import STAGES, SFTConfig
 from core.data.store.library import list_datasets
+from core.disk import flush_folder
 from core.errors import ConfigError, InputError
 from core.hardware import Device
 from core.jobs import store
@@ -28,7 +29,6 @@ from core.rundir import (
     State,
     append_jsonl,
     best_checkpoint,
-    flush_folder,
     read_jsonl,
     read_record,
     state_of,

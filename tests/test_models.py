@@ -18,7 +18,8 @@ from core.models.library import describe, write_card
 from core.models.parents import find_root, resolve_parent
 from core.models.weights import inspect, weight_files
 from core.records import ChainLink, RootBase
-from core.rundir import RunDir, RunRef, read_json, write_text
+from core.references import RunRef
+from core.rundir import RunDir, read_json, write_text
 from core.workspace import Workspace
 from tests.models_tools import make_adapter, make_run, make_whole_run
 

@@ -87,7 +87,7 @@ def test_what_can_never_be_a_start_is_told_before_it_is_there(workspace: Workspa
     assert check_start(workspace, awaiting, "score", "{r}") == "{r}"
     for stage, text, go_on, code in (
         ("sft", "{r}", False, "parent.scores_only"), ("score", "{s}", False, "parent.scores_nothing"),
-        ("ppo", "{e}", False, "parent.no_weights"), ("merge", "{f}", False, "parent.nothing_to_merge"),
+        ("ppo", "{e}", False, "pipeline.no_start"), ("merge", "{f}", False, "parent.nothing_to_merge"),
         ("sft", "{f}", True, "parent.nothing_to_continue"),
     ):  # fmt: skip
         with pytest.raises(ModelError) as caught:

@@ -18,10 +18,10 @@ from core.data.encode.encoding import Encoder
 from core.data.encode.tokenizer import load_tokenizer
 from core.data.store.library import import_file
 from core.errors import ConfigError, DataError, InputError, ModelError
-from core.evaluation.asking import Asked, asked_by
 from core.evaluation.decoding import Drawing, decode
 from core.evaluation.predicting import Ready, Way, answer_batch
-from core.evaluation.speaker import Speaker
+from core.evaluation.predictor import Speaker
+from core.evaluation.prompt_files import Asked, asked_by
 from core.models.cache import RoomyLayer, with_room
 from core.records_predict import windows_folder
 from core.rundir import RunDir

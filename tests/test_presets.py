@@ -22,9 +22,13 @@ PRESETS = [(stage, preset) for stage in STAGES for preset in list_presets(stage)
 MORE: dict[str, set[str]] = {
     "ppo": {"8-devices"},
     "dpo": set(),
-    **{stage: {"13b-lora-article", "full-8gpu", "samples-cpu"} for stage in ("pretrain", "sft")},
+    "reward": {"13b-lora-article", "full-8gpu", "13b-full-8gpu", "70b-lora-8gpu"},
+    **{
+        stage: {"13b-lora-article", "full-8gpu", "samples-cpu", "13b-full-8gpu", "70b-lora-8gpu", "70b-full-64gpu"}
+        for stage in ("pretrain", "sft")
+    },
 }
-SIZES = {"7b": "7b", "13b": "13b", "full": "3b", "8": "13b"}
+SIZES = {"7b": "7b", "13b": "13b", "70b": "70b", "full": "3b", "8": "13b"}
 
 
 def dataset(workspace: Workspace, folder: Path, stage: str, words: int = 1) -> str:
@@ -44,8 +48,7 @@ def dataset(workspace: Workspace, folder: Path, stage: str, words: int = 1) -> s
 def test_each_stage_has_its_presets() -> None:
     names = {"starter-cpu", "7b-qlora-24gb", "7b-lora-80gb"}
     for stage in STAGES:
-        more = MORE.get(stage, {"13b-lora-article", "full-8gpu"})
-        assert {preset.name for preset in list_presets(stage)} == names | more
+        assert {preset.name for preset in list_presets(stage)} == names | MORE[stage]
 
 
 @pytest.mark.parametrize(("stage", "preset"), PRESETS, ids=lambda value: getattr(value, "name", value))

@@ -46,7 +46,7 @@ def train(
         command = [sys.executable, "-m", "tests.rank_probe", str(run.path), str(folder)]
         started.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
     for process in started:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors[-3000:]
     return folder
 

@@ -15,7 +15,8 @@ import torch
 
 from core.errors import GalenError, InputError, ModelError
 from core.models.lineage import adapter_weights, base_weights, run_weights
-from core.rundir import RunRef, write_text
+from core.references import RunRef
+from core.rundir import write_text
 from core.serving.answer import Answer
 from core.serving.engine import Engine
 from core.serving.registry import Registry, Served

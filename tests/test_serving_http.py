@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,11 +21,11 @@ from starlette.testclient import TestClient
 from core.errors import DeviceError, InputError, ModelError, RunError
 from core.hardware import Device
 from core.rundir import read_record
-from core.serving import client, session
+from core.serving import client, process, session
 from core.serving.client import Answer, ServerHandle
 from core.serving.engine import Engine
 from core.serving.options import Sampling
-from core.serving.process import ServerState
+from core.serving.process import ServerSpec, ServerState
 from core.serving.protocol import ChatRequest
 from core.serving.server import Service, build_app
 from core.workspace import Workspace
@@ -131,6 +132,7 @@ def test_openai_shapes(server: ServerHandle) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "serve.unsupported"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, 400, "serve.bad_request"),
         ({"messages": [{"role": "user", "content": "发烧 " * 600}]}, 400, "serve.context"),
+        ({"max_completion_tokens": "x"}, 400, "serve.bad_request"),
         ({"stream_options": "x"}, 400, "serve.bad_request"),
         ({"stream_options": {"include_usage": []}}, 400, "serve.bad_request"),
     ],
@@ -240,6 +242,24 @@ def test_bad_input_is_told_before_anything_starts(place: Workspace, tiny_model: 
     assert "step-3" in str(error.value)
     with pytest.raises(DeviceError):
         session.ensure_server(place, str(tiny_model), device="cuda:7")
+
+
+def test_a_place_or_a_key_that_cannot_be_is_told_before_torch_is_loaded(
+    place: Workspace, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**how: Any) -> str:
+        spec = ServerSpec(workspace=str(place.path), base=str(tiny_model), **how)
+        with pytest.raises(InputError) as error:
+            process.serve(spec)
+        return error.value.code
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert refused(port=taken.getsockname()[1]) == "serve.port_taken"
+    monkeypatch.setenv("GALEN_API_KEY", "k")
+    assert refused(host="192.0.2.1") == "serve.no_address"  # kept for documents: no machine's own
+    for key in ("密钥", "two words", "k\n"):
+        monkeypatch.setenv("GALEN_API_KEY", key)
+        assert refused() == "serve.bad_key", key
 
 
 def test_a_busy_gpu_is_named(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ import torch
 from core.errors import InputError
 from core.models.lineage import base_weights, run_weights
 from core.recipes import reward
-from core.rundir import RunDir, RunRef
+from core.references import RunRef
+from core.rundir import RunDir
 from core.serving import client, session
 from core.serving.client import ServerHandle
 from core.serving.protocol import MAX_SCORED

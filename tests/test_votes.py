@@ -14,7 +14,7 @@ from core.__main__ import main
 from core.data.store.library import list_datasets, open_dataset
 from core.errors import DataError
 from core.talks import BAD, TIE, Talk
-from core.votes import append, make_dataset, pairs, vote_on, votes, wilson, win_rates
+from core.votes import append, make_dataset, pairs, vote_on, votes, win_rates
 from core.workspace import Workspace
 from tests.test_talks import talk_of
 
@@ -111,17 +111,6 @@ def test_a_full_disk_leaves_the_file_as_it_was(workspace: Workspace) -> None:
 
 
 # -- win rates --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("wins", "count", "low", "high"),
-    # Newcombe 1998, Statistics in Medicine 17:857, table I: the score method without continuity correction
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_the_interval_is_wilsons(wins: int, count: int, low: float, high: float) -> None:
-    found = wilson(wins, count)
-    assert found == pytest.approx((low, high), abs=5e-5)
-    assert wilson(count - wins, count) == pytest.approx((1 - high, 1 - low), abs=5e-5)
-
-
 def test_win_rates_of_two(workspace: Workspace) -> None:
     elections(workspace, *"bbb", "a", TIE, TIE, BAD)
     (only,) = win_rates(votes(workspace))
@@ -148,8 +137,11 @@ def test_models_are_told_apart_by_their_weights(workspace: Workspace) -> None:
     same = talk_of({"a": "A", "b": "B"})
     same.turns[0].replies["b"] = same.turns[0].replies["a"].model_copy()
     cast(workspace, same, "a")  # a model beside itself: nobody has won
-    names = {(each.first, each.second) for each in win_rates(votes(workspace))}
-    assert names == {("sft (ssssssss)", "base"), ("sft (99999999)", "base")}
+    three = talk_of({"a": "A", "b": "B", "c": "C"}, panes=3)
+    three.turns[0].replies["c"] = three.turns[0].replies["b"].model_copy()
+    cast(workspace, three, "a")  # a model in two panes: it has lost once
+    found = {(each.first, each.second): (each.wins, each.losses) for each in win_rates(votes(workspace))}
+    assert found == {("base", "sft (ssssssss)"): (1, 1), ("sft (99999999)", "base"): (1, 0)}
 
 
 # -- preference rows --------------------------------------------------------------------------------------------------

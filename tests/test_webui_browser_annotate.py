@@ -131,7 +131,8 @@ def test_more_than_two_answers_are_put_in_order(
     ready: Workspace, tmp_path: Path, rating: Callable[..., Rating]
 ) -> None:
     rows = [
-        {"prompt": f"q {n}", "answers": [{"content": f"answer {k}", "score": 0} for k in range(3)]} for n in range(4)
+        {"prompt": f"q {n}", "answers": [{"content": f"answer {k}", "score": 0} for k in range(10 if n == 2 else 3)]}
+        for n in range(4)
     ]
     context = comparing(ready, tmp_path, rows)
     page = rating(4)
@@ -142,8 +143,10 @@ def test_more_than_two_answers_are_put_in_order(
     page.tab.click(".rate-answers section >> nth=2")
     page.tab.click(".rate-keys [data-key='1'] >> visible=true")
     page.judged(2)
+    page.press(*"012345678")
+    page.judged(3)
     found = Ratings(context.run).judgements()
-    assert (found[0].order, found[1].order) == ([1, 0, 2], [2, 0, 1])
+    assert [found[number].order for number in range(3)] == [[1, 0, 2], [2, 0, 1], [9, *range(9)]]
 
 
 def test_a_person_from_the_form_to_the_dataset(ready: Workspace, tmp_path: Path, opened: Callable[..., Page]) -> None:

@@ -119,6 +119,9 @@ def test_a_run_at_work_is_offered_and_waited_for(made: Made, workspace: Workspac
     values = [keys.get(key, panel.form.show_one(key, panel.form.default(key))) for key in panel.form.keys]
     _, command, *_ = panel.check("en", None, [], *values)
     assert f"run.after={sft.id},{reward.id}" in command
+    problem = page.parents.problem("ppo", f"{sft.id}:last")
+    assert problem is not None
+    assert problem.code == "model.no_checkpoint", "a checkpoint is not waited for"
 
 
 def test_the_forms_are_queued_as_a_chain(
@@ -140,7 +143,7 @@ def test_the_forms_are_queued_as_a_chain(
             typed |= {"data.rows": [data["sft"]], "data.max_length": "200"}
             values += [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
         event: Any = SimpleNamespace(_data={"do": do, "stages": list(stages)})
-        return app.chain.act(event, "en", *values)
+        return list(app.chain.act(event, "en", *values))[-1]
 
     said = act("queue", USUAL, **{"optim.learning_rate": "much"})
     assert "sft.optim.learning_rate" in said

@@ -20,7 +20,7 @@ from core.recipes import reward as reward_recipe
 from core.records import Manifest
 from core.rundir import RunDir, write_record
 from core.serving.session import stop_server
-from core.talks import Pane, Talk, Turn, begin_turn, new_talk
+from core.talks import Pane, Talk, Turn, begin_turn, markdown, new_talk
 from core.votes import Pairing, Pairs
 from core.workspace import Workspace
 from tests.conftest import write_jsonl
@@ -113,7 +113,16 @@ def test_a_blind_turn_tells_nothing_of_its_models() -> None:
     assert shown.index("another") < shown.index("one answer")
     for word in ("base", "sft", "aaaa", "1.5", "tokens"):
         assert word not in text_of(shown)
-    talk.revealed = True
+    failed = talk.turns[0].replies["b"]
+    failed.error = "The adapter sft does not fit."
+    assert "sft" not in views_chat.turns(talk, 0, 1, "en") + markdown(talk)
+    assert "No answer from this one" in views_chat.turns(talk, 0, 1, "en")
+    failed.anonymous = True
+    assert failed.error in views_chat.turns(talk, 0, 1, "en")
+    failed.anonymous, talk.revealed = False, True
+    shown = text_of(views_chat.turns(talk, 0, 1, "en"))
+    assert failed.error in shown
+    failed.error = ""
     shown = text_of(views_chat.turns(talk, 0, 1, "en"))
     assert "sft" in shown
     assert "reward 1.5" in shown
@@ -287,6 +296,7 @@ def test_an_adapter_of_another_base_brings_its_own_and_a_failure_stays_in_its_pa
 def test_a_conversation_that_is_too_long_is_told_in_the_pane(place: Workspace) -> None:
     talk = asked(place, ["tiny"], "ba " * 700)
     assert "512" in talk.turns[0].replies["a"].error
+    assert talk.turns[0].replies["a"].anonymous
     begin_turn(talk, Turn(id="u", question="ba", sampling=SETTINGS))
     answer(place, talk, 1)  # what was refused is no part of the conversation
     assert talk.turns[1].replies["a"].finished

@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 from core.configs.files import read_settings
-from core.errors import ConfigError
+from core.errors import ConfigError, GalenError
 from core.serving import client
 from core.serving.client import Answer, ServerHandle
 from core.serving.options import Sampling
@@ -29,6 +29,7 @@ from webui.text import t
 
 FRAME = 0.12  # seconds between two updates of the panes while text arrives
 WAITING = 0.5  # and while a model is loaded
+ANONYMOUS = ("serve.context", "serve.gone")  # errors that name no model: a blind conversation may show them
 SAMPLING: dict[str, Any] = {name: field.get_default() for name, field in Sampling.model_fields.items()}
 
 
@@ -199,6 +200,7 @@ class Answers:
     def _fail(self, reply: Reply, error: BaseException) -> None:
         reply.live = reply.waiting = False
         reply.error = join(*error_text(error, self.lang))
+        reply.anonymous = isinstance(error, GalenError) and error.code in ANONYMOUS
 
 
 def made_of(answer: Answer) -> Made:

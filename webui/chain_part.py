@@ -6,7 +6,7 @@ rehearses everything on the samples with the tiny model. What is queued are runs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
@@ -58,7 +58,7 @@ class ChainPart:
     def wire(self, stages: Mapping[str, WithForm]) -> None:
         self.forms = {name: stages[name].form for name in STAGES}
         inputs = [component for form in self.forms.values() for component in form.components]
-        self.pane.act(self.act, [self.page.lang, *inputs], self.note, show_progress="minimal", concurrency_limit=None)
+        self.pane.act(self.act, [self.page.lang, *inputs], self.note, **QUIET)
         self.state.act(self.drop, self.page.lang, self.note, **QUIET)
         self.page.on_catalog(self.news, [], [self.state])
 
@@ -74,9 +74,12 @@ class ChainPart:
         return [views_chain.rehearsal(name, [found[run.id] for run in order], chat, lang)]
 
     # -- acting -------------------------------------------------------------------------------------------------------
-    def act(self, event: gr.EventData, lang: str, *values: Any) -> str:
-        """What became of the button that was pressed, in words."""
-        wanted = event._data or {}
+    def act(self, event: gr.EventData, lang: str, *values: Any) -> Iterator[str]:
+        """That it is being done, then what became of the button that was pressed, in words."""
+        yield views.say(t("pipeline.working", lang), tone="calm")
+        yield self._done(event._data or {}, lang, values)
+
+    def _done(self, wanted: Mapping[str, Any], lang: str, values: Sequence[Any]) -> str:
         chosen = [stage for stage in STAGES if stage in (wanted.get("stages") or ())]
         workspace = self.page.workspace
         try:

@@ -15,7 +15,8 @@ from core.models.library import bottom_of, find_base, resolve_base
 from core.models.lineage import lora_weights, run_weights
 from core.models.runs import weights_folder
 from core.models.weights import ADAPTER_CONFIG
-from core.rundir import RunDir, RunRef, State, best_checkpoint, state_of
+from core.references import RunRef
+from core.rundir import RunDir, State, best_checkpoint, state_of
 from core.workspace import Workspace
 from webui.catalog import Catalog, Choice, Reader, can_chat
 from webui.confine import check_base
@@ -133,7 +134,7 @@ class Contestants:
 
     def chosen(self, text: str, which: str = "") -> str:
         """What a pane holds for a choice of the list: a run with `which` of its weights, the first it has where it has
-        none of these."""
+        none of these. What names no run stays as it is: `seat` says what is wrong with it."""
         if self.only and text not in self.only:
             return ""
         ref = self._ref(text)
@@ -206,7 +207,8 @@ class Contestants:
         if self.only:
             return self.panes
         catalog = self.reader.read()
-        talking = self._talking(catalog)
+        rehearsed = {run.id for run in catalog.runs if run.rehearsal}
+        talking = [ref for ref in self._talking(catalog) if ref.run not in rehearsed]
         if talking:
             return self.beside_base(str(talking[0]))
         return [catalog.models[0].name if catalog.models else "", ""]

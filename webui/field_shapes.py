@@ -43,6 +43,6 @@ ONLY_WHEN = {  # section or key → style class
     "judging.base": "only-run",
     "quantization.double": "only-quantised",
 }
-CLOSED = {"saving", "logging", "model", "quantization", "judging"}  # sections that start folded
+CLOSED = {"saving", "logging", "model", "quantization", "judging", "distributed"}  # sections that start folded
 SEGMENTS = 3  # up to so many choices are shown side by side
 SEGMENTED = {"task.kind"}  # and all of these

@@ -10,10 +10,12 @@ from core.errors import ConfigError, GalenError
 from core.fit.estimate import estimate
 from core.fit.relief import relief
 from core.jobs.failures import explain
+from core.jobs.store import waiting_for_live
 from webui import views
 from webui.forms import Form
 from webui.messages import error_text
 from webui.page import QUIET, Page
+from webui.text import t
 from webui.views_fit import FIT_JS, ladder, pane
 
 
@@ -38,6 +40,8 @@ class FitPane:
         """The estimate of the form as it stands; nothing while something in it is wrong or missing."""
         try:
             config = self.form.resolve(values, self.page.workspace)
+            if waiting_for_live(self.page.workspace, config).run.after:
+                return views.say(t("fit.waits", lang), tone="calm")
             return pane(estimate(config, self.page.workspace), self.form.stage, lang)
         except ConfigError:
             return ""

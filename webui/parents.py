@@ -71,7 +71,7 @@ class Parents:
 
     def _at_work(self, text: str) -> dict[str, Awaited]:
         ref = find_base(self.workspace, text)
-        run = self.workspace.run(ref.run) if ref is not None else None
+        run = self.workspace.run(ref.run) if ref is not None and ref.which == "output" else None
         return {run.id: Awaited(run.stage, run.config())} if run is not None and state_of(run).live else {}
 
     def lasting(self, text: str) -> str:

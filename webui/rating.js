@@ -75,7 +75,7 @@ const write = (on) => {
 };
 const number = (place) => {
   const answers = queue[0].answers?.length ?? 0;
-  if (task !== 'rank') return place < 5 && judge({ grade: place + 1 });
+  if (task !== 'rank') return place < Number(pane().dataset.keys) && judge({ grade: place + 1 });
   if (place >= answers || order.includes(place)) return;
   order.push(place);
   if (order.length < answers - 1) return draw();
@@ -84,7 +84,7 @@ const number = (place) => {
 const press = (key) => {
   if (key === 'u') return undo();
   if (!queue.length) return key === 'Enter' && kept + pending() >= total ? make() : undefined;
-  if (/^[1-9]$/.test(key) && task !== 'improve') return number(Number(key) - 1);
+  if (/^\d$/.test(key) && task !== 'improve') return number((Number(key) || 10) - 1);
   if (key === ' ') return judge({ mark: 'skip' });
   if (task === 'rank' && 'tb'.includes(key)) return judge({ mark: key === 't' ? 'tie' : 'bad' });
   if (task === 'improve' && key === 'f') return judge({ mark: 'fine' });
@@ -120,18 +120,17 @@ const draw = () => {
     section.querySelector('pre').textContent = card?.[part] ?? '';
   }
   answers(card?.answers ?? []);
-  for (const button of root.querySelectorAll('.for-list [data-key]')) button.hidden = Number(button.dataset.key) > (card?.answers?.length ?? 0);
+  root.querySelectorAll('.for-list [data-key]').forEach((button, at) => { button.hidden = at >= (card?.answers?.length ?? 0); });
   if (card && drawn !== card.number) { drawn = card.number; find('.rate-row').scrollTop = 0; }
 };
 const answers = (texts) => {
   const box = find('.rate-answers');
   box.replaceChildren(...texts.map((answer, at) => {
     const panel = document.createElement('section'), head = document.createElement('h4'), body = document.createElement('pre');
-    head.textContent = `${at + 1}`;
+    head.textContent = panel.dataset.key = (at + 1) % 10;
     body.textContent = answer;
     const place = order.indexOf(at);
     if (place >= 0) { panel.className = 'chosen'; head.textContent += ` → ${place + 1}.`; }
-    panel.dataset.key = at + 1;
     panel.append(head, body);
     return panel;
   }));
@@ -150,7 +149,7 @@ document.addEventListener('keydown', (event) => {
   if (event.target.closest?.('input, textarea, select, [contenteditable], [role=tab], [role=listbox]')) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.target.closest?.('button') && (key === ' ' || key === 'Enter') && !root.contains(event.target)) return;
-  if (/^[1-9 tbfeu]$/.test(key) || key === 'Enter') { event.preventDefault(); press(key); }
+  if (/^[0-9 tbfeu]$/.test(key) || key === 'Enter') { event.preventDefault(); press(key); }
 });
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-key]');

@@ -18,7 +18,7 @@ from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
-from webui import charts, views, views_chain, views_reward, views_rows
+from webui import charts, views, views_chain, views_hosts, views_reward, views_rows
 from webui.catalog import can_chat, newest
 from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
@@ -37,7 +37,9 @@ Render = Callable[[views.Snapshot, str], str]
 
 RENDER: dict[str, Render] = {
     "head": views.head,
-    "progress": lambda shot, lang: views.progress(shot, lang, store.stop_deadline(shot.run)),
+    "progress": lambda shot, lang: (
+        views.progress(shot, lang, store.stop_deadline(shot.run)) + views_hosts.waiting(shot, lang)
+    ),
     "curves": lambda shot, lang: curves(shot.run, lang),
     "samples": lambda shot, lang: views.samples(shot.run, lang),
     "pairs": views_reward.pairs,

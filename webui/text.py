@@ -12,6 +12,7 @@ from webui.text_annotate import ANNOTATE_TEXT
 from webui.text_bring import BRING
 from webui.text_chat import CHAT_TEXT
 from webui.text_choice import CHOICE_TEXT
+from webui.text_distributed import DISTRIBUTED_TEXT
 from webui.text_judge import JUDGE
 from webui.text_look import LOOK
 from webui.text_merge import MERGE_TEXT
@@ -253,6 +254,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **PIPELINE_TEXT,
     **PPO,
     **PUSH_TEXT,
+    **DISTRIBUTED_TEXT,
     **REPORT_TEXT,
     **PREDICT_TEXT,
     **SHELF_TEXT,

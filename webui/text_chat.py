@@ -90,6 +90,10 @@ CHAT_TEXT: dict[str, tuple[str, str]] = {
     "chat.provenance": ("base {base} · adapter {adapter}", "基座 {base} · 适配器 {adapter}"),
     "chat.provenance_base": ("base {base} · no adapter", "基座 {base} · 无适配器"),
     "chat.speed": ("{tokens} tokens · {rate}/s", "{tokens} 词元 · {rate}/秒"),
+    "chat.failed_hidden": (
+        "No answer from this one. Why is told once the names are.",
+        "此模型没有回答；显示名称后才说明原因。",
+    ),
     "chat.stopped": ("stopped", "已停止"),
     "chat.cut": ("length limit reached", "达到长度上限"),
     "chat.thinking": ("Thinking … {n} characters", "思考中…… {n} 字"),

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from webui.text_fields_annotate import ANNOTATE_CHOICES, ANNOTATE_FIELDS, ANNOTATE_SECTIONS
 from webui.text_fields_choice import CHOICE_CHOICES, CHOICE_FIELDS
+from webui.text_fields_distributed import DISTRIBUTED_CHOICES, DISTRIBUTED_FIELDS, DISTRIBUTED_SECTIONS
 from webui.text_fields_evaluating import EVALUATING_CHOICES, EVALUATING_FIELDS, EVALUATING_SECTIONS
 from webui.text_fields_ppo import PPO_FIELDS, PPO_SECTIONS
 from webui.text_fields_predict import PREDICT_FIELDS
@@ -113,6 +114,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     **EVALUATING_FIELDS,
     **ANNOTATE_FIELDS,
     **PREDICT_FIELDS,
+    **DISTRIBUTED_FIELDS,
 }
 
 SECTIONS: dict[str, tuple[str, str]] = {
@@ -131,6 +133,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     **PPO_SECTIONS,
     **EVALUATING_SECTIONS,
     **ANNOTATE_SECTIONS,
+    **DISTRIBUTED_SECTIONS,
 }
 
 # (key, value): (English label, Chinese label); values without one are shown as they are.
@@ -157,6 +160,7 @@ CHOICES: dict[tuple[str, str], tuple[str, str]] = {
     **CHOICE_CHOICES,
     **EVALUATING_CHOICES,
     **ANNOTATE_CHOICES,
+    **DISTRIBUTED_CHOICES,
 }
 
 

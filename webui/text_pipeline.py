@@ -8,6 +8,10 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
         "{label} — not finished: this run will start when it has succeeded",
         "{label} — 尚未完成：它成功之后本运行才开始",
     ),
+    "fit.waits": (
+        "What it starts from is not finished: whether it fits cannot be told yet. A rehearsal of the chain can.",
+        "起点尚未完成，还无法估计能否放得下；可以先预演整条流水线。",
+    ),
     "pipeline.strip": ("Where in the chain this run stands", "本运行在流水线中的位置"),
     "pipeline.optional": ("optional", "可选"),
     "pipeline.waits": ("Waiting", "等待中"),
@@ -35,6 +39,7 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
         "Every stage on the samples that ship, with a model of 0.1 million parameters: a minute or two on any CPU.",
         "用自带样例和 10 万参数的微型模型走完所有阶段：任何 CPU 上一两分钟。",
     ),
+    "pipeline.working": ("Checking every step, then queueing …", "正在逐步检查并排队……"),
     "pipeline.queued": ("{count} runs are queued.", "已排队 {count} 个运行。"),
     "pipeline.side_by_side": ("Side by side", "并排对话"),
     "pipeline.report": ("What it cost", "得失报告"),

@@ -19,6 +19,13 @@ SENTENCES: dict[str, tuple[str, str]] = {"config.missing": ("This is empty.", "�
 REMEDIES: dict[str, tuple[str, str]] = {
     **PIPELINE_REMEDIES,
     "config.missing": ("Fill it in.", "请填写。"),
+    # -- several hosts
+    "run.wrong_world": (
+        "Start it with the commands that the page shows while the run waits for its hosts.",
+        "请用运行等待主机时页面上显示的命令启动。",
+    ),
+    "run.not_set_aside": ("Resume it first; then start it on its hosts.", "请先点“继续”，再在各主机上启动。"),
+    "run.not_for_hosts": ("Start or resume it on this page.", "请在本页面上启动或继续。"),
     # -- data and evaluation
     "annotate.waiting": (
         "Judge them in the tab Data, Annotate; then make the dataset there.",

@@ -9,6 +9,7 @@ from webui.text_zh_annotate import ANNOTATE_ZH
 from webui.text_zh_chat import CHAT_ZH
 from webui.text_zh_choice import CHOICE_ZH
 from webui.text_zh_data import DATA_ZH
+from webui.text_zh_distributed import DISTRIBUTED_ZH
 from webui.text_zh_evaluate import EVALUATE_ZH
 from webui.text_zh_imported import IMPORTED_ZH
 from webui.text_zh_merge import MERGE_ZH
@@ -164,6 +165,7 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | CHOICE_ZH)
 MESSAGES_ZH.update(CHAT_ZH | MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | ANNOTATE_ZH)
+MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH | DISTRIBUTED_ZH)
 MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH | PIPELINE_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | PREDICT_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | MERGE_ZH)

@@ -67,6 +67,7 @@ ANNOTATE_ZH: dict[str, tuple[str, str]] = {
     "annotate.failed": ("没有得到回复：{detail}", ""),
     "annotate.nonsense": ("回复无法使用：{said}", ""),
     "annotate.one_answer": ("没有两个不同的回答可以比较：{answers}", ""),
+    "annotate.many_answers": ("有 {answers} 个回答；人工最多排 {most} 个，每个一个按键", ""),
     "annotate.all_bad": ("它的 {answers} 个回答都被判为不好。", ""),
     "annotate.skipped": ("被跳过。", ""),
     "annotate.unjudged": ("尚未标注。", ""),

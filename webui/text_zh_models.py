@@ -164,6 +164,14 @@ MODELS_ZH: dict[str, tuple[str, str]] = {
         "其他机器可以访问 {host}，但没有设置密钥。",
         "请设置环境变量 GALEN_API_KEY，或只监听 127.0.0.1。",
     ),
+    "serve.bad_key": (
+        "GALEN_API_KEY 含有空格或请求头无法携带的字符。",
+        "请只用 ASCII 字母、数字和符号。",
+    ),
+    "serve.no_address": (
+        "无法在 {host} 的端口 {port} 上提供服务：{detail}。",
+        "请用 host=… 选择本机的地址，用 port=… 选择有权使用的端口。",
+    ),
     "serve.gpu_busy": ("{device} 正被 {holder} 占用。改用 CPU 吗？", "请把设备选为 CPU，或等它结束，或停止它。"),
     "serve.port_taken": ("{host} 的端口 {port} 已被占用。", "请用 port=… 换一个；port=0 自动选择空闲端口。"),
 }

@@ -22,6 +22,7 @@ PIPELINE_ZH: dict[str, tuple[str, str]] = {
         "这条流水线没有任何步骤。",
         "请按顺序写出各阶段，例如 `sft=starter-cpu reward=starter-cpu ppo evaluate`，或指定一个流水线文件。",
     ),
+    "pipeline.no_start": ("{run} 不会产出可供其他运行起步的东西。", "请指定别的步骤或运行。"),
     "pipeline.twice": ("有两个步骤都叫 {name}。", "请给其中一个另起名字，并在其中写明 `stage:`。"),
     "pipeline.not_step": (
         "{name} 不是流水线的步骤。",

@@ -197,7 +197,10 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
     "arguments.no_padding": ("各行首尾相接，没有填充，因此无需按长度分组。", ""),
     "arguments.best": ("最佳由阶段决定：评估损失最低者。", ""),
     "arguments.resume": ("运行从自己的最后一个检查点继续，数据顺序完全一致。", "请使用“继续”。"),
-    "arguments.sharding": ("权重不分片：每个设备都持有整个模型。", "请量化，或使用 LoRA。"),
+    "arguments.sharding": (
+        "各设备如何分担模型在这里是一项设置，FSDP2 和 DeepSpeed 都用它。",
+        "请设置 distributed.strategy。",
+    ),
     "arguments.optimizer_args": ("优化器的参数就是 optim 中的设置。", ""),
     "arguments.memory_metrics": ("开始前估算内存，运行中显示实际用量。", ""),
     "arguments.hub": ("不会上传任何内容。", ""),

@@ -15,7 +15,7 @@ from core.configs.stages import STAGES
 from core.jobs.failures import explain
 from core.models.weights import AdapterFacts, adapter_facts
 from core.records import Manifest, Progress, Result, Status
-from core.rundir import RunDir, State, lock_held, state_of
+from core.rundir import RunDir, State, beats, lock_held, state_of
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.messages import result_text
 from webui.tails import last_text, tail
@@ -67,8 +67,9 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
     files = (
         run.status_file, run.result_file, run.progress_file, run.metrics_file, run.samples_file, run.log_file(0),
         run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file, run.rollouts,
+        run.heartbeat_file,
     )  # fmt: skip
-    held = lock_held(run.lock_file)
+    held = lock_held(run.lock_file) or beats(run)
     marks: list[Any] = [held, int(time.time()) if held else 0]  # times go on while a run lives
     for path in files:
         try:

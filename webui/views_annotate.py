@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.annotating.people import KEYS, MOST_ANSWERS
 from core.configs.annotate import TaskKind
 from core.data.store.dataset import Dataset
 from core.rundir import RunDir, read_jsonl
@@ -20,7 +21,6 @@ GRADES: dict[TaskKind, tuple[str, str]] = {  # what the first and the last grade
     "difficulty": ("rate.key_easy", "rate.key_hard"),
     "score": ("rate.key_poor", "rate.key_good"),
 }
-MOST_ANSWERS = 9
 
 
 def so_far(run: RunDir, lang: str) -> str:
@@ -59,7 +59,7 @@ def rating(runs: Sequence[Mapping[str, Any]], lang: str) -> str:
     say = {name: t(key, lang, **({"n": "{n}"} if name == "unsent" else {})) for name, key in SAYS.items()}
     return (
         f'<div class="rate" data-runs="{esc(json.dumps([run["id"] for run in runs]))}" '
-        f'data-say="{esc(json.dumps(say, ensure_ascii=False))}" lang="{lang}">'
+        f'data-keys="{KEYS}" data-say="{esc(json.dumps(say, ensure_ascii=False))}" lang="{lang}">'
         f'<div class="rate-head"><h3>{esc(t("rate.title", lang))}</h3>'
         f'<label class="rate-runs"><span>{esc(t("rate.runs", lang))}</span><select data-run>{options}</select></label>'
         f'<div class="rate-figures">{_figures(lang)}</div></div>'
@@ -100,7 +100,7 @@ def _keys(lang: str) -> str:
     space = t("rate.space", lang)
     parts = [f'<span class="for-{task}">{_grades(task, lang)}</span>' for task in GRADES]
     pair = _key("1", "1", "rate.key_left", lang) + _key("2", "2", "rate.key_right", lang)
-    numbers = "".join(_bare(str(at)) for at in range(1, MOST_ANSWERS + 1))
+    numbers = "".join(_bare(str(at % 10)) for at in range(1, MOST_ANSWERS + 1))
     parts.append(f'<span class="for-pair">{pair}</span>')
     parts.append(f'<span class="for-list">{numbers}<em>{esc(t("rate.key_number", lang))}</em></span>')
     parts.append(
@@ -115,7 +115,7 @@ def _keys(lang: str) -> str:
 
 def _grades(task: TaskKind, lang: str) -> str:
     low, high = GRADES[task]
-    numbers = "".join(_bare(str(at)) for at in range(1, 6))
+    numbers = "".join(_bare(str(at)) for at in range(1, KEYS + 1))
     return f"<em>{esc(t(low, lang))}</em>{numbers}<em>{esc(t(high, lang))}</em>"
 
 

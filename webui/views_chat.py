@@ -91,18 +91,19 @@ def _cell(talk: Talk, turn: Turn, pane: Pane, letter: str, lang: str, *, best: b
     key = f"{turn.id}-{pane.id}"
     return (
         f'<section class="{classes}" data-pane="{esc(pane.id)}"><div class="stay">'
-        f'<div class="who">{head}{name}{won}{copy}</div>{_body(reply, key, lang)}{below}</div></section>'
+        f'<div class="who">{head}{name}{won}{copy}</div>{_body(talk, reply, key, lang)}{below}</div></section>'
     )
 
 
-def _body(reply: Reply, key: str, lang: str) -> str:
+def _body(talk: Talk, reply: Reply, key: str, lang: str) -> str:
     live = " live" if reply.live else ""
     if reply.waiting:
         return f'<div class="reply live"><span class="loading">{esc(_loading(reply, lang))}</span></div>'
     said = f'<div class="reply{live}">{folded(reply.text, key, lang, live=reply.live)}</div>' if not reply.error else ""
     if reply.error:
         kept = f'<div class="reply">{folded(reply.text, key, lang)}</div>' if reply.text else ""
-        said = f'{kept}<div class="notice bad">{esc(reply.error)}</div>'
+        why = t("chat.failed_hidden", lang) if talk.hides(reply) else reply.error
+        said = f'{kept}<div class="notice bad">{esc(why)}</div>'
     return said
 
 

@@ -35,6 +35,7 @@ from core.rundir import RunDir, append_jsonl, read_jsonl, write_text
 
 WAITING = ("annotate.waiting", "annotate.made_and_waiting")  # codes with which a run ends until somebody has judged
 KEYS = 5  # a person marks from 1 to this, with one key
+MOST_ANSWERS = 10  # that a person can put in order: a key for each, the tenth 0
 LONGEST_TEXT = 100_000  # characters of an answer that somebody writes
 
 

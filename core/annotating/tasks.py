@@ -59,10 +59,11 @@ class Work:
 
 
 class RowTask:
-    """A task over rows of one kind. `seed`: of the order in which answers are shown."""
+    """A task over rows of one kind. seed: of the order in which answers are shown. most: answers that the annotator
+    can put in order; None: any number."""
 
-    def __init__(self, task: Task, kind: Kind, *, seed: int) -> None:
-        self.task, self.kind, self.seed = task, kind, seed
+    def __init__(self, task: Task, kind: Kind, *, seed: int, most: int | None = None) -> None:
+        self.task, self.kind, self.seed, self.most = task, kind, seed, most
         self.of: Of = "documents" if kind == "text" else "rows"
 
     @property
@@ -77,7 +78,7 @@ class RowTask:
     def work(self, number: int, item: Item, sampled: Sequence[str] = (), *, own: bool = True) -> Work | Drop:
         """What there is to be judged. sampled: answers written to the question; own: the row's are compared, too.
 
-        Equal answers are compared once; a row with fewer than two different ones is a Drop.
+        Equal answers are compared once; a row with fewer than two different ones, or more than `most`, is a Drop.
         """
         if self.kind == "text":
             return Work(number, item, document=item.row["text"])
@@ -92,6 +93,8 @@ class RowTask:
                 different.setdefault(normal_text(text), text)
         if len(different) < FEWEST:
             return Drop("annotate.one_answer", {"answers": len(compared)})
+        if self.most is not None and len(different) > self.most:
+            return Drop("annotate.many_answers", {"answers": len(different), "most": self.most})
         texts = list(different.values())
         order = np.random.default_rng((self.seed, number, SHUFFLED)).permutation(len(texts)).tolist()
         return Work(number, item, question, answers=tuple(texts[place] for place in order), origin=tuple(order))

@@ -23,6 +23,7 @@ from core.errors import GalenError
 from core.fit.relief import relief
 from core.jobs import store
 from core.jobs.failures import LAST_WORDS
+from core.jobs.hosts import commands
 from core.jobs.summaries import RunSummary, summary
 from core.records import TRAINING
 from core.rundir import RunDir, State
@@ -62,6 +63,18 @@ def follow(run: RunDir, *, json: bool = False, stop: bool = False) -> int:
     else:
         _tell_end(run, now)
     return exit_status(run, now.state)
+
+
+def tell_started(run: RunDir, *, json: bool) -> int:
+    """The id of a run that has been started, and of one on several hosts what to type on each of them."""
+    typed = commands(run)
+    if json:
+        print_json({"run": run.id, "path": str(run.path), **({"commands": typed} if typed else {})})
+        return 0
+    print(run.id)
+    for host, words in enumerate(typed):
+        print(f"  host {host}: {words}")
+    return 0
 
 
 def exit_status(run: RunDir, state: State) -> int:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.cli.follow import Tail, follow, plain, progress_line
+from core.cli.follow import Tail, follow, plain, progress_line, tell_started
 from core.cli.output import duration, print_json, table
 from core.configs.files import dump_yaml, read_config_file, resolve, sections_of
 from core.configs.stages import STAGES
-from core.errors import InputError
-from core.jobs import store
+from core.errors import InputError, RunError
+from core.jobs import hosts, store
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.rundir import RunDir, State, state_of
 from core.workspace import Workspace
@@ -42,6 +42,7 @@ def add(subparsers: Any) -> None:
     log.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
     log.add_argument("--rank", type=int, default=None, help="the process whose log to show (default 0)")
     log.add_argument("-n", "--lines", type=int, default=None, help="only the last so many lines")
+    command("hosts", show_hosts, "what to type on each host of a run on several", runs="")
     stop = command("stop", stop_runs, "ask runs to save and stop", runs="+")
     stop.add_argument("--now", action="store_true", help="kill them, saved or not")
     resume = command("resume", resume_run, "go on from the last checkpoint", runs="")
@@ -152,6 +153,16 @@ def show_log(args: argparse.Namespace) -> int:
     return 0
 
 
+def show_hosts(args: argparse.Namespace) -> int:
+    """Raises RunError `run.not_for_hosts`."""
+    run = _find(Workspace(args.workspace), args.run)
+    typed = hosts.commands(run)
+    if not typed:
+        raise RunError("run.not_for_hosts", run=run.id)
+    print_json({"run": run.id, "commands": typed}) if args.json else print("\n".join(typed))
+    return 0
+
+
 # -- doing ------------------------------------------------------------------------------------------------------------
 def stop_runs(args: argparse.Namespace) -> int:
     return _each(args, store.kill if args.now else store.stop)
@@ -207,11 +218,10 @@ def submit_file(args: argparse.Namespace) -> int:
 
 
 def _started(args: argparse.Namespace, run: RunDir) -> int:
-    if args.follow:
+    if args.follow and not hosts.commands(run):
         print(run.id, flush=True)
         return follow(run, json=args.json)
-    print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
-    return 0
+    return tell_started(run, json=args.json)
 
 
 def _stage_of(config: Path) -> str:

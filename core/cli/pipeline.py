@@ -19,7 +19,7 @@ from typing import Any
 
 from core.cli.follow import follow
 from core.cli.output import duration, print_json, table
-from core.configs.files import dump_yaml
+from core.configs.files import dump_yaml, stage_of
 from core.errors import GalenError
 from core.evaluation.report_files import table as report_lines
 from core.jobs import store
@@ -40,6 +40,7 @@ def add(subparsers: Any) -> None:
     about = "a few steps of every stage: will the real chain run?"
     trial = subparsers.add_parser("rehearse", help=about, description=f"{about} Without words: the samples that ship.")
     trial.add_argument("--language", choices=("en", "zh"), default="en", help="of the samples (default en)")
+    trial.add_argument("--stages", metavar="A,B,…", default="", help="only these stages of the samples' chain")
     trial.add_argument("--delete", action="store_true", help="remove the runs of all rehearsals, and do nothing else")
     trial.set_defaults(handler=rehearse)
     for parser in (chain, trial):
@@ -72,7 +73,8 @@ def rehearse(args: argparse.Namespace) -> int:
     if wanted:
         steps = rehearsal.limited(plan(workspace, wanted, base))
     else:
-        steps = rehearsal.samples(workspace, base or rehearsal.tiny(workspace), args.language)
+        stages = [stage_of(name).name for name in args.stages.split(",") if name]
+        steps = rehearsal.samples(workspace, base or rehearsal.tiny(workspace), args.language, stages)
     if args.dry_run:
         return _show(steps, args.json)
     runs = rehearsal.start(workspace, steps)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.annotating.people import KEYS, Card, Ratings
+from core.annotating.people import KEYS, MOST_ANSWERS, Card, Ratings
 from core.cli.follow import follow, plain
 from core.cli.output import print_json
 from core.errors import InputError
@@ -140,7 +140,7 @@ class Desk:
             return {"mark": marks[pressed]}
         if not (pressed.isascii() and pressed.isdigit()):
             return None
-        number = int(pressed)
+        number = int(pressed) or MOST_ANSWERS
         if task in ("difficulty", "score"):
             return {"grade": number} if 1 <= number <= KEYS else None
         if task == "rank" and 1 <= number <= len(card.answers) and number - 1 not in chosen:
@@ -156,7 +156,7 @@ class Desk:
         parts += [plain(text) for text in (card.document, card.question) if text]
         parts += ["", plain(card.answer)] if card.answer else []
         for place, answer in enumerate(card.answers, 1):
-            parts += ["", f"\x1b[1m[{place}]\x1b[0m {plain(answer)}"]
+            parts += ["", f"\x1b[1m[{place % 10}]\x1b[0m {plain(answer)}"]
         print("\n".join([*parts, "", f"{LEGEND[self.ratings.task]} · {COMMON}", ""]), flush=True)
 
 

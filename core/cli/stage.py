@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.annotating.people import waits_for_person
-from core.cli.follow import follow, on_interrupt
+from core.cli.follow import follow, on_interrupt, tell_started
 from core.cli.output import print_json
 from core.cli.rate import rate
 from core.configs.article import Mapped, from_arguments
@@ -21,6 +21,7 @@ from core.configs.files import dump_yaml, list_presets, resolve
 from core.configs.stages import STAGES, Stage, TrainingConfig
 from core.errors import InputError
 from core.jobs import store
+from core.jobs.hosts import commands
 from core.workspace import Workspace
 
 OWN = ("predict",)  # stages whose command is a module of its own
@@ -82,9 +83,8 @@ def begin(args: argparse.Namespace, values: Mapping[str, Any]) -> int:
     interrupts: list[float] = []
     with on_interrupt(lambda: interrupts.append(time.monotonic())):  # a run must not start without a word
         run = store.submit(workspace, args.stage, config)
-    if args.detach:
-        print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
-        return 0
+    if args.detach or commands(run):
+        return tell_started(run, json=args.json)
     print(f"{run.id}  {run.config()['run']['name']}", flush=True)
     status = follow(run, json=args.json, stop=bool(interrupts))
     if waits_for_person(run) and sys.stdin.isatty() and not args.json:

@@ -1,7 +1,7 @@
 """A model in this process that answers a terminal: for what the chat server does not do.
 
 Another tokenizer, an adapter in `.bin` form, or no template: then what was typed is a text that the model goes on with.
-Base, chain and adapter are merged as for a prediction (`core.evaluation.speaker`), and the device is claimed beside
+Base, chain and adapter are merged as for a prediction (`core.evaluation.predictor`), and the device is claimed beside
 chat servers. One model answers. Imports torch when it is made.
 """
 
@@ -47,7 +47,7 @@ class Talker:
         taken = place.take(choose_device(options.place, workspace), holder)
         self.options, self.device, self._claim = options, taken.shown, taken
         on_progress("importing")
-        from core.evaluation.speaker import load_speaker
+        from core.evaluation.predictor import load_speaker
         from core.models.loading import resolve_dtype
 
         on_progress("loading")

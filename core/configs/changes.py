@@ -21,11 +21,15 @@ FREE = (
     "run.name", "run.retries", "run.after", "run.rehearsal", "devices.use", "model.attention",
     "tuning.gradient_checkpointing", "rollout.batch_size",
     "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm", "rewards.judge_timeout", "rewards.judge_limit",
-    "data.predictions",
+    "data.predictions", "distributed.rendezvous",
 )  # fmt: skip
 MOVABLE = "rewards.judge_url"  # the same judge may listen elsewhere now; whether there is one must stay
-STEP = ("schedule.batch_size", "schedule.gradient_accumulation", "devices.use")  # their product is the rows of a step
-CODES = {"optim": "resume.schedule", "schedule": "resume.schedule", "data": "resume.order", "run": "resume.order"}
+# Their product is the rows of a step.
+STEP = ("schedule.batch_size", "schedule.gradient_accumulation", "devices.use", "distributed.hosts")
+CODES = {
+    "optim": "resume.schedule", "schedule": "resume.schedule", "data": "resume.order", "run": "resume.order",
+    "distributed": "resume.strategy",
+}  # fmt: skip
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -60,5 +64,6 @@ def refused(before: Mapping[str, Any], now: Mapping[str, Any], run: str) -> list
 def rows_in_step(config: Mapping[str, Any]) -> int:
     """The rows of an optimizer step over all devices; 0 for a stage that has none."""
     schedule, devices = config.get("schedule") or {}, config.get("devices") or {}
+    hosts = int((config.get("distributed") or {}).get("hosts", 1))
     each = int(schedule.get("batch_size", 0)) * int(schedule.get("gradient_accumulation", 0))
-    return each * max(1, len(devices.get("use") or ()))
+    return each * max(1, len(devices.get("use") or ())) * hosts

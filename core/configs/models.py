@@ -156,10 +156,19 @@ class Tests(Section):
     max_rows: int | None = setting(500, "Rows of each dataset at most, chosen by the seed. Empty: all.", ge=1)
     max_length: int = setting(
         1024,
-        "Tokens of a document, a conversation or a pair that are looked at. Multiple choice takes what the model reads "
-        "at once.",
+        "Tokens of a conversation or a pair that are looked at, and of a window over a longer document. Multiple "
+        "choice takes what the model reads at once.",
         ge=8,
         le=1_048_576,
+    )
+    stride: int | None = setting(
+        None,
+        "Tokens by which the window over a longer document moves on. They alone are predicted in it, from those before "
+        "them. Fewer give each more to go by, and take longer. Empty: half a window; as many as a window has: windows "
+        "side by side.",
+        ge=1,
+        le=1_048_576,
+        advanced=True,
     )
     bad_rows: Literal["stop", "drop"] = setting(
         "stop", "Rows that cannot be used: stop before the start and list them, or drop and record them."

@@ -9,56 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import field_validator, model_validator
 
 from core.configs import annotate, data, evaluating, models, pairs, predict, sections
+from core.configs.conflicts import adapters_go_on, conflict, one_device, quantised_is_frozen, shared_out
+from core.configs.distributed import Distributed
 from core.configs.models import Answers, Compared, Tests
 from core.configs.ppo import Policy, PolicyLora, PolicyOptim, PolicyTuning, Prompts, Rewards, Rollout, Watching
 from core.configs.sections import Section
 
 PLUGINS = "GALEN_PLUGINS"
 HUB_NAME = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,94}[\w])?", re.ASCII)  # an owner's, or a repository's
-
-
-def one_device() -> Any:
-    """The validator of a stage whose recipe knows one process only."""
-
-    def check(value: sections.Devices) -> sections.Devices:
-        if len(value.use) > 1:
-            raise ValueError("it computes on one device")
-        return value
-
-    return field_validator("devices")(check)
-
-
-def conflict(code: str, key: str, **params: Any) -> PydanticCustomError:
-    """What a validator raises where settings of different sections do not go together: a problem of setting `key`."""
-    return PydanticCustomError("conflict", "{code}", {"code": code, "key": key, "params": params})
-
-
-def adapters_go_on() -> Any:
-    """The validator of a training stage: only an adapter can be continued. `tuning` is declared before `lora`."""
-
-    def check(value: sections.Lora, info: ValidationInfo) -> sections.Lora:
-        tuning = info.data.get("tuning")
-        if value.start == "continue" and tuning is not None and tuning.method != "lora":
-            raise conflict("config.continue_needs_lora", "lora.start", method=tuning.method)
-        return value
-
-    return field_validator("lora")(check)
-
-
-def quantised_is_frozen() -> Any:
-    """The validator of a training stage: quantised weights do not learn. `tuning` is declared before `quantization`."""
-
-    def check(value: sections.Quantization, info: ValidationInfo) -> sections.Quantization:
-        tuning = info.data.get("tuning")
-        if value.kind != "none" and tuning is not None and tuning.method != "lora":
-            raise conflict("config.quantised_needs_lora", "quantization.kind", kind=value.kind, method=tuning.method)
-        return value
-
-    return field_validator("quantization")(check)
 
 
 class StageConfig(Section):
@@ -96,8 +57,10 @@ class PretrainConfig(StageConfig):
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
+    distributed: Distributed = Distributed()
 
     _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+    _shared = shared_out(can_shard=True)
 
 
 class SFTConfig(StageConfig):
@@ -115,8 +78,10 @@ class SFTConfig(StageConfig):
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
+    distributed: Distributed = Distributed()
 
     _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+    _shared = shared_out(can_shard=True)
 
 
 class RewardConfig(StageConfig):
@@ -135,8 +100,10 @@ class RewardConfig(StageConfig):
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
+    distributed: Distributed = Distributed()
 
     _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+    _shared = shared_out(can_shard=True)
 
     @field_validator("optim")
     @classmethod
@@ -166,8 +133,10 @@ class DPOConfig(StageConfig):
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
+    distributed: Distributed = Distributed()
 
     _continued, _quantised = adapters_go_on(), quantised_is_frozen()
+    _shared = shared_out(can_shard=False)
 
     @model_validator(mode="after")
     def _compared(self) -> DPOConfig:
@@ -204,8 +173,10 @@ class PPOConfig(StageConfig):
     saving: sections.Saving = sections.Saving()
     logging: sections.Logging = sections.Logging()
     devices: sections.Devices = sections.Devices()
+    distributed: Distributed = Distributed()
 
     _quantised = quantised_is_frozen()
+    _shared = shared_out(can_shard=False)
 
     @model_validator(mode="after")
     def _rewarded(self) -> PPOConfig:

@@ -23,7 +23,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from core.errors import RunError
-from core.evaluation.answers import nucleus
 from core.models.cache import with_room
 
 KEPT = 0.75  # share of the rows that are still at work below which the others leave
@@ -61,6 +60,13 @@ class Drawing:
 def penalised(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Tokens in `seen` less likely (CTRL, arXiv:1909.05858): positive logits divided, negative ones multiplied."""
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """Logits [rows, v] with −inf for all but the fewest tokens that share `top_p` (arXiv:1904.09751); one stays."""
+    ordered, order = logits.softmax(-1).sort(descending=True, stable=True)
+    outside = ordered.cumsum(-1) - ordered >= top_p
+    return logits.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -torch.inf)
 
 
 def drawn(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What the models are measured on: rows of a dataset, the same for each, encoded as each of them needs it.
 
-    text         every token of the documents, in pieces of at most `max_length`, as pretraining predicts them
+    text         every token of the documents but their first, in windows of `max_length` tokens, `stride` apart
     messages     the assistant's turns, as SFT learns them
     preference   which of the two answers is preferred (`core.evaluation.pairs`)
     choice       which of the choices is the likeliest answer (`core.evaluation.choice`)
@@ -16,9 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.encode.blocks import pieces
 from core.data.encode.documents import EncodedDocuments, encode_documents
-from core.data.encode.encoding import encode_dataset
+from core.data.encode.encoding import IGNORED, encode_dataset
 from core.data.encode.pairs import EncodedPairs, encode_pairs
 from core.data.store.library import Dataset
 from core.errors import DataError, ModelError
@@ -98,21 +97,30 @@ def _dialogues(language: Language, sitting: Sitting, means: Means) -> tuple[Rows
 
 
 def _text(language: Language, sitting: Sitting, means: Means) -> tuple[Rows, Numbers]:
-    """Every document on its own, in pieces; one of a single token predicts nothing and is left out."""
+    """Every document on its own, in windows; one of a single token predicts nothing and is left out."""
     documents = encode_documents(
         sitting.dataset, language.documents, means.cache, rows=sitting.rows, check_stop=means.check_stop
     )
-    rows = Pieces(documents, means.max_length)
+    rows = Windows(documents, means.max_length, means.stride)
     return rows, documents.rows[np.searchsorted(documents.offsets, rows.starts, side="right") - 1]
 
 
-class Pieces:
-    """Documents as rows of at most `max_length` tokens, each token but a document's first predicted in one of them."""
+class Windows:
+    """Documents as rows of at most `max_length` tokens, each token but a document's first predicted in one of them.
 
-    def __init__(self, documents: EncodedDocuments, max_length: int) -> None:
+    The first window of a document predicts all of its tokens. Each further one begins `stride` tokens later and
+    predicts only those that are new to it, with at least `max_length` − `stride` before them; a stride as long as a
+    window leaves the one token that the first of them is predicted from.
+    """
+
+    def __init__(self, documents: EncodedDocuments, max_length: int, stride: int) -> None:
         self.documents = documents
-        self.starts, self.lengths = pieces(documents.lengths, max_length)
-        self.label_counts = self.lengths - 1
+        sizes, step = np.asarray(documents.lengths, dtype=np.int64), min(stride, max_length - 1)
+        counts = np.where(sizes > 1, 1 + np.maximum(0, -(-(sizes - max_length) // step)), 0)
+        place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # of a window in its document
+        self.starts: Numbers = np.repeat(np.cumsum(sizes) - sizes, counts) + place * step
+        self.lengths: Numbers = np.minimum(max_length, np.repeat(sizes, counts) - place * step)
+        self.label_counts: Numbers = self.lengths - np.where(place, max_length - step, 1)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -120,7 +128,9 @@ class Pieces:
     def __getitem__(self, index: int) -> tuple[Ids, Ids]:
         start = int(self.starts[index])
         ids = self.documents.tokens[start : start + int(self.lengths[index])].astype(np.int32)
-        return ids, ids
+        labels = ids.copy()
+        labels[: len(ids) - int(self.label_counts[index])] = IGNORED
+        return ids, labels
 
 
 def _prefers(language: Language, sitting: Sitting, means: Means) -> Marks:

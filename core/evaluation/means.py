@@ -12,6 +12,7 @@ class Means:
     """Tokens of a row, tokens at a time, where encoded rows are kept, and whom to tell."""
 
     max_length: int
+    stride: int
     tokens: int
     cache: Path
     check_stop: Callable[[], None]

@@ -23,9 +23,9 @@ import torch
 from core.configs.predict import Sampled
 from core.data.dialogue import Message
 from core.errors import GalenError, ModelError, Problem
-from core.evaluation.asking import Asked, Prompts
 from core.evaluation.decoding import Drawing, decode
-from core.evaluation.speaker import Speaker
+from core.evaluation.predictor import Speaker
+from core.evaluation.prompt_files import Asked, Prompts
 from core.records_predict import Batch, Failure, Prediction
 
 MOST_ROWS = 256  # of a batch: the scores of a large vocabulary are kept for each

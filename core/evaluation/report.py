@@ -120,7 +120,8 @@ def _compared(run: RunDir, evaluation: Evaluation) -> dict[str, Any]:
     generation = config.get("generation") or {}
     data = config.get("data") or {}
     chosen = {f"generation.{name}": generation.get(name) for name in ("max_new_tokens", "temperature", "top_p")}
-    return {**chosen, "data.max_length": data.get("max_length"), "models.dtype": evaluation.dtype}
+    windows = {f"data.{name}": data.get(name) for name in ("max_length", "stride")}
+    return {**chosen, **windows, "models.dtype": evaluation.dtype}
 
 
 def _take(found: Gathered, run: RunDir, evaluation: Evaluation) -> None:

@@ -1,6 +1,6 @@
 """A language model as an annotator: it answers prompts in batches here, as an endpoint does from afar.
 
-    with speaking(context, "sft-…", Answers(max_new_tokens=256, temperature=0.0), seed=42, tokens=4096) as speaker:
+    with speaking(context, "sft-…", Answers(max_new_tokens=256, temperature=0.0), seeds=[42], tokens=4096) as [speaker]:
         for key, reply in speaker.ask({"a": "Mark this: …"}, understood):
             …
 

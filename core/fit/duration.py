@@ -46,7 +46,7 @@ def seconds(work: Work, workspace: Workspace, place: Place, device_name: str) ->
     flops = costs.total(tokens, tokens * work.learnt, tokens * work.squares)
     if demand.checkpointing:
         flops += 2.0 * work.body.per_token * tokens  # the layers' forward once more
-    return START_SECONDS + flops / (speed * place.ranks)
+    return START_SECONDS + flops / (speed * demand.ranks)
 
 
 def measured_speed(workspace: Workspace, kind: Literal["cpu", "cuda"]) -> float | None:

@@ -26,6 +26,8 @@ from core.configs.stages import (
 from core.errors import InputError, Problem
 from core.fit import duration, memory
 from core.fit.ladder import rungs
+from core.fit.sharding import main_memory as held_aside
+from core.fit.sharding import splits_weights
 from core.fit.weighing import Rung, Verdict, available, parts_of, place_of, verdict_of, verdict_on, work_for
 from core.fit.work import Place, Sized, Work, looking
 from core.hardware import Device, expand, find
@@ -136,10 +138,16 @@ def _memory_notes(total: int, devices: Sequence[Device]) -> list[Problem]:
 
 
 def _main_memory_note(work: Work, place: Place) -> list[Problem]:
-    """A chain and quantised weights are put together in main memory, also for a GPU."""
-    if place.kind == "cpu" or not (work.demand.merged or work.demand.quantisation != "none"):
+    """A chain and quantised weights are put together in main memory, also for a GPU. Every process of this host reads
+    there what is to be split, and what is moved there stays."""
+    demand = work.demand
+    if place.kind == "cpu":
         return []
-    need, (_, free) = memory.loading(work.body, replace(work.demand, device="cpu")), main_memory()
+    need, (_, free) = 0, main_memory()
+    if demand.merged or demand.quantisation != "none":
+        need = memory.loading(work.body, replace(demand, device="cpu"))
+    if splits_weights(demand) or demand.offload != "none":
+        need = max(need, held_aside(memory.training_parts(work.body, demand), work.body, demand, place.ranks))
     if need <= free:
         return []
     return [Problem("fit.main_memory", {"need": gigabytes(need), "free": gigabytes(free)})]

@@ -3,8 +3,9 @@
     1  batch size 1, the effective batch kept by accumulation
     2  512 tokens a row or block
     3  gradient checkpointing
-    4  full tuning: the optimizer's state in 8 bits (on a GPU), then LoRA instead
-    5  the frozen weights in 8, then in 4 bits
+    4  several GPUs: weights, gradients and optimizer split over them
+    5  full tuning: the optimizer's state in 8 bits (on a GPU), then LoRA instead
+    6  the frozen weights in 8, then in 4 bits
 
 For PPO 1 and 2 are: one answer learnt from at a time, few sampled at once, shorter answers.
 Each rung stands on those before it; the ladder ends with the first that fits. After a run has died of memory, the same
@@ -16,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from core.configs.stages import PPOConfig, PretrainConfig, StageConfig, TrainingConfig
 from core.fit.weighing import Rung, Verdict, available, weigh
@@ -92,14 +95,18 @@ def _down(
     config: Sized, workspace: Workspace, devices: Sequence[Device], first: Mapping[str, Any] = NOTHING
 ) -> Iterator[Rung]:
     changes: dict[str, Any] = dict(first)
-    steps = _policy_steps(config) if isinstance(config, PPOConfig) else _steps(config, on_gpu=devices[0].is_gpu)
+    steps = _policy_steps(config) if isinstance(config, PPOConfig) else _steps(config, devices)
     for code, more in steps:
+        try:
+            asked = changed(config, {**changes, **more})
+        except ValidationError:  # it does not go with the strategy, which stays
+            continue
         changes = {**changes, **more}
-        total, verdict = weigh(changed(config, changes), workspace, devices)
+        total, verdict = weigh(asked, workspace, devices)
         yield Rung(dict(changes), total, verdict, code)
 
 
-def _steps(config: TrainingConfig, *, on_gpu: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _steps(config: TrainingConfig, devices: Sequence[Device]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(code, settings) of every rung that changes something."""
     schedule = config.schedule
     if schedule.batch_size > 1:
@@ -109,8 +116,10 @@ def _steps(config: TrainingConfig, *, on_gpu: bool) -> Iterator[tuple[str, dict[
         yield "fit.rung_length", {_length_key(config): SHORT}
     if not config.tuning.gradient_checkpointing:
         yield "fit.rung_checkpointing", {"tuning.gradient_checkpointing": True}
+    if len(devices) > 1 and config.distributed.strategy == "ddp" and devices[0].is_gpu:
+        yield "fit.rung_shard", {"distributed.strategy": "fsdp"}
     if config.tuning.method != "lora":
-        if on_gpu and config.optim.optimizer == "adamw":
+        if devices[0].is_gpu and config.optim.optimizer == "adamw":
             yield "fit.rung_optimizer", {"optim.optimizer": "adamw_8bit"}
         yield "fit.rung_lora", {"tuning.method": "lora"}
     yield from _fewer_bits(config)

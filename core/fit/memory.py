@@ -71,7 +71,7 @@ class Demand:
     repacks: frozen matrices have two more copies, for oneDNN. labels: share of the tokens that are predicted; None:
     there is no vocabulary head. whole: weights that learn beside the adapters (embeddings, head). merged: a chain is
     merged at the start. reference: what DPO compares with: the backbone alone, with an adapter
-    that rests, or a second model.
+    that rests, or a second model. ranks: over all hosts; strategy, offload: how they share (`core.fit.sharding`).
     """
 
     method: Method
@@ -94,6 +94,8 @@ class Demand:
     ranks: int = 1
     merged: bool = False
     reference: Reference = "none"
+    strategy: str = "ddp"
+    offload: str = "none"
 
     @property
     def itemsize(self) -> int:

@@ -39,7 +39,7 @@ from core.models.flops import training_costs
 from core.models.parents import Parent, beneath, resolve_parent
 from core.models.runs import weights_folder
 from core.models.weights import inspect
-from core.rundir import RunRef
+from core.references import RunRef
 from core.workspace import Workspace
 
 NO_CONTEXT = 4096  # tokens, where a model does not say how many it reads
@@ -55,6 +55,7 @@ def policy_work(config: PPOConfig, workspace: Workspace, place: Place) -> Work:
     """Raises ModelError and DataError where what the config names cannot be used."""
     parent = resolve_parent(workspace, config.model.base, hashed=False)
     body = anatomy(parent.folder)
+    place = replace(place, ranks=place.ranks * config.distributed.hosts)
     found, notes = _prompts(config, workspace, parent)
     demand = Demand(
         method="lora", dtype=dtype_of(config, place), device=place.kind, pack=Pack(()), rank=config.lora.rank,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from core.configs.stages import PPOConfig
 from core.fit import memory
 from core.fit.policy import policy_parts, policy_work
+from core.fit.sharding import shared_out
 from core.fit.work import Place, Sized, Work, work_of
 from core.hardware import Device
 from core.workspace import Workspace
@@ -57,7 +58,10 @@ def work_for(config: Sized, workspace: Workspace, place: Place) -> Work:
 
 def parts_of(work: Work) -> dict[str, int]:
     """Bytes by part, without those that there are none of."""
-    parts = memory.training_parts(work.body, work.demand) if work.rollouts is None else policy_parts(work)
+    if work.rollouts is None:
+        parts = shared_out(memory.training_parts(work.body, work.demand), work.body, work.demand)
+    else:
+        parts = policy_parts(work)
     return {name: size for name, size in parts.items() if size}
 
 

@@ -24,6 +24,7 @@ from core.errors import Problem
 from core.fit import memory
 from core.fit.memory import Demand, Pack
 from core.fit.rows import Lengths, Numbers, lengths_of
+from core.fit.sharding import splits_weights
 from core.models import families
 from core.models.anatomy import Anatomy, anatomy
 from core.models.parents import Parent, resolve_parent
@@ -114,9 +115,10 @@ def work_of(config: TrainingConfig, workspace: Workspace, place: Place) -> Work:
     body = anatomy(parent.folder)
     rows = _rows(config, workspace, parent)
     demand = _demand(config, body, parent, place)
-    demand = replace(demand, repacks=memory.worth_repacking(body, demand, place.free))
+    repacks = not splits_weights(demand) and memory.worth_repacking(body, demand, place.free)
+    demand = replace(demand, repacks=repacks)
     demand = replace(demand, pack=_largest(config, body, demand, rows), labels=rows.labels)
-    rows_per_step = config.schedule.batch_size * config.schedule.gradient_accumulation * place.ranks
+    rows_per_step = config.schedule.batch_size * config.schedule.gradient_accumulation * demand.ranks
     steps = None
     if rows.count is not None:
         in_epoch = max(1, math.ceil(rows.count / rows_per_step))
@@ -242,10 +244,14 @@ def _demand(config: TrainingConfig, body: Anatomy, parent: Parent, place: Place)
         checkpointing=tuning.gradient_checkpointing,
         dropout=is_lora and lora.dropout > 0,
         whole=whole,
-        fast=takes_fast_path(config, parent.folder) and not isinstance(config, DPOConfig),
+        fast=takes_fast_path(config, parent.folder)
+        and not isinstance(config, DPOConfig)
+        and config.distributed.strategy != "zero3",
         smoothed=config.optim.label_smoothing > 0,
         labels=None if isinstance(config, RewardConfig) else 1.0,
-        ranks=place.ranks,
+        ranks=place.ranks * config.distributed.hosts,
+        strategy=config.distributed.strategy,
+        offload=config.distributed.offload,
         merged=bool(parent.adapters),
         reference=_reference(config, parent, alone=is_lora and not whole),
     )

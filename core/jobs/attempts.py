@@ -23,7 +23,7 @@ import orjson
 from core.rundir import RunDir
 
 ROLLOUT = re.compile(r"(step|held-out)-(?P<step>\d+)\.jsonl", re.ASCII)
-DESCRIPTIONS = ("result.json", "status.json", "progress.json", "stop_requested", "log")
+DESCRIPTIONS = ("result.json", "status.json", "progress.json", "stop_requested", "heartbeat.json", "log")
 
 
 def set_aside(run: RunDir, *, keep: Sequence[str] = ()) -> int:

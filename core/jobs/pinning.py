@@ -40,6 +40,7 @@ from core.data.red_flags import read_questions
 from core.data.store.library import open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, InputError, Problem
 from core.hardware import expand
+from core.jobs import hosts
 from core.jobs.pinning_predict import pin_predict
 from core.models.awaited import Awaited, Awaiting, check_start, find_awaited, root_of
 from core.models.context import answer_problems, context_problems
@@ -109,6 +110,7 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Await
                 pins.problems += _beyond_context(folder, config)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
+    pins.problems += hosts.problems(config)
     if isinstance(config, EvaluateConfig):
         _pin_comparison(workspace, config, pins, awaiting)
     if isinstance(config, PPOConfig):
@@ -156,12 +158,14 @@ def awaited(workspace: Workspace, runs: Sequence[str]) -> dict[str, Awaited]:
 
 
 def waiting_for_live(workspace: Workspace, config: StageConfig) -> StageConfig:
-    """`config` with the runs that it starts from, and that are still at work, in `run.after`.
+    """`config` with the runs whose results it starts from, and that are still at work, in `run.after`. A checkpoint of
+    such a run is there already.
 
     Raises InputError `run.bad_reference`.
     """
-    refs = [find_base(workspace, text) for text in named_starts(config.model_dump(mode="json"))]
-    live = [ref.run for ref in refs if ref is not None and state_of(workspace.run(ref.run)).live]
+    found = [find_base(workspace, text) for text in named_starts(config.model_dump(mode="json"))]
+    refs = [ref for ref in found if ref is not None and ref.which == "output"]
+    live = [ref.run for ref in refs if state_of(workspace.run(ref.run)).live]
     after = list(dict.fromkeys([*config.run.after, *live]))
     return config.model_copy(update={"run": config.run.model_copy(update={"after": after})})
 

@@ -18,7 +18,7 @@ from core.errors import RunError
 from core.jobs import processes
 from core.jobs.locks import take_run
 from core.records import Progress
-from core.rundir import RunDir, lock_held, state_of
+from core.rundir import RunDir, beats, lock_held, state_of
 from core.system import python_command, python_environment
 
 STOP_SECONDS = "GALEN_STOP_SECONDS"  # the least time a run has for a clean stop
@@ -52,7 +52,7 @@ def term_grace(most: float = TERM_GRACE) -> float:
 def stop_deadline(run: RunDir) -> float | None:
     """When the run is killed if it has not stopped by then, seconds since the epoch; None when no stop is pending."""
     asked = run.stop_requested_at()
-    if asked is None or not lock_held(run.lock_file):
+    if asked is None or not (lock_held(run.lock_file) or beats(run)):
         return None
     progress = run.progress()
     deadline = asked + stop_grace(progress)
@@ -99,11 +99,15 @@ def ask(run: RunDir) -> None:
 
 
 def kill(run: RunDir) -> None:
-    """End a live run now, saved or not, and wait for it. Raises RunError `run.not_live`, `run.kill_failed`."""
+    """End a live run now, saved or not, and wait for it. Raises RunError `run.not_live`, `run.kill_failed`, and
+    `run.elsewhere` for one on other hosts, which has then been asked to stop."""
     if not _live_or_swept(run):
         return
     ask(run)
     supervisor = processes.supervisor(run)
+    if supervisor is None and beats(run) and not processes.carriers(run):
+        beat = run.heartbeat()
+        raise RunError("run.elsewhere", run=run.id, host=beat.host if beat is not None else "?")
     if supervisor is not None:
         processes.send([supervisor], signal.SIGTERM)  # it kills its ranks and records how they ended
     left = processes.end_carriers(run, grace=term_grace(KILL_GRACE), patience=KILL_PATIENCE)

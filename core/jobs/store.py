@@ -20,7 +20,7 @@ from core.configs.changes import refused
 from core.configs.files import resolve, stage_of
 from core.configs.stages import StageConfig
 from core.errors import ConfigError, GalenError, Problem, RunError
-from core.jobs import processes, waiting
+from core.jobs import hosts, processes, waiting
 from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
 from core.jobs.handing_over import write_config
@@ -31,7 +31,7 @@ from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
 from core.models.library import check_not_pointed_at, children
 from core.records_predict import answers_begun
-from core.rundir import RunDir, State, state_of
+from core.rundir import RunDir, State, beats, state_of
 from core.system import last_line, python_command, python_environment
 from core.workspace import Workspace
 
@@ -74,7 +74,7 @@ def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool 
         os.close(lock)
         shutil.rmtree(run.path, ignore_errors=True)
         raise _unwritable(error) from error
-    _launch(run, lock)
+    _begin(run, lock)
     return run
 
 
@@ -108,7 +108,7 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
     except BaseException:
         os.close(lock)
         raise
-    _launch(run, lock)
+    _begin(run, lock)
     for follower in waiting.followers(workspace, run):
         try:
             resume(workspace, follower.id)
@@ -179,12 +179,23 @@ def _unwritable(error: OSError) -> RunError:
 def _own(run: RunDir) -> int:
     """The run's lock. Raises RunError `run.live`."""
     lock = take_run(run)
-    if lock is None:
+    if lock is None or beats(run):
+        if lock is not None:
+            os.close(lock)
         raise RunError("run.live", run=run.id, state=str(state_of(run)))
     return lock
 
 
 # -- starting ---------------------------------------------------------------------------------------------------------
+def _begin(run: RunDir, lock: int) -> None:
+    """Start the run here; one on several hosts waits for what its owner types there (`hosts.commands`)."""
+    if hosts.several(run.config()):
+        hosts.prepare(run)
+        os.close(lock)
+    else:
+        _launch(run, lock)
+
+
 def _launch(run: RunDir, lock: int) -> None:
     """Start the supervisor with the lock `lock`, which is closed here, and wait until it has written status.json."""
     folder = run.path.resolve()

@@ -54,7 +54,7 @@ def _objection(stage: str, start: Awaited, go_on: bool) -> str:
     """The code of what will be wrong with this start, whatever it makes; "" where nothing need be."""
     adapter = (start.config.get("tuning") or {}).get("method", "lora") == "lora"
     if start.stage in (*parents.UNCHAINED, "predict"):
-        return "parent.no_weights"
+        return "pipeline.no_start"
     if start.stage == "reward" and stage not in (*parents.JUDGED_BY, "push"):
         return "parent.scores_only"
     if start.stage != "reward" and stage == "score":

@@ -23,7 +23,8 @@ from core.models import families
 from core.models.runs import brought_in, find_run, weights_folder
 from core.models.weights import ADAPTER_CONFIG, check_folder, inspect
 from core.records import Record, WeightFile
-from core.rundir import RunDir, RunRef, read_record, state_of, write_record
+from core.references import RunRef
+from core.rundir import RunDir, read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 CARD = "galen.json"

@@ -18,7 +18,8 @@ from core.models.parents import resolve_parent
 from core.models.runs import find_run, weights_folder
 from core.models.weights import ADAPTER, ADAPTER_CONFIG, weight_files
 from core.records import WeightFile
-from core.rundir import RunRef, read_json
+from core.references import RunRef
+from core.rundir import read_json
 from core.workspace import Workspace
 
 __all__ = ["RunWeights", "backbone_id", "combined_sha256", "file_sha256", "weight_hashes"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from core.errors import ModelError
 from core.records import Manifest
-from core.rundir import RunDir, RunRef, best_checkpoint
+from core.references import RunRef
+from core.rundir import RunDir, best_checkpoint
 from core.workspace import Workspace
 
 BRINGS_IN = "fetch"  # the stage that brings in models, and adapters, which become its runs' output

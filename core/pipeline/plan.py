@@ -29,7 +29,7 @@ from core.models.awaited import Awaited
 from core.rundir import RunDir, state_of
 from core.workspace import Workspace
 
-WRITES = ("ppo", "dpo", "sft", "pretrain", "fetch")
+WRITES = ("ppo", "dpo", "sft", "pretrain")
 # What a stage starts from: the latest earlier step of one of these stages.
 STARTS_FROM: dict[str, tuple[str, ...]] = {
     "pretrain": ("vocabulary",),

@@ -15,15 +15,14 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from core.configs.changes import rows_in_step
 from core.configs.stages import EvaluateConfig, MergeConfig, PPOConfig, StageConfig
 from core.data.bring.samples import SAMPLES, bring_sample
-from core.errors import RunError
+from core.errors import GalenError, RunError
 from core.jobs import store
-from core.models.library import read_card
+from core.models.library import bottom_of, read_card, resolve_base
 from core.models.tiny import NAME as TINY
 from core.pipeline.plan import Step, Wanted, plan, queue
 from core.records_report import TaxReport, report_file
@@ -56,7 +55,7 @@ def samples(workspace: Workspace, base: str, language: str = "en", stages: Seque
     def sample(stage: str) -> str:
         return bring_sample(workspace, SAMPLES / stage / f"{language}.jsonl").ref
 
-    short = {"data.max_length": 256, "devices.use": ["auto"]}
+    short = {"data.max_length": 256}
     asked = {"evaluation.prompts": ["What are the early signs of diabetes?"], "evaluation.max_new_tokens": 12}
     batch = {"schedule.batch_size": 4, "schedule.gradient_accumulation": 1}
     pairs = {**short, **batch, "data.train": sample("reward")}
@@ -141,7 +140,7 @@ def start(workspace: Workspace, steps: Sequence[Step]) -> list[RunDir]:
 
 
 def _marked(step: Step, name: str) -> Step:
-    own = step.config.run.model_copy(update={"rehearsal": name, "name": f"{step.name} · {name}"})
+    own = step.config.run.model_copy(update={"rehearsal": name, "name": f"rehearsal {step.name}"})
     return replace(step, config=step.config.model_copy(update={"run": own}))
 
 
@@ -202,15 +201,19 @@ def outcome(workspace: Workspace, runs: Sequence[RunDir]) -> Outcome:
     done = [run for run in runs if state_of(run) is State.SUCCEEDED]
     tuned = next((run for stage in WRITERS for run in done if run.stage == stage), None)
     measured = next((run for run in reversed(done) if run.stage == "evaluate"), None)
-    manifest = tuned.manifest() if tuned is not None else None
     return Outcome(
-        base=_base_name(workspace, manifest.root_base.source, manifest.root_base.path) if manifest else None,
-        tuned=tuned.id if tuned is not None and manifest is not None else None,
+        base=_base_of(workspace, tuned) if tuned is not None else None,
+        tuned=tuned.id if tuned is not None else None,
         evaluation=measured,
         report=read_record(report_file(measured.output), TaxReport) if measured is not None else None,
     )
 
 
-def _base_name(workspace: Workspace, source: str, path: str) -> str:
-    folder = Path(path)
-    return folder.name if folder.parent == workspace.models_dir else source
+def _base_of(workspace: Workspace, run: RunDir) -> str:
+    """What the chain of `run` began with, by its name in the workspace where it has one."""
+    text = bottom_of(workspace, run.id)
+    try:
+        folder = resolve_base(workspace, text)
+    except GalenError:  # it was deleted since
+        return text
+    return folder.name if folder.parent == workspace.models_dir else text

@@ -26,8 +26,7 @@ from torch import Tensor
 from core.configs.ppo import Rollout
 from core.data.dialogue import Message
 from core.data.encode.encoding import IGNORED
-from core.evaluation.answers import nucleus
-from core.evaluation.decoding import drawn
+from core.evaluation.decoding import drawn, nucleus
 from core.ppo.roles import POLICY, REFERENCE, Roles
 from core.training.attention import plain_attention
 from core.training.batching import Row

@@ -21,7 +21,7 @@ from typing import Any
 from core.annotating.asking import Asking
 from core.annotating.delivering import deliver
 from core.annotating.endpoint import Endpoint
-from core.annotating.people import Ratings, annotating, put_before_people, verdict_of, work_file
+from core.annotating.people import MOST_ANSWERS, Ratings, annotating, put_before_people, verdict_of, work_file
 from core.annotating.replies import RETRY_TEMPERATURE, Annotator, something
 from core.annotating.rows import Dropped, Worked, ask_all, chosen_numbers, each_work, results, said_by_model, stored
 from core.annotating.tasks import RowTask, Work, parts
@@ -102,7 +102,8 @@ def work_over(
     context: RunContext, config: AnnotateConfig, kind: Kind, rows: StoredRows
 ) -> tuple[RowTask, Callable[[], Iterator[Worked]]]:
     """The task, and what gives the work of each row, as often as it is called."""
-    task = RowTask(config.task, kind, seed=config.run.seed)
+    most = MOST_ANSWERS if config.annotator.kind == "person" else None
+    task = RowTask(config.task, kind, seed=config.run.seed, most=most)
     if config.task.kind != "rank" or not config.answers.base:
         return task, partial(each_work, task, rows, {})
     return task, partial(each_work, task, rows, sample(context, config, rows), own=config.answers.own)

@@ -27,8 +27,8 @@ from core.configs.models import Tests
 from core.configs.stages import EvaluateConfig
 from core.data.store.dataset import Dataset
 from core.data.store.library import open_dataset
-from core.errors import DataError, GalenError, InputError, ModelError
-from core.evaluation import answered, contenders, exams, report, report_files, sources
+from core.errors import DataError, GalenError, InputError, ModelError, RunError
+from core.evaluation import contenders, exams, judging_answers, report, report_files, sources
 from core.evaluation.answers import answer_all
 from core.evaluation.contenders import Contender, Language
 from core.evaluation.exams import Sitting
@@ -78,7 +78,7 @@ def main(context: RunContext) -> None:
         prompts=config.data.prompts,
         asked=len(asked),
         sources=asked_of,
-        judges=answered.judges_of(context.workspace, config.judging),
+        judges=judging_answers.judges_of(context.workspace, config.judging),
         dtype=str(dtype).removeprefix("torch."),
         device=device_name(context),
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
@@ -91,8 +91,8 @@ def main(context: RunContext) -> None:
         raise errors[0]
 
     # 5
-    answered.reward_answers(context, config, dtype, comparison.notes)
-    answered.compare_answers(context, config, comparison.notes)
+    judging_answers.reward_answers(context, config, dtype, comparison.notes)
+    judging_answers.compare_answers(context, config, comparison.notes)
 
     # 6
     notes, tested = comparison.notes, [sitting.dataset for sitting in sittings]
@@ -144,10 +144,10 @@ def judge(comparison: Comparison, place: int, contender: Contender) -> list[Gale
     except InputError as error:  # it cannot be loaded: the others still can
         errors = [error]
         for exam in notes.open_exams(place):
-            notes.cell(Cell(model=place, exam=exam, refusal=answered.refusal(error)))
+            notes.cell(Cell(model=place, exam=exam, refusal=judging_answers.refusal(error)))
         if notes.open_answers(place):
-            notes.answered(Answering(model=place, refusal=answered.refusal(error)))
-    answered.let_go()
+            notes.answered(Answering(model=place, refusal=judging_answers.refusal(error)))
+    judging_answers.let_go()
     return errors
 
 
@@ -185,7 +185,7 @@ def judge_reward(comparison: Comparison, place: int, contender: Contender) -> li
     errors = [error for exam in notes.open_exams(place) for error in measure(comparison, place, exam, examiner)]
     if notes.open_answers(place):
         errors.append(ModelError("evaluate.only_scores"))
-        notes.answered(Answering(model=place, refusal=answered.refusal(errors[-1])))
+        notes.answered(Answering(model=place, refusal=judging_answers.refusal(errors[-1])))
     return errors
 
 
@@ -197,6 +197,7 @@ def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -
     began = time.monotonic()
     means = Means(
         max_length=config.data.max_length,
+        stride=config.data.stride or config.data.max_length // 2,
         tokens=config.data.tokens,
         cache=context.workspace.encoded_dir,
         check_stop=report.check_stop,
@@ -206,7 +207,7 @@ def measure(comparison: Comparison, place: int, exam: int, examiner: Examiner) -
     try:
         marks = examiner(sitting, means)
     except InputError as error:
-        cell.refusal = answered.refusal(error)
+        cell.refusal = judging_answers.refusal(error)
         comparison.notes.cell(cell)
         report.progress(len(sitting.rows))
         return [error]
@@ -243,8 +244,8 @@ def answer(comparison: Comparison, place: int, language: Language) -> list[Galen
         for reply in replies:
             notes.reply([reply])
             report.progress(len(notes.replies_of(place)))
-    except InputError as error:
-        notes.answered(Answering(model=place, refusal=answered.refusal(error)))
+    except (InputError, RunError) as error:  # the latter: its weights are broken
+        notes.answered(Answering(model=place, refusal=judging_answers.refusal(error)))
         return [error]
-    answered.count_answers(notes, config, place, time.monotonic() - began)
+    judging_answers.count_answers(notes, config, place, time.monotonic() - began)
     return []

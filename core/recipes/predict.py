@@ -25,16 +25,16 @@ from typing import Any
 
 from core.configs.files import sections_of
 from core.configs.stages import PredictConfig
-from core.disk import require_space
+from core.disk import flush_folder, require_space
 from core.errors import DataError, InputError
-from core.evaluation.asking import Prompts, open_prompts
 from core.evaluation.predicting import Way, Windows, answer_window, line_of
-from core.evaluation.speaker import Speaker, load_speaker
+from core.evaluation.predictor import Speaker, load_speaker
+from core.evaluation.prompt_files import Prompts, open_prompts
 from core.models.answering import find_answerer
 from core.models.loading import resolve_dtype
 from core.records_predict import PLAN, Plan, Prediction, Summary, predictions_file, summary_file, windows_folder
 from core.report import RunContext
-from core.rundir import flush_folder, read_record, write_record
+from core.rundir import read_record, write_record
 from core.training.delivery import device_name
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")

@@ -41,6 +41,7 @@ from core.training.mixing import Mixture
 from core.training.naming import RowName, row_names
 from core.training.perplexity import DocumentLoss
 from core.training.preparing import choose_rows, join_ranks, split_rows
+from core.training.sharding import Turn, own_path, splits_weights, stop_of
 from core.training.trainer import StageTrainer
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
 
@@ -66,10 +67,11 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
+    turn = Turn(context, config)
     model = load_backbone(
         parent,
         dtype=loading_dtype(config.tuning.method, dtype),
-        device=context.device,
+        device=turn.device,
         attention=config.model.attention,
         quantization=config.quantization,
         trust_remote_code=config.model.trust_remote_code,
@@ -88,24 +90,21 @@ def main(context: RunContext) -> None:
         neftune_alpha=config.optim.neftune_alpha,
         label_smoothing=config.optim.label_smoothing,
     )
-    if config.model.attention == "auto":
-        reason = fused.speed_up(sample_pack(data.train).to(model.device))
-    else:
-        reason = f"model.attention={config.model.attention} was asked for"
+    reason = own_path(config) or fused.speed_up(
+        sample_pack(data.train).to(model.device), copies=not splits_weights(config)
+    )
     print("fast path: on" if reason is None else f"fast path: off, because {reason}")
 
     # 4
-    continued = partial(
-        go_on, trainable, encoder, tokenizer, report.stop_requested, max_new_tokens=config.evaluation.max_new_tokens
-    )
+    stop, new = stop_of(report, config), config.evaluation.max_new_tokens
+    continued = partial(go_on, trainable, encoder, tokenizer, stop, max_new_tokens=new)
     held_out = DocumentLoss(data.held_out, encoder.token_bytes) if data.held_out else None
     trainer = StageTrainer(
-        fused, context, config, data.train, held_out, tokenizer, continued,
+        turn.shard(fused), context, config, data.train, held_out, tokenizer, continued,
         max_length=config.data.block_size, order=data.order, names=data.names,
     )  # fmt: skip
     if not context.run.complete_checkpoints() and not trainer.merits:
-        trainer.evaluate()
-        trainer.stopped = trainer.agreed_to_stop()
+        trainer.look_first()
     trainer.continue_or_start()
     if trainer.stopped:
         raise StopRequested

@@ -37,11 +37,13 @@ from core.report import RunContext
 from core.rundir import PAIRS, Checkpoint, read_record, write_record
 from core.training.delivery import chosen_checkpoint, deliver
 from core.training.heads import check_classifier, load_head, save_classifier, save_head
+from core.training.judges import head_of
 from core.training.judging import PairJudge, gate
 from core.training.pairs import read_pairs
 from core.training.preparing import join_ranks
 from core.training.reward import PairLoss
 from core.training.scoring import RewardModel
+from core.training.sharding import Turn, own_path, splits_weights
 from core.training.trainer import StageTrainer
 from core.training.trees import TreePack
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
@@ -66,10 +68,11 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
+    turn = Turn(context, config)
     model = load_backbone(
         parent,
         dtype=loading_dtype(config.tuning.method, dtype),
-        device=context.device,
+        device=turn.device,
         attention=config.model.attention,
         quantization=config.quantization,
         trust_remote_code=config.model.trust_remote_code,
@@ -88,10 +91,9 @@ def main(context: RunContext) -> None:
     learning, total = trainable_count(reward)
     print(f"{config.tuning.method}: {learning:,} of {total:,} parameters learn ({learning / total:.2%}), in {dtype}")
     set_seed(config.run.seed + context.rank)  # dropout must differ between ranks
-    if config.model.attention == "auto":
-        reason = reward.speed_up(sample_pack(data.train).to(model.device))
-    else:
-        reason = f"model.attention={config.model.attention} was asked for"
+    reason = own_path(config) or reward.speed_up(
+        sample_pack(data.train).to(model.device), copies=not splits_weights(config)
+    )
     print("fast path: on" if reason is None else f"fast path: off, because {reason}")
 
     # 4
@@ -99,7 +101,7 @@ def main(context: RunContext) -> None:
     objective = PairLoss(reward, config.preference, label_smoothing=config.optim.label_smoothing)
     # A pair takes the room of two rows.
     trainer = StageTrainer(
-        objective, context, config, data.train, judge, tokenizer,
+        turn.shard(objective), context, config, data.train, judge, tokenizer,
         max_length=2 * config.data.max_length, names=data.names,
     )  # fmt: skip
     trainer.continue_or_start()
@@ -112,7 +114,7 @@ def main(context: RunContext) -> None:
         chosen = chosen_checkpoint(config, context.run.complete_checkpoints())
         print("\n".join(verdict(context, chosen)))
         head: dict[str, Any] = dict(SCORE_HEAD)
-        finish = partial(add_head, head, reward, chosen, tokenizer, dtype, config.model.trust_remote_code)
+        finish = partial(add_head, head, chosen, tokenizer, dtype, config.model.trust_remote_code)
         deliver(
             context, config, trainable, dtype, parent, encoder, tokenizer, data.facts,
             kind="reward", head=head, save=finish,
@@ -135,7 +137,6 @@ def rest_vocabulary_head(model: PreTrainedModel) -> None:
 
 def add_head(
     head: dict[str, Any],
-    reward: RewardModel,
     chosen: Checkpoint,
     tokenizer: Any,
     dtype: torch.dtype,
@@ -143,12 +144,12 @@ def add_head(
     folder: Path,
 ) -> None:
     """Give what was delivered in `folder` the head of the chosen checkpoint; `head` is told which file holds it."""
-    load_head(reward.head, chosen.path)
+    scores = head_of(chosen.path)
     if (folder / ADAPTER_CONFIG).is_file():
-        head.setdefault("file", save_head(reward.head, folder))
+        head.setdefault("file", save_head(scores, folder))
         return
     whole = load_model(folder, dtype=dtype, device="cpu", trust_remote_code=trusted)
-    head["file"] = save_classifier(whole, reward.head, tokenizer, folder, dtype)
+    head["file"] = save_classifier(whole, scores, tokenizer, folder, dtype)
 
 
 # -- what to say ------------------------------------------------------------------------------------------------------

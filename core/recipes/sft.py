@@ -35,6 +35,7 @@ from core.training.difficulty import difficulties
 from core.training.evaluating import TokenLoss
 from core.training.fastpath import FusedCausalLM
 from core.training.preparing import join_ranks
+from core.training.sharding import Turn, own_path, splits_weights, stop_of
 from core.training.trainer import StageTrainer
 from core.training.tuning import loading_dtype, make_trainable, trainable_count
 
@@ -64,10 +65,11 @@ def main(context: RunContext) -> None:
     # 2
     report.phase("loading")
     dtype = resolve_dtype(config.model.dtype, context.device)
+    turn = Turn(context, config)
     model = load_backbone(
         parent,
         dtype=loading_dtype(config.tuning.method, dtype),
-        device=context.device,
+        device=turn.device,
         attention=config.model.attention,
         quantization=config.quantization,
         trust_remote_code=config.model.trust_remote_code,
@@ -86,10 +88,9 @@ def main(context: RunContext) -> None:
         neftune_alpha=config.optim.neftune_alpha,
         label_smoothing=config.optim.label_smoothing,
     )
-    if config.model.attention == "auto":
-        reason = fused.speed_up(sample_pack(data.train).to(model.device))
-    else:
-        reason = f"model.attention={config.model.attention} was asked for"
+    reason = own_path(config) or fused.speed_up(
+        sample_pack(data.train).to(model.device), copies=not splits_weights(config)
+    )
     print("fast path: on" if reason is None else f"fast path: off, because {reason}")
     if fused.fast and config.optim.label_smoothing:
         print("fused loss: off, because optim.label_smoothing needs the whole vocabulary's probabilities")
@@ -100,12 +101,11 @@ def main(context: RunContext) -> None:
         print(order.sentence())
 
     # 5
-    reply = partial(
-        answer, trainable, encoder, tokenizer, report.stop_requested, max_new_tokens=config.evaluation.max_new_tokens
-    )
+    stop, new = stop_of(report, config), config.evaluation.max_new_tokens
+    reply = partial(answer, trainable, encoder, tokenizer, stop, max_new_tokens=new)
     held_out = TokenLoss(data.held_out) if data.held_out else None
     trainer = StageTrainer(
-        fused, context, config, data.train, held_out, tokenizer, reply,
+        turn.shard(fused), context, config, data.train, held_out, tokenizer, reply,
         max_length=config.data.max_length, order=order, names=data.train.names,
     )  # fmt: skip
     trainer.continue_or_start()

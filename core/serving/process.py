@@ -11,8 +11,10 @@ In a session folder, server.json is written by this process alone and `lock` is 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 Phase = Literal["importing", "loading", "ready", "ended"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SENDABLE = re.compile("[!-~]+")  # keys that every client can send in a header
 ALREADY_RUNNING = 3  # exit status: another process holds the session's lock
 
 
@@ -99,6 +102,8 @@ def serve(spec: ServerSpec) -> None:
     # ten times slower as soon as a training wants the same cores; sleeping ones cost nothing when they are alone.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     key = os.environ.get("GALEN_API_KEY") or (secrets.token_urlsafe(24) if spec.folder else "")
+    if key and not SENDABLE.fullmatch(key):
+        raise InputError("serve.bad_key")
     if spec.host not in LOOPBACK and not key:
         raise InputError("serve.public_without_key", host=spec.host)
     announce = Announcer(spec, key)
@@ -184,14 +189,20 @@ def _run(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that a taken port is told before anything is loaded. Raises InputError `serve.port_taken`."""
+    """A bound socket, so that a taken port is told before anything is loaded.
+
+    Raises InputError `serve.port_taken`, and `serve.no_address` where the machine or the system has no such place.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
-        raise InputError("serve.port_taken", host=host, port=port) from error
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise InputError("serve.port_taken", host=host, port=port) from error
+        raise InputError("serve.no_address", host=host, port=port, detail=error.strerror or str(error)) from error
     return listener
 
 

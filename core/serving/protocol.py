@@ -26,6 +26,7 @@ UNSUPPORTED = (
     "presence_penalty",
     "frequency_penalty",
 )
+LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")  # names of one thing
 MAX_SEED = 2**31
 MAX_SCORED = 256  # conversations of one request
 
@@ -69,7 +70,7 @@ class StreamOptions(BaseModel):
 class ChatRequest(Sampling):
     """The body of POST /v1/chat/completions. Defaults and bounds are those of `Sampling`, but the seed is random.
 
-    `max_new_tokens` may be sent as OpenAI's `max_tokens` or `max_completion_tokens`.
+    `max_new_tokens` may be sent as OpenAI's `max_tokens` or `max_completion_tokens`; those that are sent must agree.
     """
 
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=False)
@@ -91,9 +92,10 @@ class ChatRequest(Sampling):
         if raw.get("n") not in (None, 1):
             raise InputError("serve.unsupported", field="n")
         data = {key: value for key, value in raw.items() if value is not None}
-        for name in ("max_tokens", "max_completion_tokens"):
-            if name in data:
-                data.setdefault("max_new_tokens", data[name])
+        limits = [data.pop(name) for name in LIMITS if name in data]
+        if any(limit != limits[0] for limit in limits):
+            raise InputError("serve.bad_request", detail=f"{' and '.join(LIMITS[:2])} differ")
+        data |= {"max_new_tokens": limits[0]} if limits else {}
         data.setdefault("seed", secrets.randbelow(MAX_SEED))
         data["stop"] = [data["stop"]] if isinstance(data.get("stop"), str) else data.get("stop", [])
         try:

@@ -130,7 +130,9 @@ def _facts(served: Served | Scorer) -> dict[str, Any]:
 
 async def _load(request: Request, service: Service) -> Response:
     body = protocol.json_object(await _body(request))
-    if not service.loads_more or not isinstance(body.get("model"), str):
+    if not service.loads_more:
+        raise InputError("serve.unsupported", field="loading another model")
+    if not isinstance(body.get("model"), str):
         raise InputError("serve.bad_request", detail="it names no model")
 
     def load() -> Served | Scorer:

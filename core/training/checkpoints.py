@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.rundir import MARK, RunDir, best_checkpoint, flush_folder, write_json
+from core.disk import flush_folder
+from core.rundir import MARK, RunDir, best_checkpoint, write_json
 
 
 @contextmanager

@@ -22,6 +22,9 @@ class StepControl(TrainerCallback):
         self.step_seconds = 0.0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.trainer.looks_first:
+            self.trainer.looks_first = False
+            self.trainer.evaluate()
         self.trainer.pace.restart()
         self._back_to_training(state)
 

@@ -18,11 +18,13 @@ from core.hardware import devices
 from core.models.backbone import save_merged
 from core.models.chain import concatenate
 from core.models.hashes import backbone_id, weight_hashes
+from core.models.loading import load_model
 from core.models.parents import Parent
 from core.models.weights import ADAPTER, ADAPTER_CONFIG
 from core.records import DataUsed, Manifest
 from core.report import RunContext
 from core.rundir import Checkpoint, RunDir, best_checkpoint, read_jsonl, write_record
+from core.training.sharding import is_split, read_alone
 from core.training.tuning import trains_embeddings
 from core.training.weights import load_trained, save_model
 
@@ -74,6 +76,7 @@ def deliver(
     kind: what the run made; None: an adapter or a model. head: of a reward model, for the manifest. save: is called
     with every folder of weights once they lie there, to add what is not the backbone's, such as a score head.
     """
+    read_alone()
     run, chosen = context.run, chosen_checkpoint(config, context.run.complete_checkpoints())
     shutil.rmtree(run.output, ignore_errors=True)
     run.output.mkdir(parents=True)
@@ -127,7 +130,11 @@ def _write_weights(
     """The folders under output/, by the manifest's names for them."""
     places: dict[str, str | None] = {"adapter_stage": None, "adapter_root": None, "model_folder": None}
     if not isinstance(model, PeftModel):
-        load_trained(model, chosen.path)
+        if is_split(model):  # the checkpoint is whole, and a model like any other
+            trusted = config.model.trust_remote_code
+            model = load_model(chosen.path, dtype=torch.float32, device="cpu", trust_remote_code=trusted)
+        else:
+            load_trained(model, chosen.path)
         save_model(model, run.output / WHOLE, dtype)
         return {**places, "model_folder": WHOLE}
     stage = run.output / STAGE

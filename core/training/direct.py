@@ -35,6 +35,7 @@ from core.errors import ModelError, RunError
 from core.report import RunContext
 from core.training.evaluating import WalkStopped
 from core.training.pace import Pace
+from core.training.sharding import Tensors
 from core.training.stage_loop import StageLoop, arguments
 from core.training.weights import load_trained, save_trained
 
@@ -181,8 +182,8 @@ class PairTrainer(StageLoop, DPOTrainer):
         figures = {"loss": losses, **{name: found[theirs] for theirs, name in FIGURES.items()}}
         return {f"eval_{name}": float(np.average(each, weights=counts)) for name, each in figures.items()}
 
-    def save_weights(self, folder: Path) -> None:
-        save_trained(self.model, self.tokenizer, folder)
+    def save_weights(self, folder: Path, tensors: Tensors | None = None) -> None:
+        save_trained(self.model, self.tokenizer, folder, tensors)
 
     def load_weights(self, folder: Path) -> None:
         load_trained(self.model, folder)

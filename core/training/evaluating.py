@@ -11,7 +11,7 @@ what it sums up goes through `Walk.total`, which adds over ranks and gives up, o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from core.configs.pairs import Judging
 from core.configs.sections import Evaluation
 from core.report import Report
 from core.training.batching import Rows
+from core.training.sharding import most
 
 ROWS_AT_ONCE = 256  # held-out rows that are put into packs at once
 
@@ -39,8 +40,8 @@ class Objective(Protocol):
     def packing(self, granted: int) -> Any:
         """Puts rows into packs, for the memory of `granted` tokens in a padded batch: `.packs(rows) -> list`."""
 
-    def save(self, tokenizer: Any, folder: Any) -> None:
-        """Everything that learns, into a checkpoint."""
+    def save(self, tokenizer: Any, folder: Any, tensors: Any = None) -> None:
+        """Everything that learns, into a checkpoint. tensors: whole ones by name, where a rank has shares of them."""
 
     def load(self, folder: Any) -> None:
         """The reverse of `save`."""
@@ -67,27 +68,56 @@ class Evaluator(Protocol):
 
 
 class Walk:
-    """One evaluation of one rank, after `step`. `granted`: tokens of a padded batch whose memory may be taken."""
+    """One evaluation of one rank, after `step`. `granted`: tokens of a padded batch whose memory may be taken.
+
+    spare: computes a pack for nothing; given where ranks gather weights together, so that all compute as many packs.
+    """
 
     def __init__(
-        self, report: Report, device: torch.device, granted: int, *, step: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        report: Report,
+        device: torch.device,
+        granted: int,
+        *,
+        step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        spare: Callable[[Any], Any] | None = None,
     ) -> None:
         self.report, self.device, self.granted, self.step = report, device, granted, step
         self.rank, self.world_size = rank, world_size
+        self.spare = spare
         self.done = 0
         self.stopped = False
 
     def packs(self, rows: Rows, packing: Any) -> Iterator[tuple[list[int], Any]]:
         """This rank's rows as ([their indices in `rows`, in the order of the pack], pack on the device)."""
         mine = range(self.rank, len(rows), self.world_size)
-        for few in (mine[start : start + ROWS_AT_ONCE] for start in range(0, len(mine), ROWS_AT_ONCE)):
-            for pack in packing.packs([rows[index] for index in few]):
-                if self.stopped or self.report.stop_requested():
-                    self.stopped = True
+        shares = math.ceil(len(rows) / self.world_size)
+        for few in (mine[start : start + ROWS_AT_ONCE] for start in range(0, shares, ROWS_AT_ONCE)):
+            packs = packing.packs([rows[index] for index in few]) if few else []
+            for pack in packs:
+                if self._stops():
                     return
                 yield [few[member] for member in pack.members], pack.to(self.device)
                 self.done += len(pack.members)
                 self.report.progress(self.done)
+            if self.spare is not None and self._level(packs, packs or packing.packs([rows[0]])):
+                return
+
+    def _stops(self) -> bool:
+        """Whether this rank leaves alone: never where the others would wait for it."""
+        self.stopped = self.stopped or (self.spare is None and self.report.stop_requested())
+        return self.stopped
+
+    def _level(self, packs: Sequence[Any], some: Sequence[Any]) -> bool:
+        """Compute packs for nothing until this rank has had as many as any. Returns whether one was asked to stop."""
+        assert self.spare is not None
+        for _ in range(most(len(packs), self.device, self.world_size) - len(packs)):
+            with torch.no_grad():
+                self.spare(some[0].to(self.device))
+        self.stopped = bool(most(int(self.report.stop_requested()), self.device, self.world_size))
+        return self.stopped
 
     def total(self, sums: Tensor) -> Tensor:
         """`sums` [n] added over ranks, in fp64. Raises WalkStopped on every rank when one was asked to stop."""

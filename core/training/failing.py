@@ -55,12 +55,20 @@ def nan_error(
         dist.all_gather_object(everywhere, found[0])
         found = everywhere
     tried, count = sum(each[0] for each in found), sum(each[1] for each in found)
-    checkpoints = run.complete_checkpoints()
-    last = checkpoints[-1].path.name if checkpoints else "–"
     if not count or not healthy:
-        return RunError("run.diverged", step=step, checkpoint=last)
+        return diverged(run, step)
     problems = problems_of("training.nan_row", [name for _, _, few in found for name in few])
-    return RunError("run.nan_loss", problems=problems, step=step, count=count, rows=tried, checkpoint=last)
+    return RunError("run.nan_loss", problems=problems, step=step, count=count, rows=tried, checkpoint=_last(run))
+
+
+def diverged(run: RunDir, step: int) -> RunError:
+    """The error of a training, not of its rows."""
+    return RunError("run.diverged", step=step, checkpoint=_last(run))
+
+
+def _last(run: RunDir) -> str:
+    checkpoints = run.complete_checkpoints()
+    return checkpoints[-1].path.name if checkpoints else "–"
 
 
 def _is_bad(objective: Any, packing: Any, rows: Rows, index: int, device: torch.device) -> bool:

@@ -33,6 +33,7 @@ from core.training.attention import ATTENTION, plain_attention, set_attention
 from core.training.batching import Pack, Packing
 from core.training.kernels import FrozenMatrix, LoraLinear, can_repack
 from core.training.losses import CHUNK, FusedLinearLogProbs
+from core.training.sharding import Tensors, beneath
 from core.training.weights import load_trained, save_trained
 
 REPACK_SHARE = 0.25  # of the free memory that copies of the frozen matrices may take
@@ -101,8 +102,8 @@ class FusedCausalLM(nn.Module):
             parts = zip(hidden.split(CHUNK), pack.labels.split(CHUNK), strict=True)
             return torch.cat([F.cross_entropy(head(h).float(), y, reduction="none") for h, y in parts])
 
-    def save(self, tokenizer: Any, folder: Path) -> None:
-        save_trained(self.model, tokenizer, folder)
+    def save(self, tokenizer: Any, folder: Path, tensors: Tensors | None = None) -> None:
+        save_trained(self.model, tokenizer, folder, beneath(tensors, "model."))
 
     def load(self, folder: Path) -> None:
         load_trained(self.model, folder)
@@ -158,14 +159,17 @@ class FusedCausalLM(nn.Module):
         return output + (torch.rand_like(output, dtype=torch.float32) * 2 - 1).mul_(each).to(output.dtype)
 
     # -- choosing the path --------------------------------------------------------------------------------------------
-    def speed_up(self, sample: Pack) -> str | None:
-        """Take the fast path if it agrees with the model's own forward on `sample`. Returns why not, or None."""
+    def speed_up(self, sample: Pack, *, copies: bool = True) -> str | None:
+        """Take the fast path if it agrees with the model's own forward on `sample`. Returns why not, or None.
+
+        copies: whether frozen matrices may be kept in further layouts.
+        """
         with stirred(self.model), torch.no_grad():
             self.eval()
             plain, labels = row_losses(self._cast_plain(sample), sample)
             patched: list[PeftLinear] = []
             try:
-                patched = self._switch_on()
+                patched = self._switch_on(copies)
                 with self._casting(sample):
                     head = self.base.get_output_embeddings()
                     difference = (row_losses(head(self._body(sample)), sample)[0] - plain).abs()
@@ -194,11 +198,11 @@ class FusedCausalLM(nn.Module):
             return torch.full_like(labels, 1e-3, dtype=torch.float32)
         return 0.03 + 0.2 * labels.float().rsqrt()
 
-    def _switch_on(self) -> list[PeftLinear]:
-        repack = worth_repacking(self.base)
+    def _switch_on(self, copies: bool) -> list[PeftLinear]:
+        repack = copies and worth_repacking(self.base)
         head = self.base.get_output_embeddings()
         if isinstance(head, nn.Linear) and not head.weight.requires_grad:
-            self._frozen_head = FrozenMatrix(head.weight, head.bias, repack=repack)
+            self._frozen_head = FrozenMatrix.of(head, repack=repack)
         set_attention(self.base, ATTENTION)
         return fuse_lora(self.model, repack=repack)
 
@@ -278,7 +282,7 @@ def fuse_lora(model: nn.Module, *, repack: bool) -> list[PeftLinear]:
     patched = []
     for module in model.modules():
         if isinstance(module, PeftLinear) and _is_plain(module):
-            frozen = FrozenMatrix(module.base_layer.weight, module.base_layer.bias, repack=repack)
+            frozen = FrozenMatrix.of(module.base_layer, repack=repack)
             module.forward = partial(_fused_forward, module, frozen)  # type: ignore[method-assign]  # undone below
             patched.append(module)
     return patched

@@ -29,6 +29,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from core.errors import ModelError
 from core.models.chain import HEAD_MODULES, PREFIX
 from core.models.weights import ADAPTER, ADAPTER_CONFIG, SCORE, weight_files
+from core.training.sharding import spread
 
 HEAD = "score.safetensors"
 IN_ADAPTER = f"{PREFIX}{SCORE}"
@@ -129,7 +130,7 @@ def _names(path: Path) -> set[str]:
 def load_head(head: nn.Linear, folder: Path) -> None:
     """The reverse of `save_head`."""
     with torch.no_grad():
-        head.weight.copy_(read_head(folder))
+        head.weight.copy_(spread(head.weight, read_head(folder)))
 
 
 def lay_adapter(backbone: PreTrainedModel, folder: Path, name: str = "default") -> PeftModel:

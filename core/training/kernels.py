@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -23,11 +23,33 @@ class FrozenMatrix:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, repack: bool = False) -> None:
-        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self._weight: Tensor | None = weight.detach()
+        self._bias = None if bias is None else bias.detach()
+        self._layer: nn.Linear | None = None
         self._packed = self._packed_t = None
         if repack:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-            self._packed_t = torch.ops.mkldnn._reorder_linear_weight(self.weight.t().contiguous())
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+            self._packed_t = torch.ops.mkldnn._reorder_linear_weight(weight.detach().t().contiguous())
+
+    @classmethod
+    def of(cls, layer: nn.Linear, *, repack: bool = False) -> FrozenMatrix:
+        """That of `layer`, looked up at every call: FSDP gathers it and lets it go. Repacked copies stay."""
+        found = cls(layer.weight, layer.bias, repack=repack)
+        found._layer, found._weight, found._bias = layer, None, None
+        return found
+
+    @property
+    def weight(self) -> Tensor:
+        if self._layer is not None:
+            return self._layer.weight.detach()
+        assert self._weight is not None
+        return self._weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        if self._layer is None:
+            return self._bias
+        return None if self._layer.bias is None else self._layer.bias.detach()
 
     def times(self, x: Tensor) -> Tensor:
         """x Wᵀ + b: [n, in] → [n, out]."""

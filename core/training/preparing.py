@@ -5,15 +5,24 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
+import torch
+import torch.distributed as dist
 from accelerate import PartialState
 
 from core.report import RunContext
+from core.training.sharding import offloads
 
 RANK_PATIENCE = timedelta(hours=12)
 
 
 def join_ranks(context: RunContext) -> PartialState:
-    """The process group, where there are several ranks. It waits long: rank 0 may tokenise millions of rows alone."""
+    """The process group, where there are several ranks. It waits long: rank 0 may tokenise millions of rows alone.
+
+    What FSDP moves to main memory is added and gathered there, which NCCL cannot do: gloo stands beside it.
+    """
+    if context.world_size > 1 and context.device != "cpu" and offloads(context.config):
+        torch.cuda.set_device(context.device)
+        dist.init_process_group("cuda:nccl,cpu:gloo", timeout=RANK_PATIENCE)
     patience = {"timeout": RANK_PATIENCE} if context.world_size > 1 else {}
     return PartialState(cpu=context.device == "cpu", **patience)
 

@@ -21,6 +21,7 @@ from core.configs.pairs import Preference
 from core.records_reward import PairReport
 from core.rundir import PAIRS, write_record
 from core.training.scoring import RewardModel
+from core.training.sharding import Tensors, beneath
 from core.training.trees import TreePack, TreePacking
 
 
@@ -87,8 +88,8 @@ class PairLoss(nn.Module):
     def packing(self, granted: int) -> TreePacking:
         return self.reward.packing(granted)
 
-    def save(self, tokenizer: Any, folder: Path) -> None:
-        self.reward.save(tokenizer, folder)
+    def save(self, tokenizer: Any, folder: Path, tensors: Tensors | None = None) -> None:
+        self.reward.save(tokenizer, folder, beneath(tensors, "reward."))
         if self.report is not None:
             write_record(folder / PAIRS, self.report)
 

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from core.training.attention import plain_attention, set_attention
 from core.training.fastpath import fuse_lora, hidden_gap, stirred, unfuse_lora, worth_repacking
 from core.training.heads import load_head, new_head, save_head
+from core.training.sharding import Tensors, beneath
 from core.training.trees import ATTENTION, TreePack, TreePacking
 from core.training.weights import load_trained, save_trained
 
@@ -53,10 +54,14 @@ class RewardModel(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             return self.head(hidden).squeeze(-1)
 
-    def save(self, tokenizer: Any, folder: Path) -> None:
-        """A checkpoint: what learns of the backbone, and the head with it."""
-        save_trained(self.model, tokenizer, folder)
-        save_head(self.head, folder)
+    def save(self, tokenizer: Any, folder: Path, tensors: Tensors | None = None) -> None:
+        """A checkpoint: what learns of the backbone, and the head with it. tensors: whole ones, where split."""
+        save_trained(self.model, tokenizer, folder, beneath(tensors, "model."))
+        head = self.head
+        if tensors is not None:
+            head = new_head(self.head.in_features)
+            head.weight.data.copy_(tensors["head.weight"])
+        save_head(head, folder)
 
     def load(self, folder: Path) -> None:
         """The reverse of `save`."""
@@ -90,15 +95,18 @@ class RewardModel(nn.Module):
         return output.last_hidden_state[torch.arange(len(rows), device=ids.device), lengths - 1]
 
     # -- choosing the path --------------------------------------------------------------------------------------------
-    def speed_up(self, sample: TreePack) -> str | None:
-        """Take the fast path if it agrees with the model's own forward on `sample`. Returns why not, or None."""
+    def speed_up(self, sample: TreePack, *, copies: bool = True) -> str | None:
+        """Take the fast path if it agrees with the model's own forward on `sample`. Returns why not, or None.
+
+        copies: whether frozen matrices may be kept in further layouts.
+        """
         patched: list[PeftLinear] = []
         training = self.training
         with stirred(self.model), torch.no_grad():
             self.eval()
             plain = self._hidden(sample)
             try:
-                patched = self._switch_on()
+                patched = self._switch_on(copies)
                 exact = self.autocast is None and self.base.dtype == torch.float32
                 reason = hidden_gap(self._hidden(sample), plain, exact=exact)
             except Exception as error:  # a model of any make may refuse a packed forward in any way
@@ -110,7 +118,7 @@ class RewardModel(nn.Module):
             set_attention(self.base, self.attention)
         return reason
 
-    def _switch_on(self) -> list[PeftLinear]:
+    def _switch_on(self, copies: bool) -> list[PeftLinear]:
         self.fast = True
         set_attention(self.base, ATTENTION)
-        return fuse_lora(self.model, repack=worth_repacking(self.base))
+        return fuse_lora(self.model, repack=copies and worth_repacking(self.base))

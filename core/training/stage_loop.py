@@ -21,8 +21,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import broadcast_object_list
+from peft import PeftModel
 from torch import Tensor
 from transformers import Trainer
+from transformers.trainer import SCHEDULER_NAME
 
 from core.configs.changes import SETTINGS, refused
 from core.configs.stages import TrainingConfig
@@ -35,6 +38,19 @@ from core.training.evaluating import WalkStopped, merit
 from core.training.failing import anywhere
 from core.training.optimizing import OPTIMIZERS
 from core.training.pace import Pace
+from core.training.sharding import (
+    Tensors,
+    deepspeed_config,
+    gathered,
+    is_fsdp,
+    load_optimizer,
+    local,
+    save_optimizer,
+    splits_weights,
+    whole,
+)
+
+SHARDS = "optimizer"  # in a checkpoint: the optimizer's state, split
 
 
 class StageLoop(Trainer):
@@ -67,12 +83,13 @@ class StageLoop(Trainer):
         self._evaluated: dict[int, dict[str, float]] = {}
         self._save_seconds = 0.0
         self._rows: list[int] = []  # of the step that is computed
-        self.stopped = False
+        self.stopped = self.looks_first = False
+        self.together = splits_weights(config)  # every rank computes whenever one does
         self.board = tensorboard(context) if config.logging.tensorboard and context.rank == 0 else None
 
     # -- what a kind of training has of its own -----------------------------------------------------------------------
-    def save_weights(self, folder: Path) -> None:
-        """Everything that learns, into a checkpoint."""
+    def save_weights(self, folder: Path, tensors: Tensors | None = None) -> None:
+        """Everything that learns, into a checkpoint. tensors: whole ones, where a rank holds a share of each."""
         raise NotImplementedError
 
     def load_weights(self, folder: Path) -> None:
@@ -127,7 +144,10 @@ class StageLoop(Trainer):
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> float:
         """As the Trainer's. One that is no number ends the run before the weights take the step; fp16's scaler does not
         take it either, and goes on with a smaller scale."""
-        norm = float(super()._get_grad_norm(model, grad_norm=grad_norm))
+        found = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if found is None:  # DeepSpeed tells it after the step, and not of the first
+            return 0.0
+        norm = float(found.full_tensor() if hasattr(found, "full_tensor") else found)
         if self.accelerator.scaler is None:
             self._stop_at_nan(math.isfinite(norm))
         return norm
@@ -158,17 +178,20 @@ class StageLoop(Trainer):
                 self.control.should_save = self.control.should_training_stop = True
                 self.report.end_early("run.no_better", step=step, patience=self.config.evaluation.patience)
         self._evaluated[step] = figures
-        if self.context.rank == 0 and self.answer is not None:
+        if (self.context.rank == 0 or self.together) and self.answer is not None:
             self._answer_prompts(step, self.answer)
         self.pace.restart()
         return figures
 
     def _answer_prompts(self, step: int, answer: Callable[[str], str]) -> None:
         prompts = self._unanswered(step)
+        if self.together:
+            prompts = broadcast_object_list([prompts])[0]
         self.report.phase("answering", total=len(prompts), unit="row", epoch=self.state.epoch)
         for done, prompt in enumerate(prompts, 1):
-            said = answer(prompt)
-            if self.report.stop_requested():  # it may have been cut short
+            with whole(self.model):
+                said = answer(prompt)
+            if self.agreed_to_stop() if self.together else self.report.stop_requested():  # it may have been cut short
                 return
             self.report.sample(step, prompt, said)
             self.report.progress(done)
@@ -188,14 +211,18 @@ class StageLoop(Trainer):
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
         started = time.monotonic()
         step, run = self.state.global_step, self.context.run
-        if not all(torch.isfinite(p).all() for p in self.model.parameters() if p.requires_grad):
+        finite = all(torch.isfinite(local(p)).all() for p in self.model.parameters() if p.requires_grad)
+        if anywhere(not finite, self.args.device, self.args.world_size):
             raise self.nan_error(step, [])
+        tensors = (
+            gathered(self.model, everything=not isinstance(self.model.model, PeftModel)) if self.together else None
+        )
         self.report.phase("saving", epoch=self.state.epoch)
         mark = partial(self._mark, step, time.time())
         rank, wait = self.context.rank, self.accelerator.wait_for_everyone
         with writing(run, step, mark, limit=self.config.saving.limit, rank=rank, barrier=wait) as folder:
             if rank == 0:
-                self.save_weights(folder)
+                self.save_weights(folder, tensors)
                 self.state.save_to_json(str(folder / "trainer_state.json"))
                 write_json(folder / SETTINGS, self.config.model_dump(mode="json"))
             self._save_optimizer_and_scheduler(str(folder))
@@ -203,6 +230,23 @@ class StageLoop(Trainer):
             self._save_rng_state(str(folder))
         self._save_seconds = time.monotonic() - started
         self.pace.restart()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """As the Trainer's; of a model that FSDP has split, every rank its share."""
+        if not is_fsdp(self.model):
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        save_optimizer(self.model, self.optimizer, str(Path(output_dir) / SHARDS))
+        if self.context.rank == 0:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The reverse."""
+        if checkpoint is None or not is_fsdp(self.model):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        load_optimizer(self.model, self.optimizer, str(Path(checkpoint) / SHARDS))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         self.load_weights(Path(resume_from_checkpoint))
@@ -232,21 +276,36 @@ class StageLoop(Trainer):
             if self.board is not None:
                 self.board.close()
 
+    def look_first(self) -> None:
+        """Evaluate what nothing has been learnt by yet."""
+        if self.config.distributed.strategy == "zero3":  # it is on its devices only once it trains
+            self.looks_first = True
+            return
+        self.evaluate()
+        self.stopped = self.agreed_to_stop()
+
     def _is_evaluation(self, step: int) -> bool:
         """Whether this step is one after which the model is evaluated."""
         every = self.config.evaluation.steps or self.steps_in_epoch
         return step >= self.total_steps or step % every == 0
 
     def _lacks_evaluation(self, checkpoint: Checkpoint) -> bool:
+        if self.config.distributed.strategy == "zero3":  # DeepSpeed puts the model on its devices when it trains
+            return False
         return self.evaluator is not None and checkpoint.eval_loss is None and self._is_evaluation(checkpoint.step)
 
     def _answer_late(self, checkpoint: Checkpoint) -> None:
         """A stop came while the fixed prompts were answered: the others' answers, by the weights of then."""
-        if self.context.rank == 0 and self.answer is not None and self._unanswered(checkpoint.step):
+        if (self.context.rank == 0 or self.together) and self.answer is not None and self._lacks_answer(checkpoint):
             self.load_weights(checkpoint.path)
             self.state.epoch = checkpoint.step / self.steps_in_epoch
             self._answer_prompts(checkpoint.step, self.answer)
         self.accelerator.wait_for_everyone()
+
+    def _lacks_answer(self, checkpoint: Checkpoint) -> bool:
+        """Whether rank 0 finds a fixed prompt without its answer of this step."""
+        lacks = bool(self._unanswered(checkpoint.step)) and self.context.rank == 0
+        return anywhere(lacks, self.args.device, self.args.world_size) if self.together else lacks
 
     def _unanswered(self, step: int) -> list[str]:
         """The fixed prompts that have no answer of this step yet."""
@@ -295,6 +354,7 @@ def arguments(config: TrainingConfig, context: RunContext, total_steps: int) -> 
         "ddp_backend": None if context.world_size == 1 else "gloo" if on_cpu else "nccl",
         "ddp_find_unused_parameters": False,
         "ddp_broadcast_buffers": False,
+        "deepspeed": deepspeed_config(config, context),
     }
 
 

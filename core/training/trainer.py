@@ -7,8 +7,8 @@ training has round its steps is `StageLoop`'s. What the Trainer offers and this 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from core.errors import RunError
 from core.report import RunContext
 from core.training.batching import Order, Rows, Step, StepSampler, squares_of
 from core.training.evaluating import Evaluator, Walk
-from core.training.failing import nan_error
+from core.training.failing import diverged, nan_error
 from core.training.naming import Names, numbers
 from core.training.optimizing import set_own_rates
 from core.training.pace import Pace
+from core.training.sharding import Tensors, most, whole
 from core.training.stage_loop import StageLoop, arguments
 
 
@@ -130,11 +131,13 @@ class StageTrainer(StageLoop):
         # DDP averages gradients over ranks; the step's loss is a sum over them.
         scale = inputs.weight * self.args.world_size
         total = torch.zeros((), device=self.args.device)
-        for index, pack in enumerate(inputs.packs):
-            last = index == len(inputs.packs) - 1
-            with nullcontext() if last else self.accelerator.no_sync(model):
+        packs, own = self._levelled(inputs.packs), len(inputs.packs)
+        for index, pack in enumerate(packs):
+            if index == own:
+                model.eval()  # what comes now counts nowhere
+            with self._gathering(model, last=index == len(packs) - 1):
                 with self.compute_loss_context_manager():
-                    loss = model(pack.to(self.args.device), inputs.labels_in_step) * scale
+                    loss = model(pack.to(self.args.device), inputs.labels_in_step) * (scale if index < own else 0.0)
                 self.accelerator.backward(loss)
             total += loss.detach()
         self._rows = inputs.rows
@@ -143,9 +146,26 @@ class StageTrainer(StageLoop):
         self.pace.step(inputs.tokens, inputs.labels_in_step)
         return total
 
+    def _levelled(self, packs: list[Any]) -> list[Any]:
+        """As many packs as the rank with most of them has, where ranks gather weights together: some once more."""
+        if not self.together and self.config.distributed.strategy == "ddp":
+            return packs
+        spare = most(len(packs), self.args.device, self.args.world_size) - len(packs)
+        return packs + packs[:1] * spare
+
+    @contextmanager
+    def _gathering(self, model: torch.nn.Module, *, last: bool) -> Iterator[None]:
+        """Round a forward and backward: ranks add their gradients once a step, or at once into everybody's share."""
+        self.accelerator.gradient_state._set_sync_gradients(last)  # DeepSpeed takes its step in the last backward
+        if last or self.config.distributed.strategy != "ddp":
+            yield
+        else:
+            with self.accelerator.no_sync(model):
+                yield
+
     # -- what `StageLoop` asks for ------------------------------------------------------------------------------------
-    def save_weights(self, folder: Path) -> None:
-        self.model.save(self.tokenizer, folder)
+    def save_weights(self, folder: Path, tensors: Tensors | None = None) -> None:
+        self.model.save(self.tokenizer, folder, tensors)
 
     def load_weights(self, folder: Path) -> None:
         self.model.load(folder)
@@ -162,10 +182,16 @@ class StageTrainer(StageLoop):
         )
         granted = self.config.evaluation.batch_size * self.max_length
         step = self.state.global_step
-        walk = Walk(self.report, self.args.device, granted, step=step, rank=rank, world_size=world_size)
-        return evaluator(self.model, walk)
+        walk = Walk(
+            self.report, self.args.device, granted, step=step, rank=rank, world_size=world_size,
+            spare=(lambda pack: self.model(pack, 1.0)) if self.together else None,
+        )  # fmt: skip
+        with whole(self.model):
+            return evaluator(self.model, walk)
 
     def nan_error(self, step: int, rows: Sequence[int]) -> RunError:
+        if self.together:  # rows cannot be tried one by one where every rank has to gather the weights for each
+            return diverged(self.context.run, step)
         packing = self.model.packing(self.config.schedule.batch_size * self.max_length)
         return nan_error(
             self.model, packing, self.train_rows, rows, self.names,

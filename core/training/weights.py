@@ -15,33 +15,40 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from core.models.weights import weight_files
+from core.training.sharding import Tensors, spread
 from core.training.tuning import trains_embeddings
 
 
-def save_trained(model: PreTrainedModel | PeftModel, tokenizer: Any, folder: Path) -> None:
+def save_trained(
+    model: PreTrainedModel | PeftModel, tokenizer: Any, folder: Path, tensors: Tensors | None = None
+) -> None:
     """The adapter, with embeddings and head where these learn, or the whole model in the dtypes it is trained in (fp32
-    wherever it learns) with its tokenizer.
+    wherever it learns) with its tokenizer. tensors: whole ones by name, where the model holds a share of each.
     """
+    given = {} if tensors is None else {"state_dict": tensors}
     if isinstance(model, PeftModel):
         learning = ["default"]  # another one beside it is a reference
-        model.save_pretrained(str(folder), selected_adapters=learning, save_embedding_layers=trains_embeddings(model))
+        embeddings = trains_embeddings(model)
+        model.save_pretrained(str(folder), selected_adapters=learning, save_embedding_layers=embeddings, **given)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; the manifest says what this is
     else:
         # Under the names that its parameters have here: published mixtures of experts name each expert apart.
-        model.save_pretrained(str(folder), save_original_format=False)
+        model.save_pretrained(str(folder), save_original_format=False, **given)
         tokenizer.save_pretrained(str(folder))
 
 
 def load_trained(model: PreTrainedModel | PeftModel, folder: Path) -> None:
     """The reverse of `save_trained`. Raises KeyError where the checkpoint lacks a weight that learns."""
     if isinstance(model, PeftModel):
-        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+        held = {name.replace(".default.", "."): parameter for name, parameter in model.named_parameters()}
+        found = load_peft_weights(str(folder), device="cpu")
+        set_peft_model_state_dict(model, {n: spread(held[n], t) if n in held else t for n, t in found.items()})
         return
     tensors = {name: tensor for file in weight_files(folder) for name, tensor in load_file(file).items()}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                parameter.copy_(tensors[name])
+                parameter.copy_(spread(parameter, tensors[name]))
 
 
 def save_model(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:

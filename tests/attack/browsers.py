@@ -78,7 +78,8 @@ def poll(url: str, run_id: str, seed: int, over: threading.Event, tally: Tally) 
         for at, (event, seconds) in enumerate(followed):
             if time.monotonic() >= due[at]:
                 due[at] += seconds
-                data = [run_id if session.kind(one) == "dropdown" else session.value(one) for one in event.inputs]
+                chosen = run_id if event is not frame[0] else None  # in a run panel the one picker is of runs
+                data = [chosen if session.kind(one) == "dropdown" else session.value(one) for one in event.inputs]
                 answer = session.send(event, data)
                 tally.done["polls"] += 1
                 if answer.error:
@@ -108,6 +109,7 @@ def tabs(url: str, run_id: str, tally: Tally) -> Iterator[None]:
 
 
 def attack(count: int, seed: int) -> Tally:
+    """Watch for `count` seconds."""
     tally = Tally()
     over = threading.Event()
     with tempfile.TemporaryDirectory() as name:

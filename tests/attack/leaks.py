@@ -35,7 +35,7 @@ from tests.webui_tools import ROOT, free_port, start
 
 SECRETS = {
     name: f"hf_{name.lower().replace('_', '')}9c41e7"
-    for name in ("HF_TOKEN", "GALEN_JUDGE_KEY", "GALEN_API_KEY", "GALEN_PASSWORD")
+    for name in ("HF_TOKEN", "GALEN_ANNOTATE_KEY", "GALEN_JUDGE_KEY", "GALEN_API_KEY", "GALEN_PASSWORD")
 }
 SMALL = ("model.dtype=fp32", "devices.use=cpu", "evaluation.prompts=[]")
 
@@ -75,10 +75,10 @@ class World:
 
     def is_refused(self) -> None:
         """The endpoint says no, and its answer repeats what it was sent."""
-        key = SECRETS["GALEN_JUDGE_KEY"]
+        key = SECRETS["GALEN_ANNOTATE_KEY"]
         said = f'{{"error": {{"message": "Incorrect API key provided: {key}"}}}}'.encode()
         self.endpoint.behaves = lambda prompt, times: (401, {"X-Echo": f"Bearer {key}"}, said)
-        self._annotate("task.kind=difficulty", status=2)
+        self._annotate("task.kind=difficulty", status=1)
         self.endpoint.behaves = lambda prompt, times: "7"
 
     def _annotate(self, *words: str, status: int) -> None:
@@ -174,10 +174,10 @@ def attack(count: int, seed: int) -> Tally:
         for part in parts[:count]:
             part()
             tally.done[f"part done: {part.__name__}"] += 1
-        if f"Bearer {SECRETS['GALEN_JUDGE_KEY']}" not in world.endpoint.keys:
-            tally.find("the endpoint was never sent its key")
-        if world.pushes in parts[:count] and f"Bearer {SECRETS['HF_TOKEN']}" not in world.hub.tokens:
-            tally.find("the hub was never sent its token")
+        used = {"GALEN_ANNOTATE_KEY": world.annotates, "GALEN_JUDGE_KEY": world.plays, "HF_TOKEN": world.pushes}
+        for name, part in used.items():
+            if part in parts[:count] and f"Bearer {SECRETS[name]}" not in world.endpoint.keys | world.hub.tokens:
+                tally.find(f"{name} was never sent: nothing was tested")
         search(world.folder, tally)
     return tally
 

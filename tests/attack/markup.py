@@ -20,7 +20,7 @@ from typing import Any
 from core import talks
 from core.data.store.library import import_file
 from core.jobs import failures
-from core.models.library import describe, write_card
+from core.models.library import ModelCard, write_card
 from core.records import Status
 from core.records_ppo import Episode
 from core.records_reward import PairReport, WorstPair
@@ -85,7 +85,8 @@ def fill(workspace: Workspace, folder: Path) -> tuple[dict[str, RunDir], str]:
     dataset = import_file(workspace, file, "rows", bad_rows="drop")
     write_record(dataset.folder / "card.json", dataset.card.model_copy(update={"licence": EVIL, "origin": EVIL}))
     (workspace.models_dir / "evil").mkdir()
-    card = describe(folder, "evil", "folder", EVIL, weights=[], licence=EVIL, points_to=str(folder))
+    card = ModelCard(name="evil", kind="folder", source=EVIL, licence=EVIL, architecture=EVIL, model_type=EVIL,
+                     parameters=1, dtype=EVIL, size=1, points_to=EVIL, created=time.time())  # fmt: skip
     write_card(workspace.models_dir / "evil", card)
     talk = talk_of({"a": EVIL, "b": EVIL})
     talk.turns[0].question = talk.turns[0].system = talk.turns[0].replies["a"].name = EVIL

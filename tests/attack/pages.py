@@ -22,7 +22,7 @@ from tests.webui_tools import serve
 LIMIT = 0.3  # seconds
 
 
-def attack(count: int, seed: int) -> Tally:
+def attack(count: int, seed: int, *, limit: float = LIMIT) -> Tally:
     tally = Tally()
     best: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -34,24 +34,28 @@ def attack(count: int, seed: int) -> Tally:
             tally.done["looks of one process"] += 1
         with serve(Workspace(folder)) as url:
             for _ in range(count):
-                ask(Session(url), run_id, best)
+                ask(Session(url), run_id, best, tally)
                 tally.done["sessions over HTTP"] += 1
     for what, seconds in best.items():
         tally.figures[what] = f"{seconds:.3f} s"
-        if seconds > LIMIT:
+        if seconds > limit:
             tally.find(f"{what}: {seconds:.2f} s, with {RUNS} runs and {METRIC_ROWS} rows of metrics")
     return tally
 
 
-def ask(session: Session, run_id: str, best: dict[str, float]) -> None:
+def ask(session: Session, run_id: str, best: dict[str, float], tally: Tally) -> None:
     """Every timer of the page, twice: what a browser is sent first, and what it is sent when nothing has changed."""
     for event, _ in session.timers():
-        data = [run_id if session.kind(one) == "dropdown" else session.value(one) for one in event.inputs]
+        pickers = sum(session.kind(one) == "dropdown" for one in event.inputs)  # a run panel has one, of runs
+        chosen = run_id if pickers == 1 else None
+        data = [chosen if session.kind(one) == "dropdown" else session.value(one) for one in event.inputs]
         for look in ("first", "idle"):
             start = time.perf_counter()
             answer = session.send(event, data)
             seconds = time.perf_counter() - start
-            what = f"{look} answer of timer {event.number} ({event.name})" + (": an error" if answer.error else "")
+            what = f"{look} answer of timer {event.number} ({event.name})"
+            if answer.error:
+                tally.find(f"{what}: {answer.error}")
             best[what] = min(seconds, best.get(what, seconds))
 
 

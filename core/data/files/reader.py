@@ -27,7 +27,7 @@ Gather = Callable[[Iterable[Raw]], Iterator[Raw]]
 Progress = Callable[[int, int], None]  # (bytes read, bytes in the file)
 
 HEAD_BYTES = 65_536
-PIECE = 1 << 18  # bytes that are read at once from the disk
+PIECE = 1 << 16  # bytes that are read at once from the disk
 FEW = 100  # of so many bytes of a text, one may be zero
 FIRST_BYTES = 1 << 18  # read at once by whoever wants only the first rows
 WIDEST_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")  # of UTF-32

@@ -1,0 +1,73 @@
+"""A rehearsal from end to end, on the command line: real runs, handed over, ending in the report and the chat."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from core.__main__ import main
+from core.data.bring.samples import SAMPLES
+from core.models.library import find_model
+from core.pipeline import rehearsal
+from core.records_report import TaxReport
+from core.rundir import State, state_of
+from core.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def own_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GALEN_LOCK_DIR", str(tmp_path / "locks"))
+
+
+def test_the_samples_are_rehearsed_with_the_tiny_model(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
+    place = ["--workspace", str(workspace.path), "--json"]
+    assert main(["rehearse", "--stages", "sft,reward,ppo,evaluate", *place]) == 0
+    told = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert [(run["stage"], run["state"]) for run in told["runs"]] == [
+        (stage, "succeeded") for stage in ("sft", "reward", "ppo", "evaluate")
+    ]
+    sft, reward, ppo, evaluate = (workspace.run(run["id"]) for run in told["runs"])
+    assert sft.config()["model"]["base"] == rehearsal.TINY
+    assert find_model(workspace, rehearsal.TINY).parameters < 200_000
+    manifests = {run.stage: run.manifest() for run in (reward, ppo)}
+    assert [manifest.parent for manifest in manifests.values() if manifest is not None] == [sft.id, sft.id]
+    assert ppo.config()["rewards"]["models"] == [f"{reward.id}: 1"]
+    config = evaluate.config()
+    assert config["models"]["runs"] == [rehearsal.TINY, sft.id, ppo.id], "the chain, as it was when it started"
+    assert (config["models"]["chain"], config["judging"]["reward"]) == (None, reward.id)
+    assert all(run.config()["run"]["after"] == [] for run in (reward, ppo, evaluate))
+
+    report = TaxReport.model_validate(told["report"])
+    assert [line.name for line in report.lines] == [rehearsal.TINY, "rehearsal sft", "rehearsal ppo"]
+    assert [block.role for block in report.blocks][:2] == ["domain", "general"]
+    assert "reward" in report.blocks[1].measures
+    assert told["chat"] == f"?tab=chat&panes={rehearsal.TINY},{ppo.id}"
+
+    assert main(["jobs", "list", *place]) == 0
+    assert json.loads(capfd.readouterr().out)["runs"] == [], "rehearsals are listed apart"
+    assert main(["jobs", "list", "--rehearsals", *place]) == 0
+    assert len(json.loads(capfd.readouterr().out)["runs"]) == 4
+    assert main(["rehearse", "--delete", *place]) == 0
+    assert workspace.runs() == []
+
+
+def test_a_rehearsal_says_which_stage_fails_and_why(
+    workspace: Workspace, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No prompt is short enough: PPO finds nothing to ask, and what waits for it is ended."""
+    prompts = SAMPLES / "ppo" / "en.jsonl"
+    words = ["ppo", f"ppo.data.train={prompts}", "ppo.data.max_length=9", "ppo.rewards.rules=[length low=1 high=9]",
+             "ppo.data.bad_rows=drop", "evaluate", f"evaluate.data.prompts={prompts}",
+             f"model.base={tiny_model}"]  # fmt: skip
+    assert main(["rehearse", "--workspace", str(workspace.path), *words]) == 2
+    said = capfd.readouterr()
+    assert re.search(r"^ppo +failed .*ppo-\d+-\d+-\w+  \w", said.out, re.MULTILINE), "with its reason"
+    runs = {run.stage: run for run in workspace.runs()}
+    assert f"Held: it waits for {runs['ppo'].id}, which failed." in said.err
+    assert state_of(runs["evaluate"]) is State.STOPPED
+    assert "side by side" not in said.out
