@@ -170,6 +170,8 @@ def _core(place: Place, words: tuple[str, ...]) -> str:
     if path not in RUN:
         return f"say in tests/docs_checking.py how `python -m core {' '.join(path)}` is checked"
     status, output = run([*everywhere, *filled])
+    if path == ("fit",) and "device.unknown" in output:  # the reader has such GPUs
+        status, output = run([*everywhere, *filled, "devices.use=[cpu,cpu]"])
     if path == ("model", "push") and json.loads(output.splitlines()[-1])["error"]["code"] != NO_TOKEN:
         return output
     return "" if status in RUN[path] else f"exit status {status}: {output[-500:]}"
@@ -185,7 +187,8 @@ def _dry(place: Place, path: Names, words: list[str]) -> str:
         return ""
     config = stage.config.model_validate_json(output.splitlines()[-1])
     if any(device.startswith("cuda") for device in config.devices.use):
-        config = config.model_copy(update={"devices": Devices(use=["cpu"])})
+        here = ["cpu"] * min(2, len(config.devices.use))
+        config = config.model_copy(update={"devices": Devices(use=here)})
     pin(place.workspace, stage, config)
     return ""
 

@@ -70,10 +70,14 @@ def module_file(name: str) -> str:
 
 
 def misnamed_script(name: str, words: Sequence[str]) -> str:
-    """The script must be there, and its text must hold every option that it is given."""
-    if not (ROOT / name).is_file():
+    """The script must be there, and it, or what it imports from beside it, must hold every option that it is given."""
+    file = ROOT / name
+    if not file.is_file():
         return f"there is no {name}"
-    text = (ROOT / name).read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    beside = re.escape(".".join(file.relative_to(ROOT).parent.parts))
+    for module in re.findall(rf"^from {beside}\.(\w+) import", text, re.MULTILINE):
+        text += (file.parent / f"{module}.py").read_text(encoding="utf-8")
     return "".join(f"{name} has no option {word}; " for word in options_in(words) if f'"{word}"' not in text)
 
 
