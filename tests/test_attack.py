@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.configs.article import from_arguments
-from core.configs.files import parse_override
+from core.configs.files import dump_yaml, parse_override, parse_yaml
 from core.configs.problems import shown
 from core.data.check.doctor import check_file
 from core.data.files.containers import BATCH_ROWS, parquet_rows
@@ -138,11 +138,16 @@ def test_a_check_can_be_stopped_within_a_line_without_an_end(tmp_path: Path) -> 
         check_file(file, check_stop=check_stop)
 
 
-@pytest.mark.parametrize("word", ["2001-99-99", "!!int x", "[" * 700, "9" * 5000])
+@pytest.mark.parametrize("word", ["2001-99-99", "!!int x", "!!int", "[" * 700, "9" * 5000])
 def test_what_no_reader_of_yaml_takes_is_a_word(word: str) -> None:
     assert parse_override(f"some.key={word}", {}) == ("some.key", word)
     with pytest.raises(InputError):
         from_arguments("sft", f"learning_rate: {word}\nlearning_rate: 1")
+
+
+def test_line_breaks_of_unicode_come_back() -> None:
+    data = {"system": "a\x85b\u2028c\u2029", "\x85": None}
+    assert parse_yaml(dump_yaml(data)) == data
 
 
 def test_a_value_that_names_itself_over_and_over_is_shown_short() -> None:

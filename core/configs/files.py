@@ -36,7 +36,7 @@ def parse_yaml(text: str) -> Any:
     """One YAML 1.2 document as plain Python values. Raises `ruamel.yaml.error.YAMLError`."""
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (ValueError, RecursionError) as error:  # of a date such as 2001-99-99; of a thousand brackets
+    except (ValueError, LookupError, RecursionError) as error:  # of a date such as 2001-99-99; of a thousand brackets
         raise YAMLError(str(error).split("\n")[0]) from error
 
 
@@ -47,9 +47,16 @@ def dump_yaml(data: Any) -> str:
     writer.allow_unicode = True
     writer.width = 4096
     writer.representer.sort_base_mapping_type_on_output = False
+    writer.representer.yaml_representers = {**writer.representer.yaml_representers, str: _as_scalar}
     stream = io.StringIO()
     writer.dump(data, stream)
     return stream.getvalue()
+
+
+def _as_scalar(representer: Any, text: str) -> Any:
+    """A text; one with a line break of Unicode's own is quoted, or it would be read as another."""
+    style = '"' if any(sign in text for sign in "\x85\u2028\u2029") else None
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
