@@ -18,6 +18,7 @@
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
     output/          rank 0                        what the run made; manifest.json, written last, says it is whole
+    notes.json       people (`core.notes`)         star, tags, a few words; imported.json: it came as an archive
     lock             the supervisor                held (flock) by it and by every process it started, while any lives
 
 One writer per file; `core.records` has the records. Readers never lock and tolerate a torn last line. The state of a
@@ -31,6 +32,7 @@ import fcntl
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -240,8 +242,7 @@ class RunDir:
 
 
 class Checkpoint(Record):
-    """A folder that holds a `COMPLETE` file, whose JSON gives the rest. `best_by`: what the best has least of; None:
-    the loss."""
+    """A folder with a `COMPLETE` file, whose JSON gives the rest. best_by: what the best has least of; None: loss."""
 
     path: Path
     step: int
@@ -332,7 +333,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write whole or not at all: a temporary file beside `path`, renamed over it; `durable` flushes it first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
