@@ -32,6 +32,7 @@ import fcntl
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -332,7 +333,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write whole or not at all: a temporary file beside `path`, renamed over it; `durable` flushes it first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)

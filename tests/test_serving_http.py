@@ -170,6 +170,9 @@ def test_the_client_raises_what_the_server_said(server: ServerHandle) -> None:
     with pytest.raises(InputError) as error:
         list(client.stream_chat(server, "base", long))
     assert error.value.params["allowed"] == 512
+    with pytest.raises(InputError) as error:
+        list(client.stream_chat(server, "base", [{"role": "user", "content": "half \ud83d"}]))
+    assert error.value.code == "serve.bad_request"
     with pytest.raises(RunError) as gone:
         ask(ServerHandle(url="http://127.0.0.1:9"))
     assert gone.value.code == "serve.gone"
@@ -245,7 +248,7 @@ def test_bad_input_is_told_before_anything_starts(place: Workspace, tiny_model: 
 
 
 def test_a_place_or_a_key_that_cannot_be_is_told_before_torch_is_loaded(
-    place: Workspace, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    place: Workspace, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(**how: Any) -> str:
         spec = ServerSpec(workspace=str(place.path), base=str(tiny_model), **how)
@@ -253,6 +256,9 @@ def test_a_place_or_a_key_that_cannot_be_is_told_before_torch_is_loaded(
             process.serve(spec)
         return error.value.code
 
+    announce = process.Announcer(ServerSpec(workspace="", base="", host="::1"), "")
+    announce("ready", port=8000)
+    assert "http://[::1]:8000/v1" in capsys.readouterr().out
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert refused(port=taken.getsockname()[1]) == "serve.port_taken"
     monkeypatch.setenv("GALEN_API_KEY", "k")

@@ -128,6 +128,7 @@ def test_scores_are_the_judge_s(server: ServerHandle, place: Workspace, judge: R
     [
         ({"model": "one", "messages": [*QUESTION, {"role": "assistant", "content": "ba"}]}, "serve.scores_nothing"),
         ({"messages": QUESTION}, "serve.bad_request"),
+        ({"model": "", "messages": QUESTION, "conversations": [QUESTION]}, "serve.bad_request"),
         ({"model": "", "conversations": []}, "serve.bad_request"),
         ({"model": "", "conversations": "x"}, "serve.bad_request"),
         ({"model": "", "messages": QUESTION}, "serve.no_answer"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -124,6 +125,9 @@ def test_a_conversation_is_saved_listed_opened_and_deleted(workspace: Workspace)
     with pytest.raises(InputError, match="Another conversation is saved"):
         talks.save(workspace, talk_of({"a": "A"}), "发烧 1")
     assert talks.load(workspace, "发烧 1") == talk
+    with ThreadPoolExecutor(8) as pool:  # in as many tabs
+        list(pool.map(lambda _: talks.save(workspace, talk, "发烧 1"), range(64)))
+    assert [path.name for path in workspace.chats_dir.iterdir()] == ["发烧 1.json"]
     talks.forget(workspace, "发烧 1")
     assert talks.saved(workspace) == []
     with pytest.raises(InputError, match="no saved conversation"):

@@ -237,6 +237,10 @@ def test_nothing_outside_the_workspace_can_be_asked(place: Workspace, tiny_model
     for text in ("/etc", "../..", str(tmp_path), f"{reward.id}:../x", "nobody"):
         with pytest.raises((InputError, ModelError)):
             contestants.seat(text)
+    for text in ("x" * 300, "/" + "x/" * 3000, "nul\0", "half \ud83d"):  # what no file can be called
+        with pytest.raises(ModelError, match="There is no model"):
+            contestants.seat(text)
+        assert contestants.chosen(text) == contestants.name(text, "en") == text
     with pytest.raises(InputError, match="outside"):
         contestants.seat(str(tmp_path))
     adapter = make_adapter(tiny_model, place.path / "adapter")

@@ -6,6 +6,7 @@ A contestant is named by a text, as `python -m core chat` names it: a model of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ class Contestants:
         ref = self._ref(text)
         if ref is None:
             named = (card.name for card in self.reader.read().models if text in (card.source, card.origin))
-            return next(named, Path(text).name if "/" in text and Path(text).exists() else text)
+            return next(named, Path(text).name if "/" in text and os.path.exists(text) else text)
         config = self.workspace.run(ref.run).config()
         name = str((config.get("run") or {}).get("name") or ref.run)
         return name if ref.which == "output" else f"{name} · {self._which(ref.which, lang)}"

@@ -54,7 +54,7 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
     if lang != "zh" or code not in MESSAGES_ZH:
         said, remedy = sentence(code, params)
         return _own(SENTENCES, code, params) or said, _own(REMEDIES, code, params) or remedy
-    params = {**params, "allowed": _allowed_zh(str(params.get("allowed", "")))}
+    params = {**params, "allowed": allowed_zh(str(params.get("allowed", "")))}
     if code.startswith("step."):
         params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
     if "detail" in params:
@@ -95,7 +95,7 @@ def _names_zh(text: str) -> str:
     return "、".join(NAMES_ZH.get(word, word) for word in text.split(", "))
 
 
-def _allowed_zh(text: str) -> str:
+def allowed_zh(text: str) -> str:
     for english, chinese in ALLOWED_ZH.items():
         text = text.replace(english, chinese)
     return text

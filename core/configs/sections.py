@@ -1,6 +1,6 @@
 """The sections that stage configs are composed of. A setting is declared here and nowhere else.
 
-The page's form fields, the command line, the YAML presets, the field help and the README's tables all read these
+The page's form fields, the command line, the YAML presets, the field help and docs/fields all read these
 declarations: the order is the order on the page, the description is the help, `ge`/`le` are the bounds, and
 `advanced` folds a field away.
 """

@@ -320,8 +320,15 @@ class Supervisor:
                 say(f"status.json was not written: {error}")
 
     def _write_result(self, result: Result) -> None:
+        """Write result.json; on a full disk into the bytes that were set aside for it."""
         try:
-            write_record(self.run.result_file, result)
+            try:
+                write_record(self.run.result_file, result)
+            except OSError as error:
+                if error.errno not in failures.DISK_ERRORS:
+                    raise
+                failures.free_reserve(self.run)
+                write_record(self.run.result_file, result)
         except OSError as error:
             say(f"result.json was not written: {error}")
 

@@ -28,6 +28,8 @@ from core.rundir import RunDir, read_record, state_of, write_record
 from core.workspace import Workspace, check_name
 
 CARD = "galen.json"
+LONGEST_NAME, LONGEST_PATH = 255, 4096  # bytes, of a file and of all of its path
+SHOWN = 80  # characters of a text that names nothing
 STARTER = "starter"
 STARTER_NAME = "SmolLM2-135M-Instruct"
 MERGED_BY = "merged by "  # how the source of a model begins that a merge has put into the workspace
@@ -194,7 +196,7 @@ def resolve_base(workspace: Workspace, text: str, *, scoring: bool = False) -> P
 def find_base(workspace: Workspace, text: str) -> RunRef | None:
     """The run that `text` names as a start; None where it means a model, a folder, or nothing. Models' names win.
 
-    Raises InputError `run.bad_reference`.
+    Raises InputError `run.bad_reference`; ModelError `model.unknown` for a text that nothing can be called.
     """
     text = text.strip()
     if text == STARTER or _card_of(workspace, text) is not None:
@@ -223,11 +225,26 @@ def looks_like_hub_id(text: str) -> bool:
 
 
 def _card_of(workspace: Workspace, text: str) -> ModelCard | None:
-    """By name first, then by what it was made from (`starter`, a hub id, a path)."""
+    """By name first, then by what it was made from (`starter`, a hub id, a path).
+
+    Raises ModelError `model.unknown` for a text that nothing on a disk can be called.
+    """
+    if not _can_be_there(text):
+        shown = text.encode(errors="replace").decode()[:SHOWN]
+        raise ModelError("model.unknown", model=shown, **_known(workspace, shown))
     card = read_card(workspace, text) if text and Path(text).name == text else None
     if card is not None:
         return card
     return next((card for card in list_models(workspace) if text in (card.source, card.origin)), None)
+
+
+def _can_be_there(text: str) -> bool:
+    """Whether a path may read so; asking the system about another one is an error."""
+    try:
+        path = text.encode()
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in path and len(path) < LONGEST_PATH and max(map(len, path.split(b"/"))) <= LONGEST_NAME
 
 
 def _run_model(workspace: Workspace, text: str) -> Path | None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+import orjson
 
 from core.errors import GalenError, InputError, RunError
 from core.records import Record
@@ -98,7 +99,7 @@ def stream_chat(
     }
     url = f"{server.url}/v1/chat/completions"
     try:
-        with httpx.stream("POST", url, json=body, headers=server.headers, timeout=TIMEOUT, trust_env=False) as response:
+        with httpx.stream("POST", url, **_sent(server, body), timeout=TIMEOUT, trust_env=False) as response:
             if response.status_code != 200:
                 response.read()
                 raise _error(_content(response))
@@ -121,6 +122,18 @@ def _pieces(response: httpx.Response, cancel: threading.Event | None) -> Iterato
             yield text
         if "galen" in event:
             yield Answer.model_validate(event["galen"])
+
+
+def _sent(server: ServerHandle, body: Any) -> dict[str, Any]:
+    """How `body` is sent, None as nothing. Raises InputError `serve.bad_request` where it is no text, as half a
+    surrogate pair is not, which a torn paste or a terminal may leave."""
+    if body is None:
+        return {"headers": server.headers}
+    try:
+        content = orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise InputError("serve.bad_request", detail=str(error)) from error
+    return {"content": content, "headers": {**server.headers, "Content-Type": "application/json"}}
 
 
 def _content(response: httpx.Response) -> dict[str, Any]:
@@ -188,9 +201,7 @@ def _post(server: ServerHandle, path: str, body: dict[str, Any], timeout: httpx.
 def _call(method: str, server: ServerHandle, path: str, body: Any, timeout: httpx.Timeout) -> dict[str, Any]:
     try:
         # trust_env off: a proxy set for the internet must not stand between us and our own machine.
-        response = httpx.request(
-            method, server.url + path, json=body, headers=server.headers, timeout=timeout, trust_env=False
-        )
+        response = httpx.request(method, server.url + path, **_sent(server, body), timeout=timeout, trust_env=False)
     except httpx.TransportError as error:
         raise RunError("serve.gone") from error
     content = _content(response)

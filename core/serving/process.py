@@ -90,10 +90,8 @@ class Announcer:
             write_record(self._file, self._state)
             self._file.chmod(0o600)
         else:
-            print(
-                f"{phase} …" if phase != "ready" else f"ready at http://{self._state.host}:{self._state.port}/v1",
-                flush=True,
-            )
+            host = f"[{self._state.host}]" if ":" in self._state.host else self._state.host
+            print(f"{phase} …" if phase != "ready" else f"ready at http://{host}:{self._state.port}/v1", flush=True)
 
 
 def serve(spec: ServerSpec) -> None:

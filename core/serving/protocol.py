@@ -119,6 +119,8 @@ class ScoreRequest(BaseModel):
         """Raises InputError `serve.bad_request` or `serve.unsupported`."""
         raw = json_object(body)
         if "messages" in raw:
+            if "conversations" in raw:
+                raise InputError("serve.bad_request", detail="messages and conversations are both there")
             raw = {**raw, "conversations": [raw["messages"]]}
         try:
             if isinstance(raw.get("conversations"), list):
