@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 import struct
 import zipfile
@@ -12,18 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from core.__main__ import main
-from core.errors import InputError, RunError, StopRequested
+from core.errors import InputError, ModelError, RunError, StopRequested
 from core.jobs import store
 from core.jobs.locks import take_run
 from core.jobs.summaries import summaries
+from core.models.hashes import weight_hashes
+from core.models.library import describe, write_card
+from core.models.lineage import run_weights
+from core.models.parents import check_start
 from core.notes import change, read_notes
+from core.references import RunRef
 from core.rundir import RunDir, State, state_of
 from core.runs import archive, bringing_in
 from core.runs.bringing_in import bring_in
 from core.runs.checkpoints import checkpoints
 from core.workspace import Workspace
+from tests.chain_tools import backbone_logits, train
 from tests.runs_tools import falling, made
 
 ID = "sft-20260101-120000-ab12"
@@ -83,6 +91,26 @@ def test_checkpoints_go_along_without_their_trainers_state(
     ]  # fmt: skip
     assert not any(kept.resumes for kept in checkpoints(elsewhere, came))
     assert (came.output / "adapter" / "adapter_model.safetensors").read_bytes() == bytes(20_000)
+
+
+def test_a_run_that_came_says_the_same_on_the_same_base(
+    workspace: Workspace, elsewhere: Workspace, tmp_path: Path, tiny_model: Path, chat_file: Path
+) -> None:
+    """It is served, merged and trained on from there; its base lies elsewhere, and is known by its hashes."""
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    run = train(workspace, base, chat_file)
+    said = backbone_logits(workspace, run.id)
+    packed_run = archive.export(run, tmp_path / "a.zip").path
+    came = bring_in(elsewhere, packed_run)
+    moved = elsewhere.models_dir / "mine"
+    base.rename(moved)
+    with pytest.raises(ModelError):  # its base is not here yet
+        check_start(elsewhere, "merge", came.id)
+    write_card(moved, describe(moved, "mine", "folder", "x", weights=weight_hashes(moved, elsewhere)))
+    assert check_start(elsewhere, "merge", came.id) == came.id
+    weights = run_weights(elsewhere, RunRef(run=came.id))
+    assert (weights.base, weights.adapter) == (moved, came.output / "adapter")
+    assert torch.equal(backbone_logits(elsewhere, came.id), said)
 
 
 def test_an_export_leaves_nothing_where_it_fails(workspace: Workspace, tmp_path: Path) -> None:
