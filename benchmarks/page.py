@@ -4,9 +4,9 @@
     python -m benchmarks.page --peer "llamafactory-cli webui" --peer-port 7860
 
 Printed: seconds from the command to the first answered request, with the resident memory of the process tree then;
-seconds of a tick of the frame, of a run panel's first look and of its idle look, of the catalog and of the list of
-runs. With `--peer`, a command that serves a page of another project on this machine is started the same way and the
-ratio is printed.
+seconds of a tick of the frame, of a run panel's first look and of its idle look, of each view of the Runs tab with six
+runs beside each other, of the catalog and of the list of runs. With `--peer`, a command that serves a page of another
+project on this machine is started the same way and the ratio is printed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,7 @@ def answers(folder: Path, run_id: str) -> dict[str, float]:
     from core.jobs.summaries import summaries
     from core.workspace import Workspace
     from webui.app import App
+    from webui.runs_board import Asked
 
     workspace = Workspace(folder)
     app = App(workspace, "en")
@@ -72,6 +74,12 @@ def answers(folder: Path, run_id: str) -> dict[str, float]:
     }
     memo = panel.refresh(run_id, "en", None)[0]
     found["idle look at the long run"] = seconds(lambda: panel.refresh(run_id, "en", memo))
+    others = [run.id for run in workspace.runs()[:5]]
+    for view in ("run", "curves", "settings", "lineage", "disk"):
+        wished = Asked(view=view, ticked=(run_id, *others)).clicked({"smoothing": 0.6, "axis": "time"}).text()
+        for which in ("first look", "look"):
+            look = partial(app.runs.show, "en", "", "all", run_id, wished)
+            found[f"{which} at the Runs tab, {view}"] = seconds(look)
     found["catalog"] = seconds(lambda: app.reader.read(fresh=True))
     found["list of runs"] = seconds(lambda: summaries(workspace))
     return found
@@ -122,7 +130,7 @@ def main() -> None:
         taken, memory = first_answer(ours, port)
         print(f"{'first answered request':<28} {taken:7.2f} s   {memory:.0f} MB resident")
         for what, value in answers(Path(folder), run_id).items():
-            print(f"{what:<28} {value:7.3f} s")
+            print(f"{what:<36} {value:7.3f} s")
     if args.peer:
         command = shlex.split(args.peer)
         first_answer(command, args.peer_port)

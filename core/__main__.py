@@ -14,7 +14,9 @@ from core.cli.output import fail
 from core.errors import GalenError, InputError
 
 # Modules of core.cli, in the order of the help.
-COMMANDS = ("stage", "predict", "pipeline", "report", "fit", "jobs", "rate", "data", "model", "chat", "votes", "serve")
+COMMANDS = (
+    "stage", "predict", "pipeline", "report", "fit", "jobs", "runs", "rate", "data", "model", "chat", "votes", "serve",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

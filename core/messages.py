@@ -28,6 +28,7 @@ from core.messages_pipeline import PIPELINE
 from core.messages_ppo import PPO
 from core.messages_predict import PREDICT
 from core.messages_push import PUSH
+from core.messages_runs import RUNS
 from core.messages_serving import SERVING
 from core.messages_steps import STEPS
 from core.messages_training import TRAINING
@@ -384,6 +385,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     **PREDICT,
     **SERVING,
     **MERGE,
+    **RUNS,
 }
 
 

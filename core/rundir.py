@@ -18,6 +18,7 @@
     checkpoints/step-n/COMPLETE                    only a checkpoint with this file is one
     attempts/n/      the supervisor's caller       what attempt n left when the run was resumed
     output/          rank 0                        what the run made; manifest.json, written last, says it is whole
+    notes.json       people (`core.notes`)         star, tags, a few words; imported.json: it came as an archive
     lock             the supervisor                held (flock) by it and by every process it started, while any lives
 
 One writer per file; `core.records` has the records. Readers never lock and tolerate a torn last line. The state of a
@@ -241,8 +242,7 @@ class RunDir:
 
 
 class Checkpoint(Record):
-    """A folder that holds a `COMPLETE` file, whose JSON gives the rest. `best_by`: what the best has least of; None:
-    the loss."""
+    """A folder with a `COMPLETE` file, whose JSON gives the rest. best_by: what the best has least of; None: loss."""
 
     path: Path
     step: int

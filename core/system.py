@@ -23,6 +23,11 @@ def python_environment(environment: Mapping[str, str] | None = None) -> dict[str
     return {**found, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
 
 
+def whole_text(text: str) -> str:
+    """`text` with a mark in place of half characters, which JSON can bring and no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of every file below `folder`; files that vanish meanwhile, or may not be looked at, count nothing."""
     total = 0

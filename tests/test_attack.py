@@ -27,7 +27,7 @@ from core.records import Status
 from core.report import Report
 from core.rundir import RunDir, State, append_jsonl, read_jsonl, state_of, write_record
 from core.workspace import Workspace
-from tests.attack import binds, clock, disk, handlers, kills, leaks, markup, pages, properties, uploads
+from tests.attack import binds, clock, damaged_parquet, disk, handlers, kills, leaks, markup, pages, properties, uploads
 from tests.attack.tools import Tally
 
 KEPT = ("GALEN_PLUGINS", "GALEN_LOCK_DIR", "GALEN_CPU_SLOTS", "GALEN_CLOCK_BACK")
@@ -54,6 +54,10 @@ def test_a_property_holds(prove) -> None:
 
 def test_uploads() -> None:
     nothing_found(uploads.attack(30, seed=3))
+
+
+def test_damaged_parquet() -> None:
+    nothing_found(damaged_parquet.attack(1500, seed=0))
 
 
 def test_kills_of_a_torch_free_run() -> None:
@@ -147,6 +151,16 @@ def test_a_value_that_names_itself_over_and_over_is_shown_short() -> None:
         laugh = [laugh] * 9
     assert len(shown(laugh)) <= 60
     assert shown(16**6000) == "…"
+
+
+def test_a_run_that_starts_on_a_nearly_full_disk_says_so(tmp_path: Path) -> None:
+    tally = Tally()
+    kills.prepare(tmp_path)
+    with disk.small_disk(tmp_path) as small:
+        if small is None:
+            pytest.skip("mounting a small file system needs root on Linux")
+        disk.run_on_a_full_disk(small, 6, tally)
+    nothing_found(tally)
 
 
 def test_a_row_that_finds_no_room_leaves_no_half_of_it(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from core.__main__ import main
 from core.configs.files import dump_yaml, fields_of, list_presets, parse_yaml, resolve, save_preset
 from core.configs.stages import STAGES
-from core.configs.table import settings_page
 from core.errors import ConfigError, InputError
 from core.workspace import Workspace
 
@@ -149,11 +148,6 @@ def test_own_preset_keeps_only_what_differs(workspace: Workspace) -> None:
     assert config.optim.learning_rate == 1e-5
     with pytest.raises(InputError, match="name"):
         save_preset("sft", "../x", {}, workspace)
-
-
-def test_the_settings_page_is_what_the_declarations_say() -> None:
-    page = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
-    assert page.read_text(encoding="utf-8") == settings_page()
 
 
 def test_every_setting_has_help() -> None:

@@ -36,7 +36,8 @@ def submit(workspace: Workspace, **settings: object) -> RunDir:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     shared = {"hosts": 2, "rendezvous": f"127.0.0.1:{port}"}
-    config = DrillConfig.model_validate({"distributed": shared, "drill": Drill(**settings)})
+    run = {"webhook": "http://127.0.0.1:1/nobody"}
+    config = DrillConfig.model_validate({"distributed": shared, "run": run, "drill": Drill(**settings)})
     return store.submit(workspace, "drill", config)
 
 
@@ -92,6 +93,7 @@ def test_a_run_waits_for_its_hosts_and_is_whole(
     finished_whole(run)
     assert [process.wait(20) for process in started] == [0, 0]
     assert run.log_file(1).exists()
+    assert "the webhook was not told: ConnectError" in (run.path / "torchrun-0.txt").read_text()
 
 
 @pytest.mark.slow

@@ -139,6 +139,11 @@ def test_a_chain_is_resolved_with_its_names(
     told = {problem["key"]: problem["code"] for problem in json.loads(capsys.readouterr().out)["error"]["problems"]}
     assert told == dict.fromkeys(("sft.data.max_length", "reward.data.max_length"), "model.beyond_context")
 
+    hosts = ["reward.distributed.hosts=2", "reward.distributed.rendezvous=127.0.0.1:29500"]
+    assert main(["pipeline", *place, *words, *hosts]) == 2
+    told = {problem["key"]: problem["code"] for problem in json.loads(capsys.readouterr().out)["error"]["problems"]}
+    assert told == {"reward.distributed.hosts": "distributed.no_waiting"}, "nobody is there to start it"
+
     assert main(["rehearse", *place, *words]) == 0
     trial = json.loads(capsys.readouterr().out)
     assert trial["sft"]["schedule"] == {**chain["sft"]["schedule"], "max_steps": 2}, (

@@ -8,9 +8,9 @@ import pytest
 
 from core.rundir import RunDir, append_jsonl
 from core.spikes import FEWEST, spikes
+from core.tails import tail
 from core.workspace import Workspace
 from webui import charts
-from webui.tails import tail
 
 
 def falling(count: int = 400, noise: float = 0.1) -> np.ndarray:

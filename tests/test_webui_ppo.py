@@ -18,6 +18,7 @@ from core.records_ppo import Episode
 from core.records_reward import Gate, GateReason, PairReport
 from core.rules import RULES, read_rule
 from core.rundir import RunDir, append_jsonl, write_record, write_text
+from core.tails import tail
 from core.workspace import Workspace
 from tests.conftest import write_jsonl
 from webui import charts, rollouts, views, views_lists, views_ppo, views_rollouts
@@ -27,7 +28,6 @@ from webui.pages.stage import StagePage
 from webui.ppo_rewards import RewardsCard
 from webui.rollout_part import RolloutPart
 from webui.rollouts import HELD_OUT, HIGHEST, LOWEST, TRAINING, Asked
-from webui.tails import tail
 from webui.text_ppo import RULES_ZH
 from webui.text_zh_rules import detail_zh
 

@@ -125,6 +125,11 @@ def test_every_declared_string_is_asked_for() -> None:
         "ppo.method_",
         "fit.part_",
         "vocabulary.left_",
+        "axis.",
+        "board.",
+        "ended.",
+        "lineage.",
+        "kept.col_",
     )
     assert {f"chat.{name}" for name in SAMPLING} <= set(TEXT)
     assert {key for key in TEXT if key not in said and not key.startswith(families)} == set()

@@ -18,12 +18,13 @@ from core.jobs.store import summary
 from core.records import Result, Status
 from core.report import Report
 from core.rundir import RunDir, State, write_record, write_text
+from core.runs.scales import smooth, ticks
+from core.tails import downsample, last_text, tail
 from core.workspace import Workspace
 from webui import charts, views, views_lists, views_report
 from webui.catalog import Reader
 from webui.figures import clock, duration, figure, size
 from webui.pages.runs import matching
-from webui.tails import downsample, last_text, tail
 
 EVIL = "<script>alert(1)</script> a<b && c>d ${x} {{y}}"
 
@@ -120,9 +121,9 @@ def test_the_log_begins_at_a_whole_line(workspace: Workspace) -> None:
 
 # -- charts -----------------------------------------------------------------------------------------------------------
 def test_ticks_are_round_and_within() -> None:
-    assert charts.ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
-    assert charts.ticks(0.13, 0.38, 4) == [0.2, 0.3]
-    assert charts.ticks(5, 5, 4) == [5]
+    assert ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+    assert ticks(0.13, 0.38, 4) == [0.2, 0.3]
+    assert ticks(5, 5, 4) == [5]
 
 
 def test_a_chart_survives_one_point_and_values_that_are_no_numbers() -> None:
@@ -135,7 +136,7 @@ def test_a_chart_survives_one_point_and_values_that_are_no_numbers() -> None:
 
 
 def test_smoothing_of_a_constant_is_the_constant() -> None:
-    assert [y for _, y in charts.smooth([(x, 7.0) for x in range(5)])] == pytest.approx([7.0] * 5)
+    assert [y for _, y in smooth([(x, 7.0) for x in range(5)])] == pytest.approx([7.0] * 5)
 
 
 # -- what is said about a run -----------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn f
 NOTHING: Mapping[str, str] = {}
 STYLES = (  # each over those before it
     "", "_data", "_look", "_recipe", "_stages", "_judge", "_report", "_ppo", "_chat", "_annotate", "_predict", "_chain",
+    "_runs",
 )  # fmt: skip
 NAMES = json.dumps(METHODS)
 STAGE_ADDRESS = (
@@ -215,8 +216,11 @@ class App:
             self.chain.state.pick(opened, None, address, **EACH),
             *(page.panel.panes["head"].pick(opened, None, address, **EACH) for page in self.stages.values()),
             self.runs.open.click(self.address_of, self.runs.chosen, address, **QUIET),
+            self.runs.clone.click(self.address_of, self.runs.chosen, address, **QUIET),
         ):  # where the tab stays the same and its method does not, no tab tells of it
             picked.then(self._turn_method, [self.front, *methods], self._turn_outputs(), **QUIET, js=METHOD_IN_FRONT)
+        cloned = [page.panel.cloned for page in self.stages.values()]
+        self.runs.clone.click(self._cloned, self.runs.chosen, cloned, **QUIET)
         trains = [self.stages[stage].form.component(TRAIN) for stage in TRAINING]
         self.data.use.click(self.train_on, self.data.chosen, [self.tabs, self.method, *self.columns, *trains], **QUIET)
         for page in self.stages.values():
@@ -307,6 +311,11 @@ class App:
             return tab
         stage = self._stage_of(run_id)
         return stage if stage in self.stages or not stage else "runs"
+
+    def _cloned(self, run_id: str) -> list[Any]:
+        """For each stage: whose settings its form is to have now."""
+        stage = self._stage_of(run_id)
+        return [f"{run_id} {uuid4().hex}" if name == stage else gr.skip() for name in self.stages]
 
     def _stage_of(self, run_id: str) -> str:
         try:

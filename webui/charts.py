@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from core.runs.scales import smooth, ticks
 from core.spikes import APART, spikes
+from core.tails import Points, Tail
 from webui.figures import esc, figure
-from webui.tails import Points, Tail
 from webui.text import has, t
 
 Pair = tuple[str, str]  # the same figure as logged and as evaluated; "" where there is none
@@ -55,7 +56,6 @@ MOST_MARKS = 30
 SPIKING = "loss"  # the figure whose spikes are marked
 SOURCES = 6  # so many lines of sources can be told apart
 SMOOTH_FROM = 24  # a curve of fewer points is shown as it is
-SMOOTHING = 0.78
 MOST_DOTS = 24  # more evaluations than this are a line, not points
 Mark = tuple[float, float]
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 20
@@ -68,27 +68,6 @@ class Curve:
     label: str
     role: str
     points: Points
-
-
-def ticks(low: float, high: float, wanted: int) -> list[float]:
-    """About `wanted` round numbers within [low, high]; steps are 1, 2 or 5 times a power of ten."""
-    if high <= low:
-        return [low]
-    raw = (high - low) / max(1, wanted)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def smooth(points: Points, weight: float = SMOOTHING) -> Points:
-    """Exponential moving average, debiased at the start (as TensorBoard draws it)."""
-    mean, mass = 0.0, 0.0
-    result: Points = []
-    for x, y in points:
-        mean, mass = weight * mean + (1 - weight) * y, weight * mass + (1 - weight)
-        result.append((x, mean / mass))
-    return result
 
 
 def line_chart(

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from core.configs.data import ImportRows, ImportSource
-from core.configs.files import resolve
+from core.configs.files import flat, resolve
 from core.configs.stages import ImportConfig
 from core.data.bring.catalogue import entries, entry_named
 from core.data.check.verdicts import STAGES
@@ -27,7 +27,6 @@ from webui import views, views_data, views_rows
 from webui.catalog import Catalog
 from webui.data_file import FilePart, Sent
 from webui.figures import esc
-from webui.forms import flat
 from webui.intake import STAGE, Intake, produced, submit
 from webui.messages import error_text
 from webui.page import EACH, QUIET, Page

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 import gradio as gr
 from pydantic.fields import FieldInfo
 
-from core.configs.files import fields_of, find_preset, resolve, sections_of
+from core.configs.files import fields_of, find_preset, flat, resolve, sections_of
 from core.configs.sections import inner, is_advanced, lines_of
 from core.configs.stages import STAGES, StageConfig
 from core.data.encode.named import NAMED
@@ -300,13 +300,3 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
-
-
-def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """{section: {name: value}} as {"section.name": value}."""
-    return {
-        f"{section}.{name}": value
-        for section, values in nested.items()
-        if isinstance(values, Mapping)
-        for name, value in values.items()
-    }

@@ -41,6 +41,9 @@ DETAILS_ZH = {
     "give validation rows, test rows, or both": "验证集和测试集至少要有一个",
     "the shares of validation and test leave nothing to train on": "验证集与测试集的比例之和没有给训练集留下任何行",
     "write the system message, or choose remove": "请填写系统提示，或选择移除（remove）",
+    "write an address that begins with https:// or http://, or the $NAME of a variable": (
+        "请填写以 https:// 或 http:// 开头的地址，或以 $NAME 引用环境变量"
+    ),
     "there are no such buckets": "没有这些分桶",
 }
 
@@ -51,7 +54,7 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
     if lang != "zh" or code not in MESSAGES_ZH:
         said, remedy = sentence(code, params)
         return _own(SENTENCES, code, params) or said, _own(REMEDIES, code, params) or remedy
-    params = {**params, "allowed": _allowed_zh(str(params.get("allowed", "")))}
+    params = {**params, "allowed": allowed_zh(str(params.get("allowed", "")))}
     if code.startswith("step."):
         params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
     if "detail" in params:
@@ -92,7 +95,7 @@ def _names_zh(text: str) -> str:
     return "、".join(NAMES_ZH.get(word, word) for word in text.split(", "))
 
 
-def _allowed_zh(text: str) -> str:
+def allowed_zh(text: str) -> str:
     for english, chinese in ALLOWED_ZH.items():
         text = text.replace(english, chinese)
     return text

@@ -88,15 +88,62 @@
     try { return document.execCommand('copy'); } finally { field.remove(); }
   };
 
-  // Hand the browser a file of which the page has the text.
-  galen.download = (file) => {
-    if (!file?.name) return;
+  // Hand the browser a file: of which the page has the text, which the server has written, or a drawing as a picture.
+  const handed = (href, name) => {
     const link = document.createElement('a');
-    link.href = URL.createObjectURL(new Blob([file.text], { type: 'text/markdown;charset=utf-8' }));
-    link.download = file.name;
+    link.href = href; link.download = name;
     document.body.append(link); link.click(); link.remove();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    if (href.startsWith('blob:')) setTimeout(() => URL.revokeObjectURL(href), 10000);
   };
+  galen.download = (file) => {
+    if (file?.name) handed(URL.createObjectURL(new Blob([file.text], { type: 'text/markdown;charset=utf-8' })), file.name);
+  };
+  galen.fetch = (file) => { if (file?.path) handed(`gradio_api/file=${encodeURIComponent(file.path)}`, file.name); };
+  galen.png = async (what, name, scale = 2) => {
+    const svg = document.querySelector(what), { width, height } = svg?.viewBox.baseVal ?? {};
+    if (!svg) return;
+    const copy = svg.cloneNode(true), picture = new Image(), canvas = document.createElement('canvas');
+    copy.setAttribute('width', width * scale); copy.setAttribute('height', height * scale);
+    picture.src = 'data:image/svg+xml;charset=utf-8,' + encodeURIComponent(new XMLSerializer().serializeToString(copy));
+    await picture.decode();
+    [canvas.width, canvas.height] = [width * scale, height * scale];
+    const pen = canvas.getContext('2d');
+    pen.fillStyle = '#fff'; pen.fillRect(0, 0, canvas.width, canvas.height); pen.drawImage(picture, 0, 0);
+    canvas.toBlob((blob) => handed(URL.createObjectURL(blob), name), 'image/png');
+  };
+
+  // A run that ends is told in the page's title until somebody looks, and by the browser where it was asked to. The
+  // sidebar says how each run is (webui/views_lists.py); what had ended when the page was opened is no news.
+  let lived = null, ends = [];
+  const allowed = () => window.Notification?.permission === 'granted' && galen.kept('notify', false);
+  const belled = () => {
+    const denied = !window.Notification || Notification.permission === 'denied', bell = document.querySelector('.bell');
+    if (bell) bell.dataset.state = denied ? 'denied' : allowed() ? 'on' : 'off';
+  };
+  const entitled = () => { document.title = ends.length ? `${ends.at(-1)} · Galen` : 'Galen'; };
+  const looked = () => { if (ends.length && document.visibilityState === 'visible') { ends = []; entitled(); } };
+  for (const name of ['pointermove', 'keydown', 'focus']) window.addEventListener(name, looked);
+  galen.ended = (run, name, how) => {
+    ends.push(`${how}: ${name}`); entitled();
+    if (!allowed()) return;
+    const told = new Notification(name, { body: how, tag: run });
+    told.onclick = () => { window.focus(); document.querySelector(`#side-runs [data-run="${run}"]`)?.click(); told.close(); };
+  };
+  const heard = () => {
+    const said = document.querySelector('#side-runs [data-ends]')?.dataset.ends;
+    if (!said || said === heard.last) return;
+    heard.last = said;
+    belled();
+    const now = Object.entries(JSON.parse(said));
+    for (const [run, [name, how]] of now) if (how && lived?.has(run)) galen.ended(run, name, how);
+    lived = new Set(now.filter(([, [, how]]) => !how).map(([run]) => run));
+  };
+  document.addEventListener('click', async (event) => {
+    if (!event.target.closest?.('.bell') || !window.Notification) return;
+    if (allowed()) galen.keep('notify', false);
+    else if (await Notification.requestPermission() === 'granted') galen.keep('notify', true);
+    belled();
+  });
 
   document.addEventListener('click', async (event) => {
     const button = event.target.closest?.('[data-copy]');
@@ -127,6 +174,7 @@
     if (box.textContent !== box.spelt) box.textContent = box.spelt;
   };
   new MutationObserver((changes) => {
+    heard();
     for (const { target } of changes) {
       const inside = target.nodeType === 1 ? target : target.parentElement;
       const box = inside?.closest?.('.info-text');

@@ -12,21 +12,22 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from core.configs.files import resolve
+from core.configs.files import flat, resolve
 from core.configs.sections import weighted
 from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.jobs import store
 from core.rundir import RunDir, State
+from core.runs.clone import values_of
+from core.tails import tail
 from webui import charts, views, views_chain, views_hosts, views_reward, views_rows
 from webui.catalog import can_chat, newest
 from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
 from webui.fit_pane import FitPane
-from webui.forms import Form, flat
+from webui.forms import Form
 from webui.messages import error_text
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
-from webui.tails import tail
 from webui.text import t
 from webui.views_chain import CHAIN_JS
 from webui.views_fit import FIT_JS
@@ -176,6 +177,7 @@ class RunPanel:
         self.marked = gr.State([])
         self.timer = gr.Timer(LIVE_SECONDS)
         self.front = gr.Textbox("", visible=False)  # changes whenever the panel comes to the front
+        self.cloned = gr.Textbox("", visible=False)  # the run whose settings the form is to have, and how often
 
     def _button(self, name: str, *classes: str) -> None:
         self.buttons[name] = self.page.labels.button(
@@ -221,6 +223,7 @@ class RunPanel:
         again = self.buttons[DROP].click(self.drop_rows, [self.select, lang], [self.note, self.select], **QUIET)
         again.then(**watch)
         self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], **QUIET)
+        self.cloned.change(self.reuse, [self.cloned, lang], [preset, *form.components], **QUIET)
         for name, part in self.parts.items():
             part.wire(self.panes[name], self.select).then(**watch)
         devices = form.component(DEVICES)
@@ -381,9 +384,9 @@ class RunPanel:
             return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang), gr.skip()
 
     def reuse(self, run_id: str | None, lang: str) -> list[Any]:
-        """The shown run's config into the form, under no preset and without its name."""
-        run = self._run(run_id)
+        """The run's config into the form, under no preset and without its name. A second word of `run_id` is no id."""
+        run = self._run((run_id or "").partition(" ")[0])
         if run is None:
             return [gr.skip()] * (1 + len(self.form.keys))
-        values = {**flat(run.config()), NAME: ""}
+        values = {**values_of(run), NAME: ""}
         return ["", *self.form.fill(values)]

@@ -21,8 +21,8 @@ from core.records_evaluation import (
     verdicts_file,
 )
 from core.rundir import RunDir, read_jsonl
+from core.tails import tail
 from webui.items import index_of
-from webui.tails import tail
 
 PAGE = 10
 BEST, WORST = "best", "worst"

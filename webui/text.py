@@ -21,6 +21,7 @@ from webui.text_ppo import PPO
 from webui.text_predict import PREDICT_TEXT
 from webui.text_push import PUSH_TEXT
 from webui.text_report import REPORT_TEXT
+from webui.text_runs import RUNS_TEXT
 from webui.text_shape import SHAPE
 from webui.text_shapes import SHAPE_NAMES
 from webui.text_shelf import SHELF_TEXT
@@ -261,6 +262,7 @@ TEXT: dict[str, tuple[str, str]] = {
     **SHAPE,
     **SHAPE_NAMES,
     **ANNOTATE_TEXT,
+    **RUNS_TEXT,
 }
 
 

@@ -12,6 +12,11 @@ _WEIGHTS = "权重的数值格式。auto：设备支持时用 bf16，否则 fp32
 
 STAGE_FIELDS: dict[str, tuple[str, str, str]] = {
     # -- every training stage
+    "run.webhook": (
+        "Webhook",
+        "通知地址",
+        "运行结束时以 POST JSON 通知的地址。其中需要保密的部分请放进环境变量，写作 $NAME。",
+    ),
     "run.after": (
         "Starts after",
         "在其后开始",

@@ -18,6 +18,7 @@ from webui.text_zh_pipeline import PIPELINE_ZH
 from webui.text_zh_ppo import PPO_ZH
 from webui.text_zh_predict import PREDICT_ZH
 from webui.text_zh_push import PUSH_ZH
+from webui.text_zh_runs import RUNS_ZH
 from webui.text_zh_steps import STEPS_ZH
 from webui.text_zh_training import TRAINING_ZH
 
@@ -165,6 +166,8 @@ MESSAGES_ZH: dict[str, tuple[str, str]] = {
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | CHOICE_ZH)
 MESSAGES_ZH.update(CHAT_ZH | MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | ANNOTATE_ZH)
+MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH)
+MESSAGES_ZH.update(RUNS_ZH)
 MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH | DISTRIBUTED_ZH)
 MESSAGES_ZH.update(CHOICE_ZH | EVALUATE_ZH | PIPELINE_ZH)
 MESSAGES_ZH.update(MODELS_ZH | DATA_ZH | STEPS_ZH | TRAINING_ZH | PPO_ZH | IMPORTED_ZH | PUSH_ZH | PREDICT_ZH)

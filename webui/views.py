@@ -14,11 +14,12 @@ from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
 from core.jobs.failures import explain
 from core.models.weights import AdapterFacts, adapter_facts
+from core.notes import notes_file
 from core.records import Manifest, Progress, Result, Status
 from core.rundir import RunDir, State, beats, lock_held, state_of
+from core.tails import last_text, tail
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.messages import result_text
-from webui.tails import last_text, tail
 from webui.text import has, stage_name, t
 from webui.text_fields import choice_label, label, section_name
 from webui.views_rows import kept_problems, problem_list, problem_rows
@@ -67,7 +68,7 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
     files = (
         run.status_file, run.result_file, run.progress_file, run.metrics_file, run.samples_file, run.log_file(0),
         run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file, run.rollouts,
-        run.heartbeat_file,
+        run.heartbeat_file, notes_file(run),
     )  # fmt: skip
     held = lock_held(run.lock_file) or beats(run)
     marks: list[Any] = [held, int(time.time()) if held else 0]  # times go on while a run lives

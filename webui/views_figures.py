@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from webui.charts import ticks
+from core.runs.scales import ticks
 from webui.figures import count, esc
 from webui.text import t
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from core.hardware import Device
@@ -12,6 +13,7 @@ from webui.text import stage_name, t
 from webui.views import badge, empty
 
 LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN = 6, 6, 200
+ENDS_TOLD = 40  # of the newest runs the browser notices the end
 
 
 # -- sidebar ----------------------------------------------------------------------------------------------------------
@@ -36,7 +38,7 @@ def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
     """The live runs with their progress, and below them the latest others; each opens its run."""
     live = [run for run in runs if run.state.live][:LIVE_SHOWN]
     done = [run for run in runs if not run.state.live][:RECENT_SHOWN]
-    parts = [f"<h5>{esc(t('side.live', lang))}</h5>"]
+    parts = [_ends(runs, lang), f"<h5>{esc(t('side.live', lang))}</h5>"]
     parts.extend(_side_run(run, lang) for run in live)
     if not live:
         parts.append(f'<p class="quiet">{esc(t("side.nothing_live" if runs else "side.no_runs", lang))}</p>')
@@ -44,6 +46,16 @@ def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
         parts.append(f"<h5>{esc(t('side.recent', lang))}</h5>")
         parts.extend(_side_run(run, lang) for run in done)
     return "".join(parts)
+
+
+def _ends(runs: Sequence[RunSummary], lang: str) -> str:
+    """What page.js tells of runs that end: each run's name, and how it ended, "" while it lives; and the bell."""
+    told = {
+        run.id: [run.name, "" if run.state.live else t(f"state.{run.state.value}", lang)] for run in runs[:ENDS_TOLD]
+    }
+    said = "".join(f"<span>{esc(t(f'ended.{name}', lang))}</span>" for name in ("on", "off", "denied"))
+    ends = esc(json.dumps(told, ensure_ascii=False))
+    return f'<button type="button" class="bell" data-state="off" data-ends="{ends}">{said}</button>'
 
 
 def _side_run(run: RunSummary, lang: str) -> str:
@@ -61,8 +73,15 @@ def _side_run(run: RunSummary, lang: str) -> str:
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
-def run_table(runs: Sequence[RunSummary], total: int, chosen: str | None, lang: str, most: int = TABLE_SHOWN) -> str:
-    """The table of runs; rows carry the run's id for page.js."""
+def run_table(
+    runs: Sequence[RunSummary],
+    total: int,
+    chosen: str | None,
+    lang: str,
+    most: int = TABLE_SHOWN,
+    ticked: Container[str] = (),
+) -> str:
+    """The table of runs; rows carry the run's id. `ticked`: those that stand beside each other."""
     if not total:
         return empty(t("runs.none", lang))
     if not runs:
@@ -71,22 +90,35 @@ def run_table(runs: Sequence[RunSummary], total: int, chosen: str | None, lang: 
         f'<th class="{name}">{esc(t(f"runs.col_{name}", lang))}</th>'
         for name in ("name", "state", "progress", "loss", "duration", "created")
     )
-    body = "".join(_run_row(run, run.id == chosen, lang) for run in runs[:most])
+    body = "".join(_run_row(run, run.id == chosen, run.id in ticked, lang) for run in runs[:most])
     shown = esc(t("runs.count", lang, shown=count(min(len(runs), most)), count=count(total)))
-    table = f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    table = f'<table class="table"><thead><tr><th class="marks"></th>{heads}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scroll">{table}</div><p class="quiet">{shown}</p>'
 
 
-def _run_row(run: RunSummary, chosen: bool, lang: str) -> str:
+def _run_row(run: RunSummary, chosen: bool, ticked: bool, lang: str) -> str:
     shown = size if run.unit == "byte" else count
     at = f"{shown(run.step)} / {shown(run.total)}" if run.total else "–"
-    about = " · ".join([stage_name(run.stage, lang), *run.devices])
+    about = [stage_name(run.stage, lang), *run.devices, *([t("runs.is_imported", lang)] if run.imported else [])]
+    tags = "".join(f'<em class="tag">{esc(tag)}</em>' for tag in run.tags)
+    tags = f'<div class="tags">{tags}</div>' if tags else ""
+    note = f' title="{esc(run.note)}"' if run.note else ""
+    tick = f'<input type="checkbox" data-tick="{esc(run.id)}"{" checked" if ticked else ""}'
     return (
         f'<tr data-run="{esc(run.id)}" tabindex="0" class="{"chosen" if chosen else ""}">'
-        f'<td class="name"><b>{esc(run.name)}</b><span>{esc(about)}</span></td>'
+        f'<td class="marks">{tick} title="{esc(t("runs.compare", lang))}">{star(run.id, run.star, lang)}</td>'
+        f'<td class="name"{note}><b>{esc(run.name)}</b><span>{esc(" · ".join(about))}</span>{tags}</td>'
         f'<td class="state">{badge(run.state, lang)}</td><td class="progress">{esc(at)}</td>'
         f'<td class="loss">{_worth(run, lang)}</td><td class="duration">{esc(duration(run.duration, lang))}</td>'
         f'<td class="created">{esc(clock(run.created))}</td></tr>'
+    )
+
+
+def star(run: str, on: bool, lang: str) -> str:
+    said = esc(t("runs.star", lang))
+    return (
+        f'<button type="button" class="star{" on" if on else ""}" data-star="{esc(run)}" '
+        f'aria-pressed="{str(on).lower()}" aria-label="{said}" title="{said}">{"★" if on else "☆"}</button>'
     )
 
 

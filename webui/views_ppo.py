@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 from core.alarms import Alarm, alarms
 from core.records_reward import PairReport
 from core.rules import RULES, Rule
+from core.tails import Tail, tail
 from webui import charts
 from webui.figures import count, esc, figure
 from webui.messages import code_text
-from webui.tails import Tail, tail
 from webui.text import t
 from webui.text_ppo import RULES_ZH
 from webui.views import Snapshot

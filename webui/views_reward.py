@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from core.records_reward import CalibrationBin, PairReport, WorstPair
 from core.rundir import read_record
-from webui.charts import ticks
+from core.runs.scales import ticks
 from webui.figures import count, esc, figure
 from webui.messages import code_text
 from webui.text import t

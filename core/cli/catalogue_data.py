@@ -1,7 +1,7 @@
 """`python -m core data catalogue | get`: the field's public sets, and bringing one, or any set of a hub, in.
 
 data catalogue huatuo --stage sft
-data get shibing624-medical-finetune-zh
+data get shibing624-medical-sft-zh
 data get owner/name --files 'finetune/*.json' --hub modelscope
 """
 
@@ -58,11 +58,14 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 def _get(args: argparse.Namespace) -> int:
     workspace = Workspace(args.workspace)
-    return carry_out(args, workspace, _config(args, workspace))
+    return carry_out(args, workspace, config_of(args, workspace))
 
 
-def _config(args: argparse.Namespace, workspace: Workspace) -> StageConfig:
-    """Raises InputError for a name that is neither in the catalogue nor an id of a hub."""
+def config_of(args: argparse.Namespace, workspace: Workspace) -> StageConfig:
+    """The config of the run that brings it in.
+
+    Raises InputError for a name that is neither in the catalogue nor an id of a hub.
+    """
     entry = entry_named(args.name)
     if entry is not None:
         return entry.config(name=args.called)

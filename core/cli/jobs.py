@@ -60,7 +60,7 @@ def add(subparsers: Any) -> None:
     delete.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _find(workspace: Workspace, name: str) -> RunDir:
+def find(workspace: Workspace, name: str) -> RunDir:
     """A run by its id, `last`, or the beginning of one id only."""
     runs = workspace.runs()
     if name == "last" and runs:
@@ -105,7 +105,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
 
 
 def show(args: argparse.Namespace) -> int:
-    run = _find(Workspace(args.workspace), args.run)
+    run = find(Workspace(args.workspace), args.run)
     now, files = summary(run), _files(run)
     if args.json:
         print_json({**now.as_dict(), "path": str(run.path), "config": run.config(), "files": files})
@@ -136,7 +136,7 @@ def _files(run: RunDir) -> dict[str, int]:
 
 
 def show_log(args: argparse.Namespace) -> int:
-    run = _find(Workspace(args.workspace), args.run)
+    run = find(Workspace(args.workspace), args.run)
     if args.follow and args.rank is None and args.lines is None:
         return follow(run, json=args.json)
     tail = Tail(run.log_file(args.rank or 0), args.lines)
@@ -155,7 +155,7 @@ def show_log(args: argparse.Namespace) -> int:
 
 def show_hosts(args: argparse.Namespace) -> int:
     """Raises RunError `run.not_for_hosts`."""
-    run = _find(Workspace(args.workspace), args.run)
+    run = find(Workspace(args.workspace), args.run)
     typed = hosts.commands(run)
     if not typed:
         raise RunError("run.not_for_hosts", run=run.id)
@@ -179,7 +179,7 @@ def release_runs(args: argparse.Namespace) -> int:
 
 def delete_runs(args: argparse.Namespace) -> int:
     workspace = Workspace(args.workspace)
-    if not args.yes and not _confirmed([_find(workspace, name) for name in args.run]):
+    if not args.yes and not _confirmed([find(workspace, name) for name in args.run]):
         print("nothing was removed", file=sys.stderr)
         return 2
     return _each(args, lambda run: store.delete(workspace, run))
@@ -194,7 +194,7 @@ def _confirmed(runs: list[RunDir]) -> bool:
 def _each(args: argparse.Namespace, act: Callable[[RunDir], None]) -> int:
     """Do `act` with every run named. All are looked up first, so that a misspelt one changes nothing."""
     workspace = Workspace(args.workspace)
-    runs = [_find(workspace, name) for name in args.run]
+    runs = [find(workspace, name) for name in args.run]
     states = {}
     for run in runs:
         act(run)
@@ -208,7 +208,7 @@ def _each(args: argparse.Namespace, act: Callable[[RunDir], None]) -> int:
 
 def resume_run(args: argparse.Namespace) -> int:
     workspace = Workspace(args.workspace)
-    return _started(args, store.resume(workspace, _find(workspace, args.run).id, args.settings))
+    return _started(args, store.resume(workspace, find(workspace, args.run).id, args.settings))
 
 
 def submit_file(args: argparse.Namespace) -> int:

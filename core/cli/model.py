@@ -11,6 +11,7 @@ from core.cli import model_convert, send_model
 from core.cli.follow import follow
 from core.cli.output import print_json, size, table
 from core.configs.files import resolve
+from core.configs.stages import StageConfig
 from core.errors import ModelError
 from core.jobs import store
 from core.models.disk_use import Item, remove, stored
@@ -54,16 +55,21 @@ def add(subparsers: Any) -> None:
     send_model.add(commands)
 
 
-def bring(args: argparse.Namespace) -> int:
-    """Submit a fetch run, as the page's button does, and follow it."""
-    workspace = Workspace(args.workspace)
+def fetch_config(args: argparse.Namespace, workspace: Workspace) -> StageConfig:
+    """The config of the fetch run that the words ask for. Raises ConfigError, ModelError for a misspelt source."""
     named = {key: getattr(args, key, "") for key in ("name", "hub", "revision")}
     words = [*(f"{key}={value}" for key, value in named.items() if value), *args.settings]
     words = [word if "." in word.partition("=")[0] else f"model.{word}" for word in words]
     words = [word.replace("model.name=", "model.folder=", 1) for word in words]
     config = resolve("fetch", values={"model.source": args.source}, overrides=words, workspace=workspace)
     understand(args.source, config.model.folder)  # type: ignore[attr-defined]  # a misspelt source never becomes a run
-    run = store.submit(workspace, "fetch", config)
+    return config
+
+
+def bring(args: argparse.Namespace) -> int:
+    """Submit a fetch run, as the page's button does, and follow it."""
+    workspace = Workspace(args.workspace)
+    run = store.submit(workspace, "fetch", fetch_config(args, workspace))
     if args.detach:
         print_json({"run": run.id, "path": str(run.path)}) if args.json else print(run.id)
         return 0

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from core.cli.follow import follow
+from core.cli.follow import follow, plain
 from core.cli.output import duration, print_json, table
 from core.configs.files import dump_yaml, stage_of
 from core.errors import GalenError
@@ -135,8 +135,10 @@ def _tell(workspace: Workspace, runs: Sequence[RunDir], json: bool) -> None:
         print_json({"runs": [row.as_dict() for row in rows], "report": report, "chat": found.chat})
         return
     print()
-    print(table(("STAGE", "STATE", "TIME", "RUN", "WHY"),
-                [(row.stage, row.state, duration(row.duration), row.id, row.reason) for row in rows]))  # fmt: skip
+    print(table(("STAGE", "STATE", "TIME", "RUN"), [(r.stage, r.state, duration(r.duration), r.id) for r in rows]))
+    for row in rows:
+        if row.why is not None:
+            print(plain(f"{row.stage}: {row.why.reason} {row.why.remedy}".rstrip()))
     for line in report_lines(found.report) if found.report is not None else ():
         print(line)
     if found.chat:

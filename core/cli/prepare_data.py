@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     """Register the commands below `data`."""
     presets = ", ".join(preset.name for preset in list_presets(STAGE)) or "none"
     steps = "\n".join(f"  {name:14} {(kind.__doc__ or '').strip().splitlines()[0]}" for name, kind in STEPS.items())
-    told = f"Presets: {presets}.\n\nSteps (settings of each: docs/settings.md):\n{steps}"
+    told = f"Presets: {presets}.\n\nSteps (settings of each: docs/fields/prepare.md):\n{steps}"
     for name, handler, about in (
         ("clean", _clean, "make a new version by a recipe: de-duplicate, filter, mask, score"),
         ("preview", _preview, "what a recipe would drop and change, and why, on a part of the rows"),

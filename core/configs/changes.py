@@ -18,10 +18,9 @@ from core.errors import Problem
 SETTINGS = "settings.json"  # in a checkpoint: the config that it was made with
 FREE_SECTIONS = ("evaluation", "saving", "logging")
 FREE = (
-    "run.name", "run.retries", "run.after", "run.rehearsal", "devices.use", "model.attention",
-    "tuning.gradient_checkpointing", "rollout.batch_size",
-    "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm", "rewards.judge_timeout", "rewards.judge_limit",
-    "data.predictions", "distributed.rendezvous",
+    "run.name", "run.retries", "run.webhook", "run.after", "run.rehearsal", "devices.use", "model.attention",
+    "tuning.gradient_checkpointing", "rollout.batch_size", "ppo.batch_size", "ppo.max_kl", "ppo.stop_on_alarm",
+    "rewards.judge_timeout", "rewards.judge_limit", "data.predictions", "distributed.rendezvous",
 )  # fmt: skip
 MOVABLE = "rewards.judge_url"  # the same judge may listen elsewhere now; whether there is one must stay
 # Their product is the rows of a step.

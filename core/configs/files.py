@@ -140,6 +140,16 @@ def _nest(flat: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return nested
 
 
+def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """{section: {name: value}} as {"section.name": value}."""
+    return {
+        f"{section}.{name}": value
+        for section, values in nested.items()
+        if isinstance(values, Mapping)
+        for name, value in values.items()
+    }
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` laid on `base`, mapping by mapping; lists and scalars are replaced."""
     result = dict(base)

@@ -1,6 +1,6 @@
 """The sections that stage configs are composed of. A setting is declared here and nowhere else.
 
-The page's form fields, the command line, the YAML presets, the field help and the README's tables all read these
+The page's form fields, the command line, the YAML presets, the field help and docs/fields all read these
 declarations: the order is the order on the page, the description is the help, `ge`/`le` are the bounds, and
 `advanced` folds a field away.
 """
@@ -92,6 +92,10 @@ class Run(Section):
     retries: int = setting(
         0, "How often a run that crashed starts again by itself, from its last checkpoint.", ge=0, le=100, advanced=True
     )
+    webhook: str = setting(
+        "", "Address that is told when the run ends, by a POST of JSON. What is secret in it belongs in an environment "
+        "variable, which is written $NAME.", max_length=2000, advanced=True,
+    )  # fmt: skip
     after: list[str] = setting(
         [],
         "Runs that must have succeeded before this one starts, by their ids. A failed or stopped one holds it until "
@@ -104,6 +108,13 @@ class Run(Section):
     )  # fmt: skip
 
     _split = split_by_commas("after")
+
+    @field_validator("webhook")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://", "$")):
+            raise ValueError("write an address that begins with https:// or http://, or the $NAME of a variable")
+        return value
 
 
 MODEL_TYPE = "llama, bloom, chatglm, …: what the model is, if that is to be checked. Empty: what the folder says."

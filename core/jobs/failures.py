@@ -208,8 +208,12 @@ RESERVE_BYTES = 65536
 
 def reserve(run: RunDir) -> None:
     """Set some bytes of the disk aside, so that a run that fills it can still say so."""
-    with open(run.path / ".reserve", "wb") as file:
-        file.write(os.urandom(RESERVE_BYTES))
+    try:
+        with open(run.path / ".reserve", "wb") as file:
+            file.write(os.urandom(RESERVE_BYTES))
+    except OSError:
+        free_reserve(run)  # what there was of it is enough to say why
+        raise
 
 
 def free_reserve(run: RunDir) -> None:

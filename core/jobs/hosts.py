@@ -34,7 +34,7 @@ from core.configs.distributed import DEEPSPEED, Distributed
 from core.configs.stages import StageConfig
 from core.errors import GalenError, Problem, RunError
 from core.hardware import find
-from core.jobs import failures, processes
+from core.jobs import failures, processes, webhook
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
 from core.jobs.retrying import CLEAN_EXITS
@@ -281,7 +281,13 @@ def main(folder: str) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
-    return keeper.keep()
+    status = keeper.keep()
+    if keeper.lock is not None:  # rank 0's: the run is over
+        os.close(keeper.lock)
+        told = webhook.tell(keeper.run)
+        if told:
+            print(told, flush=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from core.imported import is_imported
 from core.jobs import failures
 from core.jobs.attempts import set_aside
 from core.records import Status
@@ -65,7 +66,9 @@ def broke_off(run: RunDir, status: Status) -> bool:
 
 def worth_resuming(run: RunDir, state: State) -> bool:
     """Whether a run that is over and unfinished may come to another end: what was bad in its config or its files stays
-    bad, unless it got as far as a checkpoint."""
+    bad, unless it got as far as a checkpoint. Never one that came from another machine."""
+    if is_imported(run):
+        return False
     if state is not State.FAILED:
         return state in (State.STOPPED, State.INTERRUPTED)
     status, why = run.status(), failures.explain(run, state)

@@ -20,6 +20,7 @@ from core.configs.changes import refused
 from core.configs.files import resolve, stage_of
 from core.configs.stages import StageConfig
 from core.errors import ConfigError, GalenError, Problem, RunError
+from core.imported import is_imported
 from core.jobs import hosts, processes, waiting
 from core.jobs.attempts import keep_config, set_aside
 from core.jobs.failures import classify, first_problem
@@ -39,6 +40,7 @@ __all__ = [
     "RunSummary",
     "delete",
     "kill",
+    "own",
     "release",
     "resumable",
     "resume",
@@ -67,7 +69,7 @@ def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool 
         run = RunDir.create(workspace.runs_dir, known.name)
     except OSError as error:
         raise _unwritable(error) from error
-    lock = _own(run)
+    lock = own(run)
     try:
         write_config(run, data)
     except OSError as error:
@@ -83,16 +85,18 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
 
     Its config stays but for `changes`, `key=value` words; the config that it had is kept with the earlier attempt. Runs
     that waited for it, and have lost their supervisors as it has, wait again.
-    Raises InputError `run.not_found`, RunError `run.live` or `run.finished`, or what kept its files from being set
-    aside (a full disk); ConfigError where an input is gone, or a setting must stay because the checkpoints were made
-    with it (`core.configs.changes`).
+    Raises InputError `run.not_found`, RunError `run.live`, `run.finished` or `run.imported`, or what kept its files
+    from being set aside (a full disk); ConfigError where an input is gone, or a setting must stay because the
+    checkpoints were made with it (`core.configs.changes`).
     """
     run = workspace.run(run_id)
     state = state_of(run)
     if state.live:
         raise RunError("run.live", run=run.id, state=str(state))
+    if is_imported(run):
+        raise RunError("run.imported", run=run.id)
     changed = _changed(workspace, run, changes)
-    lock = _own(run)
+    lock = own(run)
     try:
         result = run.result()
         if run.manifest_file.exists() or (result is not None and result.outcome == "succeeded"):
@@ -159,7 +163,7 @@ def delete(workspace: Workspace, run: RunDir) -> None:
     needed_by = children(workspace, run.id)
     if needed_by:
         raise RunError("run.needed", run=run.id, runs=", ".join(needed_by))
-    lock = _own(run)
+    lock = own(run)
     try:
         sweep(run)
         trash = workspace.path / ".trash"
@@ -176,8 +180,8 @@ def _unwritable(error: OSError) -> RunError:
     return RunError(code, **params)
 
 
-def _own(run: RunDir) -> int:
-    """The run's lock. Raises RunError `run.live`."""
+def own(run: RunDir) -> int:
+    """The lock of a run that is over, for whoever changes its files. Raises RunError `run.live`."""
     lock = take_run(run)
     if lock is None or beats(run):
         if lock is not None:

@@ -14,8 +14,10 @@ import orjson
 
 from core.configs.starts import named_starts
 from core.errors import Problem
+from core.imported import is_imported
 from core.jobs.failures import explain
 from core.jobs.waiting import held
+from core.notes import read_notes
 from core.records import Progress, Result, Status
 from core.rundir import RUN_ID, WHEN, RunDir, State, state_of
 from core.workspace import Workspace
@@ -28,6 +30,8 @@ class RunSummary:
     """What a list shows; times and durations in seconds. `why` explains a run that did not succeed.
 
     `step` of `total`, in `unit`, is how far the run is: its training, however much is evaluated or saved in between.
+    `star`, `tags` and `note` are what people noted of it. imported: it came from elsewhere, as an archive.
+
     `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other. `loss`, or for
     PPO the `reward`, is that of the last step. `parents` are the runs that its config names as starts, or waits for;
     `held` says why a waiting one will not start by itself; `rehearsal` is the one that it belongs to.
@@ -55,6 +59,10 @@ class RunSummary:
     parents: tuple[str, ...] = ()
     held: Problem | None = None
     rehearsal: str = ""
+    star: bool = False
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    imported: bool = False
 
     @property
     def reason(self) -> str:
@@ -86,7 +94,7 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
     config, status = run.config(), run.status()
     progress = run.progress() or Progress(phase="", updated_at=0.0)
     step, total, unit = progress.overall
-    rows = tail_rows(run.metrics_file)
+    rows, notes = tail_rows(run.metrics_file), read_notes(run)
     own = config.get("run") or {}
     return RunSummary(
         id=run.id,
@@ -111,6 +119,10 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         parents=_parents(config),
         held=held(run) if state is State.QUEUED and own.get("after") else None,
         rehearsal=str(own.get("rehearsal") or ""),
+        star=notes.star,
+        tags=tuple(notes.tags),
+        note=notes.note,
+        imported=is_imported(run),
     )
 
 
@@ -157,7 +169,8 @@ def tail_rows(file: Path, size: int = TAIL_BYTES) -> list[dict[str, Any]]:
     rows = []
     for line in lines[1 if end > size else 0 : -1]:
         try:
-            rows.append(orjson.loads(line))
+            row = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
+        rows += [row] if isinstance(row, dict) else []
     return rows

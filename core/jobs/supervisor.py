@@ -5,7 +5,7 @@
     3. start every rank of this host in one process group, the locks' descriptors inherited
     4. watch: reap, enforce the stop deadline, end the others when one rank dies
     5. end whatever the run left behind; where it crashed and may start again (`retrying`), go back to 3
-    6. record the end, give the devices back
+    6. record the end, give the devices back, let go of the run's lock, and tell its webhook
 
 It writes result.json only where no rank 0 lived to do it: stopped while waiting, ranks that could not be started, an
 error of its own. It imports nothing heavy. Deadlines use a monotonic clock, so a moved wall clock ends nothing.
@@ -27,7 +27,7 @@ import psutil
 
 from core.configs.stages import STAGES
 from core.hardware import Device, cores, find
-from core.jobs import failures, processes, retrying, waiting
+from core.jobs import failures, processes, retrying, waiting, webhook
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
 from core.jobs.stopping import Countdown, term_grace
@@ -320,8 +320,15 @@ class Supervisor:
                 say(f"status.json was not written: {error}")
 
     def _write_result(self, result: Result) -> None:
+        """Write result.json; on a full disk into the bytes that were set aside for it."""
         try:
-            write_record(self.run.result_file, result)
+            try:
+                write_record(self.run.result_file, result)
+            except OSError as error:
+                if error.errno not in failures.DISK_ERRORS:
+                    raise
+                failures.free_reserve(self.run)
+                write_record(self.run.result_file, result)
         except OSError as error:
             say(f"result.json was not written: {error}")
 
@@ -382,6 +389,10 @@ def main(folder: str, inherited_lock: str | None = None) -> int:
         signal.signal(number, supervisor.on_signal)
     processes.become_subreaper()
     supervisor.supervise()
+    os.close(lock)  # whoever looks now sees that the run is over, however long its webhook takes
+    told = webhook.tell(run)
+    if told:
+        say(told)
     return 0
 
 

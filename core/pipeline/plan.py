@@ -23,7 +23,7 @@ from core.configs.files import fields_of, resolve, stage_of
 from core.configs.stages import StageConfig
 from core.configs.starts import named_starts, renamed
 from core.errors import ConfigError, GalenError, Problem
-from core.jobs import store
+from core.jobs import hosts, store
 from core.jobs.pinning import pin
 from core.models.awaited import Awaited
 from core.rundir import RunDir, state_of
@@ -97,7 +97,9 @@ def plan(workspace: Workspace, wanted: Sequence[Wanted], base: str | None = None
             pinned = pin(workspace, stage_of(each.stage), config, awaiting)
             # Its default name says what it starts from, which is known when it is queued.
             own = pinned.run.model_copy(update={"name": config.run.name})
-            steps.append(Step(each.name, each.stage, pinned.model_copy(update={"run": own})))
+            step = Step(each.name, each.stage, pinned.model_copy(update={"run": own}))
+            problems += [replace(problem, key=_key(each.name, problem.key)) for problem in _cannot_wait(step)]
+            steps.append(step)
         except ConfigError as error:
             problems += [replace(problem, key=_key(each.name, problem.key)) for problem in error.problems]
         except GalenError as error:
@@ -106,6 +108,12 @@ def plan(workspace: Workspace, wanted: Sequence[Wanted], base: str | None = None
     if problems:
         raise ConfigError(problems)
     return steps
+
+
+def _cannot_wait(step: Step) -> list[Problem]:
+    """What speaks against the step's waiting for those that it needs."""
+    own = step.config.run.model_copy(update={"after": step.needs})
+    return hosts.problems(step.config.model_copy(update={"run": own})) if step.needs else []
 
 
 def _key(step: str, key: str | None) -> str:

@@ -6,7 +6,7 @@
 
 What is cut down is only how much is done: optimizer steps, rows, episodes, questions. What memory depends on (lengths,
 batches, ranks, number formats, devices) stays, so a chain that comes through will not run out of it later, as far as
-few rows can tell.
+few rows can tell. What several hosts share is rehearsed on this one alone, where a sharded model needs more room.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def _limited(config: StageConfig) -> StageConfig:
         saving["steps"] = None
     if isinstance(config, MergeConfig):
         data["model"]["folder"] = ""  # a merge stays in its run, and goes with it
+    if "distributed" in data:
+        data["distributed"] |= {"hosts": 1, "rendezvous": ""}
     data["run"]["retries"] = 0
     return type(config).model_validate(data)
 

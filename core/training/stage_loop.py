@@ -145,8 +145,8 @@ class StageLoop(Trainer):
         """As the Trainer's. One that is no number ends the run before the weights take the step; fp16's scaler does not
         take it either, and goes on with a smaller scale."""
         found = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if found is None:  # DeepSpeed tells it after the step, and not of the first
-            return 0.0
+        if found is None:  # DeepSpeed has not measured one yet
+            return math.nan
         norm = float(found.full_tensor() if hasattr(found, "full_tensor") else found)
         if self.accelerator.scaler is None:
             self._stop_at_nan(math.isfinite(norm))

@@ -81,7 +81,8 @@ class Session:
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as told:
             event_id = json.loads(told.read())["event_id"]
-        seen = []
+        seen: list[str] = []
+        answer = Answer(error="the stream ended")
         with urllib.request.urlopen(
             f"{self.url}/gradio_api/queue/data?session_hash={self.hash}", timeout=PATIENCE
         ) as stream:
@@ -93,7 +94,9 @@ class Session:
                 if message.get("msg") == "process_completed" and message.get("event_id") == event_id:
                     output = message.get("output") or {}
                     error = "" if message.get("success") else str(output.get("error") or "it failed")
-                    return Answer(output.get("data") or [], error, "".join(seen))
-                if message.get("msg") in ("unexpected_error", "server_stopped"):
+                    answer = Answer(output.get("data") or [], error, "".join(seen))
+                elif message.get("msg") in ("unexpected_error", "server_stopped"):
                     return Answer(error=str(message), text="".join(seen))
-        return Answer(error="the stream ended", text="".join(seen))
+                elif message.get("msg") == "close_stream":  # as a browser does, which reads to the end
+                    break
+        return answer

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from core.configs.files import find_preset, list_presets, save_preset
+from core.configs.files import find_preset, flat, list_presets, save_preset
 from core.errors import GalenError
 from webui import views, views_ppo
 from webui.arguments_box import ArgumentsBox
 from webui.catalog import Catalog, Choice
 from webui.figures import count
 from webui.fit_pane import FitPane
-from webui.forms import Form, flat
+from webui.forms import Form
 from webui.messages import error_text
 from webui.model_shelf import ModelShelf
 from webui.page import Page

@@ -35,6 +35,7 @@ CHUNK = 1 << 20
 BATCH_BYTES = 8_000_000
 BATCH_ROWS = 2000
 LONG_BYTES = 8 * BATCH_BYTES  # of a batch of Parquet whose texts may all be the longest
+LOOKED_AT = 64  # rows of a row group, for how many texts stand in one
 BETWEEN = re.compile(r"[\s,]*")  # two elements of JSON
 CELL_ERRORS = (ValueError, OverflowError)  # text that is not UTF-8, a date beyond the year 9999 (pyarrow raises them)
 
@@ -324,7 +325,7 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Raw]:
                     for batch in file.iter_batches(batch_size=_rows_at_once(file, seekable, group), row_groups=[group]):
                         yield from _parquet_batch(batch, number + 1)
                         number += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of the name of a column
             raise DataError("data.parquet_broken", detail=str(error).split("\n")[0]) from error
 
 
@@ -332,26 +333,23 @@ def _rows_at_once(file: Any, stream: Any, at: int) -> int:
     """How many rows of a row group fit into memory together.
 
     A text that a column holds once, in its dictionary, may stand in every row: so the longest of each dictionary
-    counts for all of them.
+    counts for all of them. The columns' own metadata are not asked: where they are damaged, pyarrow ends the process.
     """
-    group = file.metadata.row_group(at)
-    columns = [group.column(number) for number in range(group.num_columns)]
+    group, columns = file.metadata.row_group(at), [file.schema.column(number) for number in range(len(file.schema))]
     size = BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)
-    kept = {column.path_in_schema: column for column in columns if column.has_dictionary_page}
-    texts = {path: column for path, column in kept.items() if column.physical_type == "BYTE_ARRAY"}
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
     if texts and group.num_rows:
-        reader = pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=list(texts), buffer_size=CHUNK)
-        first = next(reader.iter_batches(1, row_groups=[at], columns=list(texts)), None)
-        longest = _longest(first.to_struct_array()) if first is not None else 0
-        in_a_row = max(column.num_values for column in texts.values()) / group.num_rows
-        size = min(size, int(LONG_BYTES / max(1.0, longest * in_a_row)))
+        reader = pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=texts, buffer_size=CHUNK)
+        first = next(reader.iter_batches(LOOKED_AT, row_groups=[at], columns=texts), None)
+        heaviest = _longest(first.to_struct_array()) / first.num_rows if first is not None and first.num_rows else 0.0
+        size = min(size, int(LONG_BYTES / max(1.0, heaviest)))
     return int(min(BATCH_ROWS, max(1, size)))
 
 
 def _longest(array: Any) -> int:
-    """Bytes of the longest texts of the dictionaries in an array, however nested, summed over its columns."""
+    """Bytes of an array, however nested, if every text in it were the longest of its dictionary."""
     if pa.types.is_dictionary(array.type):
-        return int(pc.max(pc.binary_length(array.dictionary)).as_py() or 0)
+        return len(array) * int(pc.max(pc.binary_length(array.dictionary)).as_py() or 0)
     if pa.types.is_struct(array.type):
         return sum(_longest(array.field(number)) for number in range(array.type.num_fields))
     if pa.types.is_map(array.type):

@@ -1,4 +1,4 @@
-"""Files that grow, read from where the last reader stopped, once for all sessions of the page.
+"""Files that grow, read from where the last reader stopped, once for all who look at them in this process.
 
 A file that was replaced (another inode) or has become shorter is read anew: a resumed run cuts its metrics.
 """
@@ -19,7 +19,10 @@ Points = list[tuple[float, float]]
 
 
 class Tail:
-    """The rows of one JSONL file so far: columns of (step, value) for numbers, and the rows themselves if asked for."""
+    """The rows of one JSONL file so far: columns of (step, value) for numbers, and the rows themselves if asked for.
+
+    times: (step, seconds since the epoch) of each row.
+    """
 
     def __init__(self, path: Path, keep_rows: bool) -> None:
         self.path = path
@@ -32,6 +35,7 @@ class Tail:
         self.columns: dict[str, Points] = {}
         self.rows: list[dict[str, Any]] = []
         self.last: dict[str, float] = {}
+        self.times: Points = []
 
     def refresh(self) -> Tail:
         """Read what was appended since the last call."""
@@ -57,7 +61,9 @@ class Tail:
             if not isinstance(step, (int, float)):
                 continue
             for key, value in row.items():
-                if key not in ("step", "time") and isinstance(value, (int, float)):
+                if key == "time" and isinstance(value, (int, float)):
+                    self.times.append((step, value))
+                elif key != "step" and isinstance(value, (int, float)):
                     self.columns.setdefault(key, []).append((step, value))
                     self.last[key] = value
 
