@@ -7,7 +7,6 @@ import signal
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +50,6 @@ def test_what_is_said_does_not_depend_on_the_batch(context: RunContext, tiny_mod
     assert said(context, tiny_model, {"5": PROMPTS["5"]})["5"] == together["5"]
     assert any(said(context, tiny_model, PROMPTS, seed=2)[key].text != together[key].text for key in PROMPTS)
     assert all(reply.tokens_in > 0 and reply.tokens_out > 0 for reply in together.values())
-
-
-def test_its_memory_is_free_afterwards_however_it_ends(context: RunContext, tiny_model: Path) -> None:
-    settings = Answers(max_new_tokens=6)
-    with (
-        suppress(StopRequested),
-        speaking(context, str(tiny_model), settings, seeds=[1, 2], tokens=256) as speakers,
-    ):
-        assert len(dict(speakers[1].ask(PROMPTS))) == len(PROMPTS)
-        model = weakref.ref(speakers[0].respondent.model)
-        raise StopRequested()
-    assert model() is None
 
 
 def test_nonsense_is_drawn_anew_once(context: RunContext, tiny_model: Path) -> None:
