@@ -27,7 +27,7 @@ from webui.contestants import BASE, Contestants
 from webui.labels import Labels
 from webui.page import QUIET, Page
 from webui.pages.chat import CHAT_KEPT, ChatPage
-from webui.sparing import spare_the_browser
+from webui.sparing import spare_the_browser, spare_the_server
 
 UPLOADS = "100kb"  # nothing is to be uploaded here, and Gradio's route for it cannot be taken away
 
@@ -73,6 +73,7 @@ def build_chat(workspace: Workspace, alone: Alone, lang: str = "auto") -> gr.Blo
         chat.wire()
         _wire(blocks, page, chat, kept_lang, auto=lang == "auto")
     spare_the_browser(blocks)
+    spare_the_server()
     return blocks
 
 

@@ -39,7 +39,7 @@ from webui.pages.runs import RunsPage
 from webui.pages.stage import STAGE_TABS, TRAIN, StagePage
 from webui.run_panel import StageLike
 from webui.seen import Seen, note_writers
-from webui.sparing import spare_the_browser
+from webui.sparing import spare_the_browser, spare_the_server
 from webui.talks import TALKS, Talks
 from webui.text import LANGUAGES, t
 
@@ -90,6 +90,7 @@ class App:
             self.timer = gr.Timer(LIVE_SECONDS)
             self._wire(blocks)
         spare_the_browser(blocks)
+        spare_the_server()
         return blocks
 
     # -- building -----------------------------------------------------------------------------------------------------
