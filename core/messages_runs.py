@@ -25,7 +25,7 @@ RUNS: dict[str, tuple[str, str]] = {
     ),
     "runs.no_metric": ("None of the runs has logged '{metric}'; there are {known}.", "Choose one of these."),
     "runs.no_checkpoint": ("{run} has no checkpoint {name}; there are {known}.", "Choose one of these."),
-    "archive.exists": ("{path} is there already.", "Choose another name, or say that it may be replaced."),
+    "archive.exists": ("{path} is there already.", "Choose another name, or replace it with --overwrite."),
     "archive.no_folder": ("There is no folder {folder}.", "Make it, or choose another."),
     "archive.changed": ("{file} changed while it was being packed.", "Nothing was written. Try again."),
     "archive.not_one": (

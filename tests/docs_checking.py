@@ -56,6 +56,8 @@ RUN = {
     ("data", "mix"): (0,), ("data", "convert"): (0,), ("data", "hindsight"): (0,), ("data", "export"): (0,),
     ("data", "edit"): (0,), ("data", "catalogue"): (0,),
     ("model", "list"): (0,), ("model", "show"): (0,), ("model", "disk"): (0,), ("model", "card"): (0,),
+    ("runs", "list"): (0,), ("runs", "note"): (0,), ("runs", "curves"): (0,), ("runs", "compare"): (0,),
+    ("runs", "lineage"): (0,), ("runs", "disk"): (0,), ("runs", "export"): (0,),
     ("votes",): (0,),
     ("model", "push"): (2,),  # as far as without a token
 }  # fmt: skip

@@ -16,7 +16,7 @@ RUNS_ZH: dict[str, tuple[str, str]] = {
     "runs.no_figure": ("所选运行都没有按 {axis} 记录 {metric}。", "请换一个指标，或以步数为横轴。"),
     "runs.no_metric": ("所选运行都没有记录“{metric}”；现有 {known}。", "请从中选择。"),
     "runs.no_checkpoint": ("{run} 没有检查点 {name}；现有 {known}。", "请从中选择。"),
-    "archive.exists": ("{path} 已存在。", "请换一个名称，或说明可以覆盖。"),
+    "archive.exists": ("{path} 已存在。", "请换一个名称，或用 --overwrite 覆盖。"),
     "archive.no_folder": ("没有文件夹 {folder}。", "请先建立，或换一个。"),
     "archive.changed": ("打包时 {file} 发生了变化。", "什么都没有写出，请再试一次。"),
     "archive.not_one": (

@@ -61,12 +61,13 @@ def add(subparsers: Any) -> None:
 
 
 def find(workspace: Workspace, name: str) -> RunDir:
-    """A run by its id, `last`, or the beginning of one id only."""
+    """A run by its id, `last`, or the beginning of one id, or the shown name of one, only."""
     runs = workspace.runs()
     if name == "last" and runs:
         return runs[0]
     beginning = [run for run in runs if run.id.startswith(name)] if name else []
-    return beginning[0] if len(beginning) == 1 else workspace.run(name)
+    called = beginning or [run for run in runs if name and (run.config().get("run") or {}).get("name") == name]
+    return called[0] if len(called) == 1 else workspace.run(name)
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------
