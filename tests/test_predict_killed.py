@@ -76,7 +76,7 @@ def test_killed_again_and_again_every_line_is_there_once(
     assert summary(run).failed == {"predict.blank_line": 12}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_and_resumed_on_two_processes(
     workspace: Workspace, tiny_model: Path, file: Path, whole: list[dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def train(
     return folder
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.long)])
 def test_two_ranks_equal_each_other_and_one_process(
     workspace: Workspace, tiny_model: Path, chat_file: Path, tmp_path: Path, method: str
 ) -> None:
@@ -69,7 +69,7 @@ def test_two_ranks_equal_each_other_and_one_process(
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("stage", ["reward", "dpo"])
+@pytest.mark.parametrize("stage", [pytest.param("reward", marks=pytest.mark.long), "dpo"])
 def test_what_learns_from_pairs_on_two_ranks_is_that_of_one_process(
     workspace: Workspace, tiny_model: Path, tmp_path: Path, stage: str
 ) -> None:

@@ -22,7 +22,8 @@ NAMED = re.compile(r"(?:answer|response|回答|答案)\s*[#\[(]?(\d{1,2})(?!\d|\
 LISTED = re.compile(r"^\s*\d{1,2}\s*[.)、]", re.M)
 LIST = re.compile(r"1\s*[.)、]\s*[^\W\d]")  # how a list begins, which is no mark of 1
 BETTER = r"\s*\**\s*(?:[>＞》≻→]|&gt;)\s*\**\s*"
-IN_ORDER = re.compile(rf"(?<![\w.])\d{{1,2}}(?:{BETTER}\d{{1,2}})+(?!\w|\.\d)")
+NUMBER = r"[\[(（]?\d{1,2}[\])）]?"
+IN_ORDER = re.compile(rf"(?<![\w.]){NUMBER}(?:{BETTER}{NUMBER})+(?!\w|\.\d)")
 NOTHING_ELSE = re.compile(r"[\d\s>＞》≻→,，、;；.。*()（）\[\]#]+")  # numbers alone, listed
 CLAUSES = re.compile(r"[\n.;!。；！]|\b(?:because|since|but)\b|因为|由于|但")
 # What may stand round names, each a §, if the better one is named first.
