@@ -229,10 +229,9 @@ def held(run: RunDir) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_long_work_is_a_run_that_survives_a_reload(at, workspace: Workspace, tmp_path: Path) -> None:
-    dataset = large(workspace, tmp_path, 60_000)
+    dataset = large(workspace, tmp_path, 51_000)
     page = at(dataset.ref)
-    for _ in range(3):
-        page.add("quality")
+    page.add("quality")
     page.tab.click("#recipe-start")
     page.tab.wait_for_selector("#recipe-stop")
     run = workspace.runs()[0]

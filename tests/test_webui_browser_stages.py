@@ -80,7 +80,7 @@ def test_a_corpus_is_scored_before_it_is_trained_on(opened, documents: Workspace
     page.wait_text("#worth-result .verdict", "bits a byte")  # read from the run's files
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_new_words_pretraining_and_sft_follow_each_other(opened, documents: Workspace, chat_file: Path) -> None:
     page = opened("?tab=pretrain")
     page.wait("() => document.querySelector('.f-data-train input').value.startsWith('docs')")
