@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from core.configs.stages import STAGES, SFTConfig
 from core.data.store.library import import_file
 from core.errors import DataError, InputError, ModelError
 from core.fit import memory
+from core.fit.duration import measured_speed
 from core.fit.estimate import Fit, estimate
 from core.fit.ladder import after_memory_failure, changed
 from core.fit.memory import Demand, Pack
@@ -22,7 +24,8 @@ from core.fit.rows import lengths_of
 from core.messages import MESSAGES
 from core.models.anatomy import Anatomy, anatomy, of_shapes
 from core.models.flops import gpu_peak, training_costs
-from core.rundir import RunDir, write_json
+from core.records import Status
+from core.rundir import RunDir, append_jsonl, write_json, write_record
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
 from tests.fit_tools import SIZES, cpu, gpu, hollow_model
@@ -190,6 +193,20 @@ def test_steps_are_those_of_the_trainer(workspace: Workspace, tiny_model: Path, 
     assert (two.rows_per_step, two.steps) == (16, 7)
     mixed = fit_of(workspace, tiny_model, rows, [cpu(16)], data__mix=[f"{rows}: 0.5"], schedule__epochs=2)
     assert mixed.steps == 38
+
+
+def test_a_rehearsal_says_nothing_of_the_speed(workspace: Workspace) -> None:
+    def trained(name: str, tflops: float) -> None:
+        run = RunDir.create(workspace.runs_dir, "sft")
+        write_json(run.config_json, {"run": {"rehearsal": name}})
+        write_record(run.status_file, Status(
+            supervisor_pid=1, supervisor_started=1.0, submitted_at=1.0, host=socket.gethostname(), devices=["cpu:0"],
+        ))  # fmt: skip
+        append_jsonl(run.metrics_file, {"step": 1, "tflops": tflops})
+
+    trained("", 0.25)
+    trained("rehearse-1", 0.01)
+    assert measured_speed(workspace, "cpu") == 0.25e12
 
 
 def test_pretraining_counts_blocks(workspace: Workspace, tiny_model: Path, tmp_path: Path) -> None:

@@ -50,10 +50,11 @@ def seconds(work: Work, workspace: Workspace, place: Place, device_name: str) ->
 
 
 def measured_speed(workspace: Workspace, kind: Literal["cpu", "cuda"]) -> float | None:
-    """FLOP/s of one device in the newest runs made here on devices of this kind; None without any."""
+    """FLOP/s of one device in the newest runs made here on devices of this kind; None without any. Rehearsals, whose
+    few steps are of a tiny model, say nothing of others."""
     found = []
     for run in workspace.runs()[:RUNS_LOOKED_AT]:
-        if run.metrics_file.is_file():
+        if run.metrics_file.is_file() and not (run.config().get("run") or {}).get("rehearsal"):
             stat = run.metrics_file.stat()
             speed = _speed_of(run.metrics_file, run.status_file, kind, stat.st_size, stat.st_mtime_ns)
             found += [] if speed is None else [speed]
