@@ -175,6 +175,15 @@ def test_tokens_that_are_none_are_counted_as_none(usage: Any, counted: tuple[int
         ("3/5", 0, 10, None),
         ("From 0 (wrong) to 10 (right)", 0, 10, None),
         ("Step 1: read. Step 2: 8", 0, 10, None),
+        ("你可以用0（错误或有害）来回复一个数字", 0, 10, None),  # an echo of what was asked
+        ("0 (wrong or harmful)", 0, 10, None),
+        ("请用1（人人都知道）打分", 1, 5, None),
+        ("Reply with the number alone. 10", 0, 10, None),
+        ("正确回答这个问题有多难？5", 1, 5, None),
+        ("8 (it is correct and clear)", 0, 10, 8),
+        ("8（正确，但不完整）", 0, 10, 8),
+        ("The answer is correct and safe: 9", 0, 10, 9),
+        ("这个回答错误，打2分", 0, 10, 2),
     ],
 )
 def test_a_number_is_read_and_never_guessed(said: str, low: float, high: float, number: float | None) -> None:

@@ -303,6 +303,18 @@ def test_labels_differ_between_the_languages() -> None:
     assert label("sft", "optim.learning_rate", "en") == "Learning rate"
 
 
+def test_what_was_said_once_is_gone_in_the_other_language(workspace: Workspace) -> None:
+    from webui.app import App
+
+    app = App(workspace, "en")
+    app.build()
+    updates = dict(zip([each._id for each in app.labels.components], app.labels.updates("zh"), strict=True))
+    for note in (app.runs.note, app.data.note, *(stage.panel.note for stage in app.stages.values())):
+        assert updates[note._id]["value"] == ""
+    for question in (app.runs.confirm, app.data.confirm):
+        assert updates[question._id]["visible"] is False
+
+
 # -- large workspaces -------------------------------------------------------------------------------------------------
 def test_a_page_of_two_hundred_runs_and_a_run_of_many_rows(workspace: Workspace, chat_file: Path) -> None:
     from webui.app import App

@@ -11,7 +11,7 @@ import pytest
 
 from core.data.store.library import import_file
 from core.jobs import store
-from core.rundir import State, state_of
+from core.rundir import RunDir, State, state_of
 from core.workspace import Workspace
 from tests.browser_tools import Page, only_run, upload
 from tests.conftest import conversations, write_jsonl
@@ -143,6 +143,15 @@ def test_the_language_switch_reaches_everything_and_is_remembered(opened, ready:
         assert word not in chinese, word
     page.reload()
     assert page.text("#sft-start").strip() == "开始"
+    run = RunDir.create(ready.runs_dir, "sft")
+    run.config_json.write_text("{}")
+    page.open(f"?tab=runs&run={run.id}")
+    page.wait("() => document.querySelector('#runs-notes [data-field=tag]')?.placeholder === '添加标签'")
+    page.tab.click("#runs-export")
+    page.wait_text("#runs-note", "不含检查点")
+    page.tab.click("#language >> text=English")
+    page.wait("() => document.querySelector('#runs-notes [data-field=tag]')?.placeholder === 'add a tag'")
+    page.wait("() => document.querySelector('#runs-note').innerText.trim() === ''")
     assert opened(locale="zh-CN").text("#sft-start").strip() == "开始"
 
 

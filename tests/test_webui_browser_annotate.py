@@ -158,8 +158,9 @@ def test_a_person_from_the_form_to_the_dataset(ready: Workspace, tmp_path: Path,
     page.tab.click("#annotate-start")
     page.tab.wait_for_selector(".rate")
     page.wait("() => document.querySelector('.rate-count').textContent === '0 / 3'")
-    page.tab.locator("#annotate-head").click()
-    for key in "351":
+    page.wait("() => document.activeElement.matches('.rate')")  # no longer the button that has begun it
+    page.tab.focus("#annotate-start")  # Space is the pane's there, too, and starts nothing once more
+    for key in " u351":
         page.tab.keyboard.press(key)
     page.wait("() => document.querySelector('.rate-state').textContent === 'Every row is judged.'")
     page.tab.keyboard.press("Enter")

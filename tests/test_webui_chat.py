@@ -104,6 +104,23 @@ def test_whoever_wrote_it_is_escaped_everywhere(workspace: Workspace, tiny_model
     assert everything.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
 
 
+def test_revealed_panes_have_the_letters_and_the_order_of_their_answers(workspace: Workspace) -> None:
+    talk = talk_of({"a": "one answer", "b": "another"})
+    talk.panes = [Pane(id="a", model="first"), Pane(id="b", model="second")]
+    talk.blind, talk.order = True, ["b", "a"]
+    contestants = Contestants(workspace, Reader(workspace))
+
+    def stand() -> list[tuple[str, ...]]:
+        heads = views_contest.heads(talk, contestants, "en")
+        return re.findall(r'data-pane="(.)"><div class="line">(?:<b class="letter">(.)</b>)?', heads)
+
+    assert stand() == [("a", ""), ("b", "")]
+    talk.revealed = True
+    assert stand() == [("b", "A"), ("a", "B")]
+    cells = re.findall(r'<b class="letter">(.)</b><span class="name">(.)', views_chat.turns(talk, 0, 1, "en"))
+    assert [letter for letter, _ in cells] == ["A", "B"]
+
+
 def test_a_blind_turn_tells_nothing_of_its_models() -> None:
     talk = talk_of({"a": "one answer", "b": "another"})
     talk.blind, talk.order = True, ["b", "a"]

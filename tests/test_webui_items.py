@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ from webui.views_items import browser
 from webui.views_report import findings
 
 TOPICS = ("heart", "lungs")
+
+
+def test_the_style_of_a_question_in_the_chat_is_the_chats_alone() -> None:
+    """`.asked` is what was asked here, too: a grid would put the letters of a dialogue one under another."""
+    chat = Path(views_judge.__file__).with_name("style_chat.css").read_text(encoding="utf-8")
+    assert ".chat-turn .asked {" in chat
+    assert not re.search(r"(?m)(^|[},])\s*\.asked\s*[{,]", chat)
 
 
 def question(at: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from core.records_merge import Probe, Verification, Weights, verification_file
 from core.rundir import RunDir, write_record, write_text
 from core.workspace import Workspace
 from webui import views_merge
+from webui.figures import esc
 from webui.text import t
 from webui.views import Snapshot, snapshot
 
@@ -33,7 +34,18 @@ def shot_with(workspace: Workspace, **fields: Any) -> Snapshot:
 
 
 def said(lang: str, *keys: str) -> list[str]:
-    return [t(key, lang, positions="7", dtype="bfloat16") for key in keys]
+    apart = t("merge.apart_kl", lang, kl="0.01", allowed="0.1", same="100.0 %", difference="0.5")
+    sizes = {"tensors": "21", "changed": "14", "others": "7"}
+    return [esc(t(key, lang, positions="7", dtype="bfloat16", apart=apart, **sizes)) for key in keys]
+
+
+def test_the_bound_is_that_of_what_decided(workspace: Workspace) -> None:
+    exact = {**ANSWERS, "dtype": "float32", "difference": 1e-5, "allowed": 0.01}
+    drawn = views_merge.verification(shot_with(workspace, passed=True, agrees=True, **exact), "en")
+    assert "rounding to float32: a single output differs by 1e-5 at most (allowed: 0.01)." in drawn
+    scores = {**ANSWERS, "kl": None, "same": None}
+    drawn = views_merge.verification(shot_with(workspace, passed=True, agrees=True, **scores), "en")
+    assert "a single output differs by 0.5 at most (allowed: 0.1)." in drawn
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ class App:
         switched.then(**tick)
         switched.then(**self.chat.fresh)
         switched.then(self._woken, self.front, fronts, **QUIET, js=IN_FRONT)
-        shown.then(self.chat.look, [self.lang, self.chat.asking], [self.chat.status, self.chat.free], **QUIET)
+        for event in (shown, switched):
+            event.then(self.chat.look, [self.lang, self.chat.asking], [self.chat.status, self.chat.free], **QUIET)
         self._wire_tabs(address)
         note_writers(blocks, self.seen, self._told(), self.pulse)
 

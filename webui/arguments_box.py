@@ -37,7 +37,7 @@ class ArgumentsBox:
                 container=False, show_label=False, elem_classes=["field", "wide", "arguments"],
             )  # fmt: skip
             self.take = labels.button("arguments.take", elem_id=f"{stage}-arguments-take", elem_classes=["slim"])
-            self.note = gr.HTML("", elem_id=f"{stage}-arguments-note", elem_classes=["bare"])
+            self.note = labels.passing(f"{stage}-arguments-note")
 
     def wire(self) -> None:
         told = [self.note, *self.form.components]

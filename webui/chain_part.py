@@ -52,7 +52,7 @@ class ChainPart:
         self.pane = self.page.labels.html(
             controls, js_on_load=DO_JS, elem_id="chain", elem_classes=["bare", "chain-part"]
         )
-        self.note = gr.HTML("", elem_id="chain-note", elem_classes=["bare"])
+        self.note = self.page.labels.passing("chain-note")
         self.state = gr.HTML("", js_on_load=DO_JS, elem_id="rehearsal", elem_classes=["bare", "chain-part"])
 
     def wire(self, stages: Mapping[str, WithForm]) -> None:

@@ -85,7 +85,7 @@ class AnnotatePart:
                         self.form.place(key)
                 with gr.Row(elem_classes=["actions"]):
                     self.start = labels.button("annotate.start", variant="primary", elem_id="annotate-start")
-                self.note = gr.HTML("", elem_id="annotate-note", elem_classes=["bare"])
+                self.note = labels.passing("annotate-note")
                 self.progress = self.side.build()
                 self.command = gr.HTML("", elem_id="annotate-command", elem_classes=["bare"])
         self.awaited = gr.Textbox("", visible=False)  # the run whose dataset this browser wants to see

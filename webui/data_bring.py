@@ -66,7 +66,7 @@ class BringPart:
                 self._build_files()
             with gr.Column(elem_classes=["card"]):
                 self._build_hub()
-        self.note = gr.HTML("", elem_id="bring-note", elem_classes=["bare"])
+        self.note = self.page.labels.passing("bring-note")
         self.imports = gr.HTML("", js_on_load=ACT, elem_id="imports", elem_classes=["bare"])
         self.files = gr.HTML("", js_on_load=PICK, elem_id="waiting", elem_classes=["bare"])
         self.file.build()

@@ -55,7 +55,7 @@ class ExportPart:
                 )  # fmt: skip
                 self.write = labels.button("export.write", elem_id="export-write", elem_classes=["slim"])
                 self.stop = labels.button("run.stop", visible=False, elem_id="export-stop", elem_classes=["slim"])
-            self.note = gr.HTML("", elem_id="export-note", elem_classes=["bare"])
+            self.note = labels.passing("export-note")
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self, chosen: Any) -> None:

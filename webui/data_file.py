@@ -64,7 +64,7 @@ class FilePart:
                 self._button("look", "data.look", variant="primary")
                 self._button("discard", "data.discard")
             self.work = gr.HTML("", elem_id="data-work", elem_classes=["bare"])
-            self.note = gr.HTML("", elem_id="data-note", elem_classes=["bare"])
+            self.note = labels.passing("data-note")
             with gr.Column(elem_id="data-report", elem_classes=["file-report"]):
                 self.report = gr.HTML("", elem_classes=["bare"])
                 self._build_tuning()

@@ -77,7 +77,7 @@ class RecipePart:
                     self.look = labels.button("recipe.preview", elem_id="recipe-preview")
                     self.start = labels.button("recipe.start", variant="primary", elem_id="recipe-start")
                     self.run.build_buttons()
-                self.note = gr.HTML("", elem_id="recipe-note", elem_classes=["bare"])
+                self.note = labels.passing("recipe-note")
                 self.run.build_progress()
             with labels.accordion(
                 "recipe.terminal", open=False, elem_id="recipe-terminal", elem_classes=["section", "other"]

@@ -32,6 +32,10 @@ class Labels:
         """A static pane whose HTML is `render(lang)`."""
         return self.add(gr.HTML(render(self.lang), **options), value=render)
 
+    def passing(self, elem_id: str) -> gr.HTML:
+        """A pane for what a handler has to say once: empty at first, and again in the other language."""
+        return self.add(gr.HTML("", elem_id=elem_id, elem_classes=["bare"]), value=lambda lang: "")
+
     def tab(self, key: str, **options: Any) -> gr.Tab:
         return self.add(gr.Tab(t(key, self.lang), **options), label=lambda lang: t(key, lang))
 

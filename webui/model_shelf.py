@@ -47,7 +47,7 @@ class ModelShelf:
     # -- building -----------------------------------------------------------------------------------------------------
     def build(self) -> None:
         labels = self.page.labels
-        self.note = gr.HTML("", elem_id=f"{self.ids}starter-note", elem_classes=["bare"])
+        self.note = labels.passing(f"{self.ids}starter-note")
         self.pane = self.side.build()
         with gr.Row(elem_classes=["actions", "fetch-actions"]):
             self.starter = labels.button("form.get_starter", visible=False, elem_id=f"{self.ids}get-starter")

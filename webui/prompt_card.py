@@ -46,7 +46,7 @@ class PromptCard:
                     show_label=False, height=84, elem_id="prompt-upload", elem_classes=["drop"], interactive=True
                 )
                 labels.html(drop_text, elem_classes=["bare"])
-            self.note = gr.HTML("", elem_id="prompt-note", elem_classes=["bare"])
+            self.note = labels.passing("prompt-note")
             self.ways = labels.html(ways, elem_id="prompt-ways", js_on_load=PICK, elem_classes=["bare"])
 
     # -- wiring -------------------------------------------------------------------------------------------------------

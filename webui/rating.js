@@ -3,7 +3,8 @@
 // rows and acknowledgements by way of the feed beside this pane (`galen.rated`).
 const FEW = 20, PATIENCE = 4000, WINDOW = 20, BREAK = 60000;
 let mine = new Map(), run = '', task = '', total = 0, kept = 0, left = 0, queue = [], past = [], outbox = [], times = [], order = [];
-let writing = false, making = false, posting = 0, known = false, note = '', drawn = '';
+let writing = false, making = false, posting = 0, known = false, note = '', drawn = '', begun = '';
+const FIELDS = 'input, textarea, select, [contenteditable]';
 const pane = () => element.querySelector('.rate');
 const find = (what) => pane()?.querySelector(what);
 const say = (name) => JSON.parse(pane().dataset.say)[name];
@@ -121,6 +122,10 @@ const draw = () => {
   }
   answers(card?.answers ?? []);
   root.querySelectorAll('.for-list [data-key]').forEach((button, at) => { button.hidden = at >= (card?.answers?.length ?? 0); });
+  if (card && begun !== run && root.checkVisibility()) {  // from here on keys are the pane's, not those of the button that began it
+    begun = run;
+    if (!document.activeElement?.closest(FIELDS)) root.focus({ preventScroll: true });
+  }
   if (card && drawn !== card.number) { drawn = card.number; find('.rate-row').scrollTop = 0; }
 };
 const answers = (texts) => {
@@ -146,9 +151,11 @@ document.addEventListener('keydown', (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  if (event.target.closest?.('input, textarea, select, [contenteditable], [role=tab], [role=listbox]')) return;
+  if (event.target.closest?.(`${FIELDS}, [role=tab], [role=listbox]`)) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (event.target.closest?.('button') && (key === ' ' || key === 'Enter') && !root.contains(event.target)) return;
+  const outside = event.target.closest?.('button, a, summary') && !root.contains(event.target);
+  if (outside && (key === 'Enter' || (key === ' ' && !queue.length))) return;
+  if (outside) root.focus({ preventScroll: true });  // a button is pressed when Space comes up: not that one
   if (/^[0-9 tbfeu]$/.test(key) || key === 'Enter') { event.preventDefault(); press(key); }
 });
 element.addEventListener('click', (event) => {

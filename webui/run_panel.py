@@ -151,7 +151,7 @@ class RunPanel:
             self.command = gr.HTML("", elem_classes=["bare"])
             if self.fit is not None:
                 self.fit.build()
-            self.note = gr.HTML("", elem_id=f"{self.stage}-note", elem_classes=["bare"])
+            self.note = labels.passing(f"{self.stage}-note")
         with gr.Column(elem_classes=["card", "shown"]):
             with gr.Row(elem_classes=["shown-bar"]):
                 self.select = labels.field(

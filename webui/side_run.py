@@ -165,7 +165,7 @@ class SideCard:
         ids = self.side.ids
         with gr.Row(elem_classes=["actions"]):
             self.start = self.page.labels.button(self.start_text, elem_id=f"{ids}-start", elem_classes=["slim"])
-        self.note = gr.HTML("", elem_id=f"{ids}-note", elem_classes=["bare"])
+        self.note = self.page.labels.passing(f"{ids}-note")
         self.pane = self.side.build()
         self.shown = gr.HTML("", elem_id=f"{ids}-result", elem_classes=["bare"])
         self.awaited = gr.State("")

@@ -8,12 +8,13 @@ MERGE_TEXT: dict[str, tuple[str, str]] = {
         "Makes one model folder of a run and its base.\n"
         "A run's adapters need their base beside them; the merged model needs nothing else and can be served, trained "
         "on, or given away. It is made file by file: the base need not fit into memory.\n"
-        "Every number is read back, and where the model fits, probe prompts are asked before and after: what differs "
-        "by more than rounding is not delivered.",
+        "Every number is read back: what adapters changed is compared with the sum, the rest with the base. Where the "
+        "model fits, probe prompts are asked before and after: what differs by more than rounding is not delivered.",
         "把一个运行和它的基座合成一个模型文件夹。\n"
         "运行的适配器离不开基座；合并后的模型不再需要任何别的东西，可以部署、继续训练或交给别人。"
         "合并逐个文件进行：内存不必放得下整个基座。\n"
-        "写出的每个数都会读回核对；内存放得下整个模型时，还会在合并前后用探测句提问。差异超出舍入误差就不会交付。",
+        "写出的每个数都会读回核对：适配器改变过的与两者之和比较，其余与基座比较。"
+        "内存放得下整个模型时，还会在合并前后用探测句提问。差异超出舍入误差就不会交付。",
     ),
     "merge.none_shown": (
         "No merge is shown. Choose a run on the left and press Start; what was checked appears here.",
@@ -25,16 +26,29 @@ MERGE_TEXT: dict[str, tuple[str, str]] = {
     ),
     # -- what was found
     "merge.agrees": (
-        "The merged model says what its adapters said: {positions} positions compared, written in {dtype}.",
-        "合并后的模型与适配器一致：比较了 {positions} 个位置，以 {dtype} 写出。",
+        "At {positions} positions the merged model's answers differ from those of its adapters by no more than is "
+        "allowed for rounding to {dtype}: {apart}.",
+        "在 {positions} 个位置上，合并后模型的回答与适配器之差不超过舍入到 {dtype} 所容许的范围：{apart}。",
     ),
     "merge.disagrees": (
-        "The merged model does not say what its adapters said ({positions} positions, {dtype}): it was not delivered.",
-        "合并后的模型与适配器不一致（{positions} 个位置，{dtype}）：没有交付。",
+        "The merged model does not say what its adapters said, at {positions} positions, in {dtype}: {apart}. It was "
+        "not delivered.",
+        "合并后的模型与适配器不一致（{positions} 个位置，{dtype}）：{apart}。没有交付。",
+    ),
+    "merge.apart_kl": (
+        "the predictions differ by {kl} nats a token (allowed: {allowed}), the likeliest token is the same at {same} "
+        "of them, a single output differs by {difference} at most",
+        "预测分布相差每词元 {kl} 奈特（上限 {allowed}），首选词元有 {same} 相同，单个输出最多相差 {difference}",
+    ),
+    "merge.apart_outputs": (
+        "a single output differs by {difference} at most (allowed: {allowed})",
+        "单个输出最多相差 {difference}（上限 {allowed}）",
     ),
     "merge.numbers_agree": (
-        "Every number in the files is the sum of base and adapters, rounded to {dtype}.",
-        "文件中的每个数都等于基座与适配器之和，按 {dtype} 舍入。",
+        "All {tensors} tensors in the files were read back: the {changed} that adapters change are the sums of base "
+        "and adapters, rounded to {dtype}; the other {others} are unchanged, but for their number format.",
+        "文件中的 {tensors} 个张量已全部读回：适配器改变的 {changed} 个等于基座与适配器之和（舍入到 {dtype}），"
+        "其余 {others} 个除数值格式外未作改动。",
     ),
     "merge.numbers_differ": (
         "The files do not hold the sums of base and adapters ({dtype}): the model was not delivered.",
@@ -53,11 +67,12 @@ MERGE_TEXT: dict[str, tuple[str, str]] = {
         "合并是在内存中对整个模型进行的（原因见日志），没有逐一读回核对数值。",
     ),
     # -- figures
-    "merge.tensors": ("read back", "读回核对"),
+    "merge.tensors": ("changed by adapters", "适配器所改"),
     "merge.tensors_of": ("{changed} of {tensors}", "{changed} / {tensors}"),
     "merge.tensors_help": (
-        "Tensors that adapters have changed, of all that were read back; the others are the base's, bit for bit.",
-        "被适配器改变的张量数 / 读回的张量总数；其余与基座逐位相同。",
+        "Tensors that adapters have changed, of all in the files. All of them were read back: these are "
+        "compared with the sums, the others with what they were.",
+        "被适配器改变的张量数 / 文件中的张量总数。全部都已读回：前者与两者之和比较，其余与原值比较。",
     ),
     "merge.places": ("off the sum", "与和之差"),
     "merge.places_of": ("{places} places", "{places} 末位"),

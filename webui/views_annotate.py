@@ -58,7 +58,7 @@ def rating(runs: Sequence[Mapping[str, Any]], lang: str) -> str:
     options = "".join(f'<option value="{esc(run["id"])}">{esc(run["name"])}</option>' for run in runs)
     say = {name: t(key, lang, **({"n": "{n}"} if name == "unsent" else {})) for name, key in SAYS.items()}
     return (
-        f'<div class="rate" data-runs="{esc(json.dumps([run["id"] for run in runs]))}" '
+        f'<div class="rate" tabindex="-1" data-runs="{esc(json.dumps([run["id"] for run in runs]))}" '
         f'data-keys="{KEYS}" data-say="{esc(json.dumps(say, ensure_ascii=False))}" lang="{lang}">'
         f'<div class="rate-head"><h3>{esc(t("rate.title", lang))}</h3>'
         f'<label class="rate-runs"><span>{esc(t("rate.runs", lang))}</span><select data-run>{options}</select></label>'

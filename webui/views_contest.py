@@ -18,11 +18,13 @@ OTHER = "\t"  # the entry of the list that asks for a folder; no contestant is c
 
 # -- the panes --------------------------------------------------------------------------------------------------------
 def heads(talk: Talk, contestants: Contestants, lang: str) -> str:
-    """What answers in each pane. In a blind conversation the list stands in its own order, not in that of the panes."""
+    """What answers in each pane. While names are hidden the list stands in its own order, not in that of the answers;
+    once they are shown, it has their letters and their order."""
     groups = contestants.groups(lang)
     fixed = talk.hidden
+    stand = talk.panes if fixed else [*talk.shown(), *(pane for pane in talk.panes if not pane.model)]
     panes = "".join(
-        _head(pane, letter, talk, contestants, groups, lang) for pane, letter in zip(talk.panes, LETTERS, strict=False)
+        _head(pane, letter, talk, contestants, groups, lang) for pane, letter in zip(stand, LETTERS, strict=False)
     )
     more = ""
     if len(talk.panes) < MOST_PANES and not fixed:
@@ -37,7 +39,7 @@ def _head(
     weights = contestants.weights(pane.model, lang)
     chosen, which = _parts(pane.model, bool(weights))
     off = " disabled" if talk.hidden else ""
-    mark = f'<b class="letter">{letter}</b>' if len(talk.panes) > 1 and not talk.blind else ""
+    mark = f'<b class="letter">{letter}</b>' if len(talk.panes) > 1 and not talk.hidden else ""
     drop = ""
     if len(talk.panes) > 1 and not talk.hidden:
         drop = (

@@ -37,15 +37,29 @@ def _sentences(found: Verification, lang: str) -> list[str]:
     if found.computed_in is not None:
         agrees = found.passed if found.agrees is None else found.agrees  # older records have one word for both
         key = "merge.agrees" if agrees else "merge.disagrees"
-        said.append(t(key, lang, positions=count(found.positions), dtype=found.dtype))
+        said.append(t(key, lang, positions=count(found.positions), dtype=found.dtype, apart=_apart(found, lang)))
     if numbers is None:
         said.append(t("merge.was_in_memory", lang))
     else:
         key = "merge.numbers_agree" if numbers.passed else "merge.numbers_differ"
-        said.insert(len(said) if numbers.passed else 0, t(key, lang, dtype=found.dtype))
+        sizes = {"tensors": numbers.tensors, "changed": numbers.changed, "others": numbers.tensors - numbers.changed}
+        told = t(key, lang, dtype=found.dtype, **{name: count(size) for name, size in sizes.items()})
+        said.insert(len(said) if numbers.passed else 0, told)
     if found.computed_in is None:
         said.append(t(NOT_COMPARED[found.unasked], lang))
     return said
+
+
+def _apart(found: Verification, lang: str) -> str:
+    """How far the answers are apart, and how far they may be: by what decided of it (`core.training.verifying`)."""
+    figures = {"difference": figure(found.difference), "allowed": figure(found.allowed)}
+    if found.kl is None or found.computed_in == found.dtype == "float32":
+        return t("merge.apart_outputs", lang, **figures)
+    return t("merge.apart_kl", lang, kl=figure(found.kl), same=_share(found.same), **figures)
+
+
+def _share(same: float | None) -> str:
+    return "–" if same is None else f"{100 * same:.1f} %"
 
 
 def _figures(found: Verification, lang: str) -> list[tuple[str, str, str]]:
@@ -64,7 +78,7 @@ def _figures(found: Verification, lang: str) -> list[tuple[str, str, str]]:
     if found.kl is not None:
         facts.append(("merge.kl", figure(found.kl), "merge.kl_help"))
     if found.same is not None:
-        facts.append(("merge.same", f"{100 * found.same:.1f} %", "merge.same_help"))
+        facts.append(("merge.same", _share(found.same), "merge.same_help"))
     return facts
 
 

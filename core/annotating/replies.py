@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from core.configs.annotate_prompts import PROMPTS
 from core.data.dialogue import Message
 from core.errors import RunError
 
@@ -26,6 +27,9 @@ ALONE = re.compile(  # a line with a number, and at most what it is called
     re.I | re.M,
 )
 THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of a reasoning model; what stands in it is no answer
+EXPLAINED = re.compile(r"\d[ ]?[(（]([^()（）]+)[)）]")  # what an end of a scale means: 0 (wrong or harmful)
+MARKING = ("difficulty", "score")  # the tasks that are answered by a number
+ECHO_CHARS = {"zh": 8, "en": 20}  # letters that a reply has in a row of what it was asked, by chance not so many
 MILLION = 1_000_000
 RETRY_TEMPERATURE = 0.7  # at which nonsense is asked for once more: at 0 most would say the same again
 
@@ -96,13 +100,43 @@ def spoken(text: str) -> str:
 def number_in(text: str | None, low: float, high: float) -> float | None:
     """The one number of what was said, if it lies from `low` to `high`; else None. The scale itself does not count: `8
     out of 10`, `from 1 to 10`. Of several numbers it is the one in `8/10`, or in the lines that hold nothing else.
+
+    A reply that repeats what an annotator is asked where a config does not say it (`0 (wrong or harmful)`, or many
+    letters in a row) is no mark: small models do, and the number is the scale's.
     """
     said = spoken(text or "")
+    if _echoes(said):
+        return None
     without = _scale(high).sub(" ", said)
     readings = [NUMBER.findall(without), _of(high).findall(said), ALONE.findall(without)]
     each = [numbers for reading in readings if len(numbers := {float(number) for number in reading}) == 1]
     number = each[0].pop() if each else math.nan
     return number if low <= number <= high else None
+
+
+def _echoes(said: str) -> bool:
+    explained, runs = _asked()
+    letters = _letters(said)
+    if any(_letters(meaning) in explained for meaning in EXPLAINED.findall(said)):
+        return True
+    return any(letters[at : at + size] in runs for size in ECHO_CHARS.values() for at in range(len(letters) - size + 1))
+
+
+@lru_cache
+def _asked() -> tuple[set[str], set[str]]:
+    """Of the prompts that ask for a number: what the ends of their scales mean, and all runs of `ECHO_CHARS`."""
+    prompts = [(lang, text) for (task, _), texts in PROMPTS.items() if task in MARKING for lang, text in texts.items()]
+    explained = {_letters(meaning) for _, text in prompts for meaning in EXPLAINED.findall(text)}
+    runs = set()
+    for lang, text in prompts:
+        letters, size = _letters(text[text.rindex("}") + 1 :]), ECHO_CHARS[lang]  # what follows on the row itself
+        runs |= {letters[at : at + size] for at in range(len(letters) - size + 1)}
+    return explained, runs
+
+
+def _letters(text: str) -> str:
+    """Its letters and digits alone, in lower case."""
+    return re.sub(r"[\W_]+", "", text).lower()
 
 
 @lru_cache

@@ -107,11 +107,18 @@ def _said(found: Verification) -> str:
     lines = []
     if found.weights is not None:
         lines.append(
-            f"{found.weights.tensors} tensors read back, {found.weights.changed} of them changed: all are the sums in "
-            f"fp32, correctly rounded to {found.dtype}"
+            f"all {found.weights.tensors} tensors read back: the {found.weights.changed} that adapters change are the "
+            f"sums in fp32, correctly rounded to {found.dtype}; the other "
+            f"{found.weights.tensors - found.weights.changed} are unchanged, but for their number format"
         )
     if found.computed_in is not None:
-        lines.append(f"its answers, computed in {found.computed_in}, are off by {found.difference:.2g} at most")
+        off = f"outputs are off by {found.difference:.2g} at most"
+        if found.kl is None or found.computed_in == found.dtype == "float32":
+            off += f" ({found.allowed:.2g} allowed)"
+        else:
+            same = f"the likeliest token is the same at {found.same:.1%} of {found.positions} positions"
+            off = f"{found.kl:.2g} nats a token ({found.allowed:g} allowed), {same}, {off}"
+        lines.append(f"its answers beside those of the adapters, computed in {found.computed_in}: {off}")
     else:
         lines.append(f"its answers were not compared: {NOT_ASKED[found.unasked]}")
     return "\n".join(lines)

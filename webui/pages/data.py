@@ -66,7 +66,7 @@ class DataPage:
             with gr.Column(visible=False, elem_classes=["samples"]) as self.samples:
                 labels.html(lambda lang: f'<p class="hint">{esc(t("samples.help", lang))}</p>', elem_classes=["bare"])
                 self.use_samples = labels.button("samples.use", elem_id="use-samples")
-            self.note = gr.HTML("", elem_id="library-note", elem_classes=["bare"])
+            self.note = labels.passing("library-note")
         with gr.Column(elem_classes=["card", "details"], visible=False) as self.reader:
             self.facts = gr.HTML("", js_on_load=PICK, elem_id="dataset-facts", elem_classes=["bare"])
             with gr.Row(elem_classes=["actions"]):
@@ -77,6 +77,7 @@ class DataPage:
                 with gr.Row(elem_classes=["actions"]):
                     self.yes = labels.button("runs.delete_yes", variant="stop", elem_id="data-delete-yes")
                     self.no = labels.button("runs.delete_no")
+            labels.add(self.confirm, visible=lambda lang: False)  # what it asked was in the other language
 
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self) -> None:

@@ -67,7 +67,7 @@ class RunsPage:
                 self.disk.build()
             with gr.Column(elem_classes=["card", "detail"]):
                 self.bar = gr.HTML("", js_on_load=BOARD_JS, elem_id="runs-bar", elem_classes=["bare"])
-                self.note = gr.HTML("", elem_id="runs-note", elem_classes=["bare"])
+                self.note = labels.passing("runs-note")
                 self._run_view()
                 self.board = gr.HTML("", js_on_load=BOARD_JS, elem_id="runs-board", elem_classes=["bare"])
         self.chosen = gr.Textbox(visible=False)
@@ -91,6 +91,7 @@ class RunsPage:
                 with gr.Row(elem_classes=["actions"]):
                     self.yes = labels.button("runs.delete_yes", variant="stop", elem_id="runs-delete-yes")
                     self.no = labels.button("runs.delete_no", elem_id="runs-delete-no")
+            labels.add(self.confirm, visible=lambda lang: False)  # what it asked was in the other language
             self.noted = gr.HTML("", js_on_load=NOTES_JS, elem_id="runs-notes", elem_classes=["bare"])
             self.more = gr.HTML("", elem_classes=["bare"])
 
@@ -106,7 +107,7 @@ class RunsPage:
             "fn": self.show, "inputs": [lang, *inputs], "outputs": [*view, self.noted], "trigger_mode": "always_last",
             **QUIET,
         }  # fmt: skip
-        changed = [self.search.input, self.filter.input, self.chosen.change, self.asked.change]
+        changed = [self.search.input, self.filter.input, self.chosen.change, self.asked.change, lang.input]
         gr.on(changed, **shown)
         turned = [self.chosen, self.asked, self.note, self.confirm, self.saved]
         for pane, handler in ((self.table, self.pick), (self.bar, self.turn), (self.board, self.turn)):
