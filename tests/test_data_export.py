@@ -175,6 +175,8 @@ def test_a_browser_gets_a_file_of_the_cache_once(
     os.utime(other, (0, 0))
     export_to_cache(workspace, dataset)
     assert other.exists()
+    (path.parent / "curves-1").mkdir()
+    (path.parent / "curves-1" / "loss-step.html").touch()
     later = time.time() + 2 * 86_400
     monkeypatch.setattr(time, "time", lambda: later)
     newest = export_to_cache(workspace, dataset, container="parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,11 +51,26 @@ def test_runs_beside_each_other(opened: Callable[..., Page], ready: Workspace, t
     page.tab.click("#runs-notes [data-star]")
     page.tab.wait_for_selector("#runs-table button.star.on")
     assert read_notes(second).note == "a < b & c"
+    # A field that was typed in says what is noted of the run that is shown, and nothing of the one before.
+    note = "document.querySelector('#runs-notes textarea').value"
+    for run, said in ((first, ""), (second, "a < b & c")):
+        page.tab.click(f"#runs-table tr[data-run='{run.id}'] .name")
+        page.tab.wait_for_selector(f"#runs-notes [data-run='{run.id}']")
+        page.wait(f"(words) => {note} === words[0]", said)
+    assert not read_notes(first).note
     # Curves.
     for run in (first, second):
         page.tab.click(f"#runs-table [data-tick='{run.id}']")
         page.tab.wait_for_selector(f"#runs-table [data-tick='{run.id}']:checked")
     page.tab.wait_for_selector("#runs-board svg.overlay")
+    # The ticks stay with their runs when others come and go above them.
+    ticks = "[...document.querySelectorAll('#runs-table :checked')].map((box) => box.dataset.tick).sort().join()"
+    added = made(ready, "sft", "added", number=5)
+    for count in (3, 2):
+        page.wait(f"(n) => document.querySelectorAll('#runs-table [data-tick]').length === n[0] && {ticks}", count)
+        assert page.tab.evaluate(ticks) == ",".join(sorted([first.id, second.id]))
+        if count == 3:
+            shutil.rmtree(added.path)
     page.tab.select_option("#overlay-metric", "eval_loss")
     page.wait_text("#runs-board svg.overlay text.axis", "eval loss")
     page.tab.click("""#runs-bar [data-ask*='"tokens"']""")
@@ -63,7 +79,9 @@ def test_runs_beside_each_other(opened: Callable[..., Page], ready: Workspace, t
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
     assert first.id in saved(page, "CSV", tmp_path).read_text()
-    assert "<svg" in saved(page, "HTML", tmp_path).read_text()
+    drawing = saved(page, "HTML", tmp_path)
+    assert drawing.name == "eval_loss-tokens.html"
+    assert "<svg" in drawing.read_text()
     # Settings, lineage, and what is kept over a reload.
     view(page, "settings")
     page.wait_text("#runs-board .differ", "Rank")

@@ -16,13 +16,15 @@ from core.jobs import failures, store
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
 from core.models.library import describe, write_card
-from core.records import Manifest, RootBase
+from core.records import Manifest, RootBase, Status
 from core.rundir import RunDir, State, state_of, write_json, write_record
 from core.workspace import Workspace
-from webui import views, views_chain
+from webui import views, views_chain, views_lists
 from webui.app import App
+from webui.catalog import Reader
 from webui.chain_part import STAGES, USUAL
 from webui.parents import choices
+from webui.runs_board import Asked, Board
 
 
 class Made:
@@ -93,6 +95,29 @@ def test_a_held_run_says_why_and_offers_what_to_do(made: Made, workspace: Worksp
     assert "失败" in chinese
     assert "loss" not in chinese.lower(), "the reason is translated, too"
     assert views_chain.held_notice(views.snapshot(sft), "en") == ""
+
+
+def test_a_held_run_is_called_so_everywhere(made: Made, workspace: Workspace) -> None:
+    sft = made("sft", "failed", "tiny")
+    ppo = made("ppo", "queued", sft.id, after=(sft,))
+    write_record(ppo.status_file, Status(supervisor_pid=1, supervisor_started=1.0, submitted_at=1.0,
+                                         waiting_for=[sft.id, "somebody else"]))  # fmt: skip
+    shot, catalog = views.snapshot(ppo), Reader(workspace).read()
+    line = next(run for run in catalog.runs if run.id == ppo.id)
+    progress = views.progress(shot, "en")
+    disk = Board(workspace, ()).draw(catalog, Asked(view="disk"), ppo.id, "en")[1]
+    for shown in (
+        views.head(shot, "en"), progress, views_lists.side_runs([line], "en"), catalog.choice(line, "en"), disk,
+        views_lists.run_table([line], 1, None, "en"),
+    ):  # fmt: skip
+        assert "Held" in shown
+        assert "Queued" not in shown
+    assert "已搁置" in views_lists.side_runs([line], "zh")
+    assert "moving" not in progress
+    assert 'class="bar"' not in views_lists.side_runs([line], "en")
+    assert "Waits for my sft &lt;failed&gt;, somebody else" in progress
+    waiting = made("ppo", "queued", ppo.id, after=(made("sft", "queued", "tiny"),))
+    assert "moving" in views.progress(views.snapshot(waiting), "en")
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from core.notes import change, read_notes
 from core.runs import archive
 from core.runs.lineage import Node
 from core.workspace import Workspace
-from tests.runs_tools import falling, made
+from tests.runs_tools import START, falling, made
 from webui.app import App
 from webui.catalog import Reader
+from webui.figures import clock
 from webui.labels import Labels
 from webui.page import Page
 from webui.pages.runs import RunsPage, matching
@@ -90,6 +91,9 @@ def test_clicks_in_the_list_and_on_the_board(workspace: Workspace) -> None:
     (turned,) = page.turn(event(metric="eval_loss"), "", asked, "en")
     assert Asked.of(turned[1]).curve.metric == "eval_loss"
     (saved,) = page.turn(event(save="csv"), "", asked, "en")
+    (again,) = page.turn(event(save="csv"), "", asked, "en")
+    assert Path(saved[4]["path"]).name == Path(again[4]["path"]).name == "loss-step.csv"
+    assert saved[4]["path"] != again[4]["path"]
     assert Path(saved[4]["path"]).read_text().startswith("run,step,epoch,tokens,seconds,loss\n")
     (gone,) = page.turn(event(clean=["step-10"]), first.id, asked, "en")
     assert "given back" in gone[2]
@@ -99,11 +103,12 @@ def test_clicks_in_the_list_and_on_the_board(workspace: Workspace) -> None:
     page.pick(event(star=first.id), "", asked, "en")
     assert read_notes(first).star
     assert [run.id for run in matching(page.page.catalog.read(), "", "starred")] == [first.id]
-    page.jot(event(tag="base"), first.id, asked, "en")
-    page.jot(event(note="why"), first.id, asked, "en")
-    assert "is no tag" in page.jot(event(tag="a,b"), first.id, asked, "en")[1]
+    page.jot(event(run=first.id, tag="base"), asked, "en")
+    page.jot(event(run=first.id, note="why"), asked, "en")
+    assert "is no tag" in page.jot(event(run=first.id, tag="a,b"), asked, "en")[1]
     assert (read_notes(first).tags, read_notes(first).note) == (["base"], "why")
-    page.jot(event(untag="base"), first.id, asked, "en")
+    page.jot(event(run=first.id, untag="base"), asked, "en")
+    assert "no longer in the workspace" in page.jot(event(note="of no run"), asked, "en")[1]
     assert read_notes(first).tags == []
     back = page.pick(event(run=second.id), "", asked, "en")
     assert (back[0], Asked.of(back[1]).view) == (second.id, "run")
@@ -156,5 +161,7 @@ def test_the_address_of_what_lineage_shows(workspace: Workspace) -> None:
 
 def test_the_end_of_a_run_is_told_to_the_browser(workspace: Workspace) -> None:
     run = made(workspace, "sft", "first", outcome="failed")
-    (said,) = re.findall(r'data-ends="([^"]*)"', side_runs(Reader(workspace).read().runs, "zh"))
+    side = side_runs(Reader(workspace).read().runs, "zh")
+    assert f"失败 · {clock(START + 601)}" in side, "when it ended, not when it was made"
+    (said,) = re.findall(r'data-ends="([^"]*)"', side)
     assert json.loads(said.replace("&quot;", '"')) == {run.id: ["first", "失败"]}

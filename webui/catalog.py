@@ -18,6 +18,7 @@ from core.models.library import ModelCard, list_models
 from core.rundir import RunDir, State
 from core.workspace import Workspace
 from webui.figures import clock
+from webui.states import state_text
 from webui.text import t
 from webui.views import stamp as run_stamp
 
@@ -47,7 +48,7 @@ class Catalog:
 
     @staticmethod
     def choice(run: RunSummary, lang: str) -> str:
-        state = "" if run.state is State.SUCCEEDED else f" · {t(f'state.{run.state.value}', lang)}"
+        state = "" if run.state is State.SUCCEEDED else f" · {state_text(run.state, run.held, lang)}"
         return f"{run.name} · {clock(run.created)}{state}"
 
 

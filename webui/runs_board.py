@@ -6,7 +6,6 @@ each time; only the sizes of runs that are over are remembered.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from core.data.bring.export import DAY, export_folder
+from core.data.bring.export import fresh_folder
 from core.errors import GalenError, InputError
 from core.rundir import RunDir, state_of
 from core.runs import archive, checkpoints, curve_files, curves, differences, lineage
@@ -155,7 +154,8 @@ class Board:
         kept = checkpoints.checkpoints(self.workspace, own) if own is not None else []
         names = {run.id: run.name for run in catalog.runs}
         live = own is not None and state_of(own).live
-        return views_kept.disk(self.taken(), chosen, kept, names, live, lang)
+        held = {run.id: run.held for run in catalog.runs}
+        return views_kept.disk(self.taken(), chosen, kept, names, held, live, lang)
 
     def taken(self) -> list[checkpoints.Taken]:
         """What every run takes, the largest first; a run is measured again when one of its files has changed."""
@@ -182,13 +182,15 @@ class Board:
         wanted = self._of_them(asked.curve, curves.metrics_of(runs))
         ending = kind if kind in views_board.SAVED_AS else "csv"
         safe = "".join(char if char.isalnum() or char in "._-" else "-" for char in wanted.metric)
-        path = _fresh(self.workspace) / f"{safe or 'runs'}-{wanted.axis}-{time.time_ns() % 10**9}.{ending}"
+        folder = fresh_folder(self.workspace) / f"curves-{time.time_ns()}"  # its own, so that the file has a plain name
+        folder.mkdir()
+        path = folder / f"{safe or 'runs'}-{wanted.axis}.{ending}"
         curve_files.write(path, runs, wanted, views_board.overlay_words(wanted, lang))
         return path
 
     def export(self, run: RunDir, tell: archive.Progress, check_stop: archive.Check) -> Path:
         """The run's archive, for handing out."""
-        path = _fresh(self.workspace) / f"{run.id}.zip"
+        path = fresh_folder(self.workspace) / f"{run.id}.zip"
         return archive.export(run, path, overwrite=True, on_progress=tell, check_stop=check_stop).path
 
     def uploaded(self, path: Any) -> Path:
@@ -208,13 +210,3 @@ class Board:
             return bring_in(self.workspace, path, on_progress=tell, check_stop=check_stop)
         finally:
             path.unlink(missing_ok=True)
-
-
-def _fresh(workspace: Workspace) -> Path:
-    """The folder of files for download, without those that are older than a day."""
-    folder = export_folder(workspace)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in os.scandir(folder):
-        if old.is_file() and time.time() - old.stat().st_mtime > DAY:
-            os.unlink(old.path)
-    return folder

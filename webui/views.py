@@ -12,14 +12,18 @@ from typing import Any
 
 from core.configs.files import fields_of, sections_of
 from core.configs.stages import STAGES
+from core.errors import Problem
 from core.jobs.failures import explain
+from core.jobs.waiting import held
 from core.models.weights import AdapterFacts, adapter_facts
 from core.notes import notes_file
 from core.records import Manifest, Progress, Result, Status
-from core.rundir import RunDir, State, beats, lock_held, state_of
+from core.rundir import RUN_ID, RunDir, State, beats, lock_held, state_of
+from core.runs.curves import name_of
 from core.tails import last_text, tail
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.messages import result_text
+from webui.states import badge, state_class, state_text
 from webui.text import has, stage_name, t
 from webui.text_fields import choice_label, label, section_name
 from webui.views_rows import kept_problems, problem_list, problem_rows
@@ -30,7 +34,7 @@ ANSWERS_SHOWN = 6
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything the page says about a run at one moment."""
+    """Everything the page says about a run at one moment. `held`: why a queued one will not start by itself."""
 
     run: RunDir
     state: State
@@ -39,6 +43,7 @@ class Snapshot:
     progress: Progress | None
     result: Result | None
     manifest: Manifest | None
+    held: Problem | None = None
 
     @property
     def stage(self) -> str:
@@ -60,7 +65,9 @@ class Snapshot:
 
 
 def snapshot(run: RunDir) -> Snapshot:
-    return Snapshot(run, state_of(run), run.config(), run.status(), run.progress(), run.result(), run.manifest())
+    state = state_of(run)
+    why = held(run) if state is State.QUEUED else None
+    return Snapshot(run, state, run.config(), run.status(), run.progress(), run.result(), run.manifest(), why)
 
 
 def stamp(run: RunDir) -> tuple[Any, ...]:
@@ -70,8 +77,8 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
         run.supervisor_log, run.stop_file, run.manifest_file, run.checkpoints, run.pairs_file, run.rollouts,
         run.heartbeat_file, notes_file(run),
     )  # fmt: skip
-    held = lock_held(run.lock_file) or beats(run)
-    marks: list[Any] = [held, int(time.time()) if held else 0]  # times go on while a run lives
+    alive = lock_held(run.lock_file) or beats(run)
+    marks: list[Any] = [alive, int(time.time()) if alive else 0]  # times go on while a run lives
     for path in files:
         try:
             stat = os.stat(path)
@@ -82,10 +89,6 @@ def stamp(run: RunDir) -> tuple[Any, ...]:
 
 
 # -- head and progress ------------------------------------------------------------------------------------------------
-def badge(state: State, lang: str) -> str:
-    return f'<span class="badge {state.value}">{esc(t(f"state.{state.value}", lang))}</span>'
-
-
 def head(shot: Snapshot, lang: str) -> str:
     """State, and one line of facts; the selector above it holds the name."""
     status = shot.status
@@ -97,7 +100,7 @@ def head(shot: Snapshot, lang: str) -> str:
     dataset = shot.config.get("data", {}).get("train")
     facts.extend([str(dataset)] if dataset else [])
     return (
-        f'<div class="run-head" title="{esc(shot.run.id)}">{badge(shot.state, lang)}'
+        f'<div class="run-head" title="{esc(shot.run.id)}">{badge(shot.state, shot.held, lang)}'
         f'<div class="facts">{"".join(f"<span>{esc(fact)}</span>" for fact in facts)}</div></div>'
     )
 
@@ -123,10 +126,11 @@ def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
         right = t("run.eta", lang, time=duration(at.eta_seconds, lang))
     elif not shot.state.live and shot.seconds is not None:
         right = t("run.took", lang, time=duration(shot.seconds, lang))
-    moving = " moving" if share is None and shot.state.live else ""
+    moving = " moving" if share is None and shot.state.live and shot.held is None else ""
     width = 0 if share is None else share * 100
+    state = state_class(shot.state, shot.held)
     return (
-        f'<div class="progress {shot.state.value}"><div class="line"><b>{esc(phase)}</b><span>{esc(left)}</span>'
+        f'<div class="progress {state}"><div class="line"><b>{esc(phase)}</b><span>{esc(left)}</span>'
         f'<span class="end">{esc(right)}</span></div><div class="bar{moving}"><i style="width:{width:.1f}%"></i></div>'
         f"{_subline(shot, at, lang)}{notice(shot, lang)}</div>"
     )
@@ -141,6 +145,8 @@ def _share(shot: Snapshot, at: Progress | None) -> float | None:
 
 
 def _phase(shot: Snapshot, at: Progress | None, lang: str) -> str:
+    if shot.held is not None:
+        return state_text(shot.state, shot.held, lang)
     if shot.state is State.QUEUED:
         return t("phase.waiting" if (shot.config.get("run") or {}).get("after") else "phase.queued", lang)
     if not shot.state.live:
@@ -168,7 +174,9 @@ def _subline(shot: Snapshot, at: Progress | None, lang: str) -> str:
     if at is not None and at.tokens:
         parts.append(t("run.tokens", lang, n=count(at.tokens)))
     if shot.state is State.QUEUED and shot.status is not None and shot.status.waiting_for:
-        parts.append(t("run.waiting_for", lang, holders=", ".join(shot.status.waiting_for)))
+        beside = shot.run.path.parent
+        names = [name_of(RunDir(beside / who)) if RUN_ID.fullmatch(who) else who for who in shot.status.waiting_for]
+        parts.append(t("run.waiting_for", lang, holders=", ".join(names)))
     return f'<div class="sub">{"".join(f"<span>{esc(part)}</span>" for part in parts)}</div>' if parts else ""
 
 

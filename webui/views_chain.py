@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from core.errors import Problem
 from core.jobs.failures import explain
 from core.jobs.store import RunSummary
-from core.jobs.waiting import held
 from core.rundir import RunDir, State
+from core.runs.curves import name_of
 from webui.figures import duration, esc
 from webui.messages import code_text, result_text
+from webui.states import state_class, state_text
 from webui.text import stage_name, t
 from webui.views import Snapshot
 
@@ -76,8 +77,7 @@ def _place(place: tuple[str, ...], found: Mapping[str, RunSummary], stage: str, 
     if run is None:
         note = t("pipeline.optional", lang) if name in OPTIONAL else "–"
         return f'<span class="place none{here}">{label}<span>{esc(note)}</span></span>'
-    state = "held" if run.held is not None else run.state.value
-    said = t("pipeline.held", lang) if run.held is not None else t(f"state.{run.state.value}", lang)
+    state, said = state_class(run.state, run.held), state_text(run.state, run.held, lang)
     said = t("pipeline.waits", lang) if run.held is None and run.state is State.QUEUED and run.parents else said
     return (
         f'<button type="button" class="place {state}{here}" data-run="{esc(run.id)}" title="{esc(run.name)}">'
@@ -88,10 +88,9 @@ def _place(place: tuple[str, ...], found: Mapping[str, RunSummary], stage: str, 
 # -- a run that waits -------------------------------------------------------------------------------------------------
 def held_notice(shot: Snapshot, lang: str) -> str:
     """What holds a waiting run, and the button that has it start all the same; "" for one that nothing holds."""
-    problem = held(shot.run) if shot.state is State.QUEUED else None
-    if problem is None:
+    if shot.held is None:
         return ""
-    said, remedy = held_text(shot.run, problem, lang)
+    said, remedy = held_text(shot.run, shot.held, lang)
     label = esc(t("pipeline.release", lang))
     go = f'<button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button>'
     return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}<div>{go}</div></div>'
@@ -101,8 +100,7 @@ def held_text(run: RunDir, problem: Problem, lang: str) -> tuple[str, str]:
     """(sentence, remedy), with the reason of the run at fault in the reader's language, too, and its shown name."""
     parent = RunDir(run.path.parent / str(problem.params["parent"]))
     why = explain(parent) if parent.exists() else None
-    name = str((parent.config().get("run") or {}).get("name") or parent.id)
-    params = {**problem.params, "parent": name, "why": result_text(why, lang)[0] if why is not None else ""}
+    params = {**problem.params, "parent": name_of(parent), "why": result_text(why, lang)[0] if why is not None else ""}
     return code_text(problem.code, params, lang)
 
 
@@ -110,7 +108,7 @@ def held_text(run: RunDir, problem: Problem, lang: str) -> tuple[str, str]:
 def rehearsal(name: str, runs: Sequence[RunSummary], chat: str, lang: str) -> str:
     """Its stages with their ends, and where it leads: `chat` is an address, "" while nothing was tuned."""
     rows = "".join(
-        f'<button type="button" class="side-run {run.state.value}" data-run="{esc(run.id)}">'
+        f'<button type="button" class="side-run {state_class(run.state, run.held)}" data-run="{esc(run.id)}">'
         f'<span class="name">{esc(stage_name(run.stage, lang))}</span>'
         f'<span class="sub">{esc(_told(run, lang))}</span></button>'
         for run in runs
@@ -126,7 +124,7 @@ def rehearsal(name: str, runs: Sequence[RunSummary], chat: str, lang: str) -> st
 
 
 def _told(run: RunSummary, lang: str) -> str:
-    facts = [t("pipeline.held", lang) if run.held is not None else t(f"state.{run.state.value}", lang)]
+    facts = [state_text(run.state, run.held, lang)]
     facts += [duration(run.duration, lang)] if run.duration is not None else []
     facts += [result_text(run.why, lang)[0]] if run.why is not None else []
     return " · ".join(facts)

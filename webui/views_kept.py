@@ -8,24 +8,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from core.errors import Problem
 from core.runs.checkpoints import Kept, Taken
 from webui.figures import clock, count, esc, figure, size
+from webui.states import badge
 from webui.text import t
-from webui.views import badge, empty, title
+from webui.views import empty, title
 
 MOST = 100  # rows of the table
 
 
 def disk(
-    taken: Sequence[Taken], chosen: str | None, kept: Sequence[Kept], names: Mapping[str, str], live: bool, lang: str
+    taken: Sequence[Taken],
+    chosen: str | None,
+    kept: Sequence[Kept],
+    names: Mapping[str, str],
+    held: Mapping[str, Problem | None],
+    live: bool,
+    lang: str,
 ) -> str:
-    """names: run id → name. kept: the checkpoints of the chosen run."""
+    """names: run id → name. held: run id → why it will not start by itself. kept: checkpoints of the chosen run."""
     own = next((each for each in taken if each.run == chosen), None)
     if own is None:
         first = f'<p class="quiet">{esc(t("kept.choose", lang))}</p>'
     else:
         first = title(t("kept.of", lang, name=own.name)) + checkpoints(kept, names, live, lang)
-    return f'<div class="kept">{first}{runs(taken, chosen, lang)}</div>'
+    return f'<div class="kept">{first}{runs(taken, chosen, held, lang)}</div>'
 
 
 def checkpoints(kept: Sequence[Kept], names: Mapping[str, str], live: bool, lang: str) -> str:
@@ -85,7 +93,7 @@ def _buttons(first: str, lang: str) -> str:
     )
 
 
-def runs(taken: Sequence[Taken], chosen: str | None, lang: str) -> str:
+def runs(taken: Sequence[Taken], chosen: str | None, held: Mapping[str, Problem | None], lang: str) -> str:
     """Every run, the largest first; a click chooses one."""
     if not taken:
         return ""
@@ -96,7 +104,7 @@ def runs(taken: Sequence[Taken], chosen: str | None, lang: str) -> str:
     body = "".join(
         f'<tr class="{"chosen" if each.run == chosen else ""}"><td class="name">'
         f'<a href="?tab=runs&amp;run={esc(each.run)}" '
-        f'data-run="{esc(each.run)}">{esc(each.name)}</a> {badge(each.state, lang)}'
+        f'data-run="{esc(each.run)}">{esc(each.name)}</a> {badge(each.state, held.get(each.run), lang)}'
         f'<i class="weight" style="width:{100 * each.total / most:.1f}%"></i></td>'
         f'<td class="number">{esc(size(each.total))}</td><td class="number">{_count(each)}</td>'
         f'<td class="number">{esc(size(each.output))}</td></tr>'

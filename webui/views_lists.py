@@ -9,8 +9,9 @@ from typing import Any
 from core.hardware import Device
 from core.jobs.store import RunSummary
 from webui.figures import clock, count, duration, esc, figure, size
+from webui.states import badge, state_class, state_text
 from webui.text import stage_name, t
-from webui.views import badge, empty
+from webui.views import empty
 
 LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN = 6, 6, 200
 ENDS_TOLD = 40  # of the newest runs the browser notices the end
@@ -60,14 +61,15 @@ def _ends(runs: Sequence[RunSummary], lang: str) -> str:
 
 def _side_run(run: RunSummary, lang: str) -> str:
     share = min(1.0, run.step / run.total) if run.total else 0.0
-    bar = f'<div class="bar"><i style="width:{share * 100:.1f}%"></i></div>' if run.state.live else ""
-    facts = [t(f"state.{run.state.value}", lang)]
+    moves = run.state.live and run.held is None
+    bar = f'<div class="bar"><i style="width:{share * 100:.1f}%"></i></div>' if moves else ""
+    facts = [state_text(run.state, run.held, lang)]
     if run.state.live and run.eta is not None:
         facts.append(t("run.eta", lang, time=duration(run.eta, lang)))
     elif not run.state.live:
-        facts.append(clock(run.created))
+        facts.append(clock(run.ended or run.created))
     return (
-        f'<button type="button" class="side-run {run.state.value}" data-run="{esc(run.id)}">'
+        f'<button type="button" class="side-run {state_class(run.state, run.held)}" data-run="{esc(run.id)}">'
         f'<span class="name">{esc(run.name)}</span>{bar}<span class="sub">{esc(" · ".join(facts))}</span></button>'
     )
 
@@ -108,7 +110,7 @@ def _run_row(run: RunSummary, chosen: bool, ticked: bool, lang: str) -> str:
         f'<tr data-run="{esc(run.id)}" tabindex="0" class="{"chosen" if chosen else ""}">'
         f'<td class="marks">{tick} title="{esc(t("runs.compare", lang))}">{star(run.id, run.star, lang)}</td>'
         f'<td class="name"{note}><b>{esc(run.name)}</b><span>{esc(" · ".join(about))}</span>{tags}</td>'
-        f'<td class="state">{badge(run.state, lang)}</td><td class="progress">{esc(at)}</td>'
+        f'<td class="state">{badge(run.state, run.held, lang)}</td><td class="progress">{esc(at)}</td>'
         f'<td class="loss">{_worth(run, lang)}</td><td class="duration">{esc(duration(run.duration, lang))}</td>'
         f'<td class="created">{esc(clock(run.created))}</td></tr>'
     )

@@ -1,6 +1,8 @@
 """What people noted of a run, to be changed in place: star, tags, a few words. No gradio.
 
-`NOTES_JS` tells the page of each change by the event `pick`; a text is told when its field is left.
+`NOTES_JS` tells the page of each change, and of which run it is, by the event `pick`; a text is told when its field is
+left. Gradio changes the elements that are there, and a field that was typed in keeps its text whatever is sent: it is
+given the new text where it has become another run's, or has changed while nobody is in it.
 """
 
 from __future__ import annotations
@@ -11,14 +13,23 @@ from webui.text import t
 from webui.views_lists import star
 
 NOTES_JS = """
+const told = (what) => trigger('pick', {run: element.querySelector('.notes').dataset.run, ...what});
 element.addEventListener('click', (e) => {
   const star = e.target.closest('[data-star]'), tag = e.target.closest('[data-untag]');
-  if (star) trigger('pick', {star: star.dataset.star});
-  if (tag) trigger('pick', {untag: tag.dataset.untag});
+  if (star) told({star: true});
+  if (tag) told({untag: tag.dataset.untag});
 });
 element.addEventListener('change', (e) => {
-  if (e.target.dataset.field) trigger('pick', {[e.target.dataset.field]: e.target.value});
-});"""
+  if (e.target.dataset.field) told({[e.target.dataset.field]: e.target.value});
+});
+new MutationObserver(() => {
+  const run = element.querySelector('.notes')?.dataset.run;
+  for (const field of element.querySelectorAll('[data-field]')) {
+    const other = field.run !== run, news = field.sent !== field.defaultValue && field !== document.activeElement;
+    if (other || news) field.value = field.defaultValue;
+    [field.run, field.sent] = [run, field.defaultValue];
+  }
+}).observe(element, { childList: true, subtree: true, characterData: true, attributes: true });"""
 
 
 def notes(run: str, found: Notes, lang: str) -> str:
@@ -28,8 +39,9 @@ def notes(run: str, found: Notes, lang: str) -> str:
         for tag in found.tags
     )
     return (
-        f'<div class="notes"><div class="tags">{star(run, found.star, lang)}{tags}<input type="text" data-field="tag" '
-        f'maxlength="{LONGEST_TAG}" placeholder="{esc(t("notes.tag_hint", lang))}"></div>'
+        f'<div class="notes" data-run="{esc(run)}"><div class="tags">{star(run, found.star, lang)}{tags}'
+        f'<input type="text" data-field="tag" maxlength="{LONGEST_TAG}" '
+        f'placeholder="{esc(t("notes.tag_hint", lang))}"></div>'
         f'<textarea data-field="note" rows="2" maxlength="{LONGEST_NOTE}" '
         f'placeholder="{esc(t("notes.note_hint", lang))}">{esc(found.note)}</textarea></div>'
     )

@@ -27,7 +27,8 @@ TAIL_BYTES = 16384  # enough of metrics.jsonl for its last row with a loss
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list shows; times and durations in seconds. `why` explains a run that did not succeed.
+    """What a list shows; times and durations in seconds. `why` explains a run that did not succeed. `ended`: when the
+    last attempt of a run that is over did, where its supervisor lived to tell.
 
     `step` of `total`, in `unit`, is how far the run is: its training, however much is evaluated or saved in between.
     `star`, `tags` and `note` are what people noted of it. imported: it came from elsewhere, as an archive.
@@ -63,6 +64,7 @@ class RunSummary:
     tags: tuple[str, ...] = ()
     note: str = ""
     imported: bool = False
+    ended: float | None = None
 
     @property
     def reason(self) -> str:
@@ -123,6 +125,7 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         tags=tuple(notes.tags),
         note=notes.note,
         imported=is_imported(run),
+        ended=status.ended_at if status is not None and not state.live else None,
     )
 
 

@@ -31,10 +31,16 @@ from webui.views_board import BOARD_JS
 from webui.views_notes import NOTES_JS, notes
 
 FILTERS = ("all", "starred", "live", "finished", "unfinished")
+# A click alone ticks nothing: the tick is drawn when the server holds it. Gradio changes the boxes that are there, and
+# one that was clicked keeps its tick whatever is sent: it is set anew.
 PICK = """element.addEventListener('click', (e) => {
   const mark = e.target.closest('[data-tick], [data-star]'), row = e.target.closest('[data-run]');
+  if (mark?.dataset.tick) e.preventDefault();
   if (mark) trigger('pick', {...mark.dataset});
-  else if (row && !e.target.closest('.marks')) trigger('pick', {run: row.dataset.run}); });"""
+  else if (row && !e.target.closest('.marks')) trigger('pick', {run: row.dataset.run}); });
+new MutationObserver(() => {
+  for (const box of element.querySelectorAll('[data-tick]')) box.checked = box.defaultChecked;
+}).observe(element, { childList: true, subtree: true, attributeFilter: ['checked', 'data-tick'] });"""
 
 
 class RunsPage:
@@ -113,7 +119,7 @@ class RunsPage:
         for pane, handler in ((self.table, self.pick), (self.bar, self.turn), (self.board, self.turn)):
             event = pane.pick(handler, [self.chosen, self.asked, lang], turned, **EACH)
             event.then(None, self.saved, None, js="galen.fetch")
-        self.noted.pick(self.jot, [self.chosen, self.asked, lang], [self.asked, self.note], **EACH)
+        self.noted.pick(self.jot, [self.asked, lang], [self.asked, self.note], **EACH)
         self.delete.click(self.ask, [self.chosen, lang], [self.question, self.confirm], **QUIET)
         self.no.click(lambda: gr.update(visible=False), None, self.confirm, **QUIET)
         removed = self.yes.click(self.remove, [self.chosen, lang], [self.note, self.confirm, self.chosen], **QUIET)
@@ -200,9 +206,10 @@ class RunsPage:
         except GalenError as error:
             yield [gr.skip(), gr.skip(), views.say(*error_text(error, lang)), gr.skip(), None]
 
-    def jot(self, event: gr.EventData, chosen: str | None, asked: str | None, lang: str) -> list[Any]:
-        """What somebody notes of the chosen run. Updates of (asked, note)."""
-        data, run = event._data or {}, self._run(chosen)
+    def jot(self, event: gr.EventData, asked: str | None, lang: str) -> list[Any]:
+        """What somebody notes of the run that the event names. Updates of (asked, note)."""
+        data = event._data or {}
+        run = self._run(str(data.get("run") or ""))
         if run is None:
             return [gr.skip(), views.say(t("run.gone", lang))]
         try:

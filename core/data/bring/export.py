@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -87,6 +88,17 @@ def export_folder(workspace: Workspace) -> Path:
     return workspace.cache_dir / "exports"
 
 
+def fresh_folder(workspace: Workspace) -> Path:
+    """The same, made, and without what came there more than a day ago."""
+    folder = export_folder(workspace)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        with suppress(FileNotFoundError):  # a name that somebody else has just taken away
+            if time.time() - old.lstat().st_ctime > DAY:  # when it came here: a second name of a file has its times
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    return folder
+
+
 def export_to_cache(
     workspace: Workspace,
     dataset: Dataset,
@@ -101,16 +113,11 @@ def export_to_cache(
     Files that came there more than a day ago go when another one is made.
     """
     chosen = _form(dataset.card.kind, form)
-    folder = export_folder(workspace)
-    path = folder / f"{dataset.name}-{dataset.version}-{chosen.name}.{container}"
+    path = export_folder(workspace) / f"{dataset.name}-{dataset.version}-{chosen.name}.{container}"
     if path.is_file():
         os.utime(path)
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        with suppress(FileNotFoundError):  # a name that somebody else has just taken away
-            if time.time() - old.stat().st_ctime > DAY:  # when it came here: a second name of a file has its times
-                old.unlink()
+    fresh_folder(workspace)
     return export(dataset, path, form=chosen.name, on_progress=on_progress, check_stop=check_stop).path
 
 
