@@ -6,9 +6,9 @@ The Chinese wording is `webui/text_zh_pipeline.py`.
 from __future__ import annotations
 
 _GO_ON = (
-    "This run starts when that one has succeeded: mend what was wrong and `python -m core jobs resume {parent}`. Or "
-    "start this one without waiting (`python -m core jobs release {run}`), or cancel it (`python -m core jobs stop "
-    "{run}`)."
+    "This run starts when that one has succeeded: mend what was wrong, or name a changed setting, and `python -m core "
+    "jobs resume {parent} [KEY=VALUE]`. Or start this one without waiting, if it needs nothing of that one (`python -m "
+    "core jobs release {run}`), or cancel it (`python -m core jobs stop {run}`)."
 )
 
 PIPELINE: dict[str, tuple[str, str]] = {

@@ -26,6 +26,8 @@ from tests.jobs_tools import (
     reaches,
     supervisor_pid,
 )  # fmt: skip
+from webui.views import snapshot
+from webui.views_chain import held_notice
 
 __all__ = ["drills"]
 
@@ -90,6 +92,25 @@ def test_a_failed_run_holds_the_rest_and_lets_it_go(workspace: Workspace, capsys
     store.delete(workspace, second)
 
 
+def test_what_waited_for_a_failed_run_is_led_to_the_one_in_its_place(workspace: Workspace) -> None:
+    first = after(workspace, fails="crash", pause_in="loading")
+    second = after(workspace, first)
+    third = after(workspace, second, first)
+    in_phase(first, "loading")
+    go(first)
+    assert reaches(first) is State.FAILED
+    mended = DrillConfig.model_validate({"devices": {"use": "cpu:0"}, "drill": {"pause_in": "loading"}})
+    new = store.replace(workspace, first, mended)
+    assert (second.config()["run"]["after"], third.config()["run"]["after"]) == ([new.id], [second.id, new.id])
+    assert eventually(lambda: waits(second, new.id))
+    assert store.summary(second).held is None
+    in_phase(new, "loading")
+    go(new)
+    for run in (new, second, third):
+        finished_whole(run)
+    assert state_of(first) is State.FAILED
+
+
 def test_what_lost_its_supervisor_while_it_waited_waits_again(workspace: Workspace) -> None:
     """As after a reboot: everything is gone at once, and the first run is resumed."""
     first = after(workspace, pause_in="training")
@@ -121,6 +142,7 @@ def test_a_waiting_run_is_released_or_cancelled(workspace: Workspace) -> None:
     held = store.summary(fourth).held
     assert held is not None
     assert held.code == "run.held_stopped"
+    assert "data-release" in held_notice(snapshot(second), "en"), "it needs nothing of the one that was stopped"
     assert main(["jobs", "release", second.id, "--workspace", str(workspace.path)]) == 0
     finished_whole(second)
     with pytest.raises(RunError) as caught:

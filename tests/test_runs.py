@@ -16,6 +16,7 @@ import pytest
 from core.__main__ import main
 from core.configs.starts import STARTS
 from core.errors import ConfigError, InputError, RunError
+from core.hardware import expand
 from core.jobs import store
 from core.jobs.locks import take_run
 from core.jobs.summaries import summary
@@ -163,14 +164,19 @@ def test_only_what_differs_stands_side_by_side(workspace: Workspace) -> None:
 
 def test_a_clone_has_everything_but_the_name(workspace: Workspace) -> None:
     run = made(workspace, "sft", "first", settings={"lora.rank": 32, "model.trust_remote_code": True})
-    values = values_of(run)
+    values, found = values_of(run), expand(["auto"])
     assert "run.name" not in values
     assert (values["lora.rank"], values["model.trust_remote_code"]) == (32, True)
-    (run.path / "imported.json").write_text("{}")  # torn or not, it is a mark
+    assert "devices.use" not in values_of(made(workspace, "sft", "auto", number=1, settings={"devices.use": found}))
+    chosen = made(workspace, "sft", "two", number=2, settings={"devices.use": ["cpu:0", "cpu:1"]})
+    assert values_of(chosen)["devices.use"] == ["cpu:0", "cpu:1"]
+    for each in (run, chosen):
+        (each.path / "imported.json").write_text("{}")  # torn or not, it is a mark
     assert "model.trust_remote_code" not in values_of(run)
+    assert "devices.use" not in values_of(chosen), "they are another machine's"
     with pytest.raises(ConfigError):  # its base is not here: what a submit says of it, nothing is started
         store.submit(workspace, "sft", cloned(workspace, run, ["lora.rank=4"]))
-    assert len(workspace.runs()) == 1
+    assert len(workspace.runs()) == 3
 
 
 # -- lineage ----------------------------------------------------------------------------------------------------------

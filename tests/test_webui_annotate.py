@@ -13,10 +13,11 @@ from core.annotating.people import Ratings
 from core.data.store.library import live_users, open_dataset
 from core.recipes import annotate as recipe
 from core.report import RunContext
-from core.rundir import append_jsonl, lock_held
+from core.rundir import State, append_jsonl, lock_held
 from core.workspace import Workspace
 from tests.annotate_tools import annotated, chats, dataset, made_by, submitted
 from tests.endpoint_tools import Endpoint
+from tests.jobs_tools import reaches
 from tests.test_annotate_people import pairs, waiting
 from webui.catalog import Reader
 from webui.data_annotate import AnnotatePart
@@ -92,6 +93,20 @@ def test_the_form_submits_what_it_shows(page: Page, workspace: Workspace, tmp_pa
     command, *_ = part.check(ref, "en", [], *values)
     assert f"task.kind=rank annotator.kind=person data.rows={ref}" in re.sub(r"<[^>]+>", "", command)
     assert len(rest) == 4 + len(values)
+
+
+def test_making_the_dataset_keeps_the_rows_that_are_chosen(page: Page, workspace: Workspace, tmp_path: Path) -> None:
+    with gr.Blocks():
+        part = AnnotatePart(page)
+        part.build()
+    ref = dataset(workspace, tmp_path, "chat", chats(3)).ref
+    run = waiting(workspace, f"data.rows={ref}", "task.kind=difficulty").run
+    Ratings(run).judge([{"number": number, "grade": 3} for number in range(3)])
+    note, *_, awaited, chosen = part.make(gr.EventData(None, {"run": run.id}), "en")
+    assert (note, awaited) == ("", "")
+    assert chosen == gr.skip()
+    assert reaches(run) is State.SUCCEEDED
+    assert part.news(page.catalog.read(fresh=True), "en", awaited)[3] == gr.skip()
 
 
 def test_the_prompt_that_ships_is_shown_in_the_empty_field(page: Page, workspace: Workspace, tmp_path: Path) -> None:

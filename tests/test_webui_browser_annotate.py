@@ -164,6 +164,9 @@ def test_a_person_from_the_form_to_the_dataset(ready: Workspace, tmp_path: Path,
         page.tab.keyboard.press(key)
     page.wait("() => document.querySelector('.rate-state').textContent === 'Every row is judged.'")
     page.tab.keyboard.press("Enter")
+    page.wait_text("#datasets .dataset", "chat-difficulty")
+    page.wait_text("#annotate-head", "chat@")  # what is annotated stays chosen
+    page.tab.click("#datasets .dataset:has-text('chat-difficulty')")
     page.wait("() => document.querySelector('#dataset-facts')?.textContent.includes('chat-difficulty')")
     [made] = [each for each in list_datasets(ready) if each.name == "chat-difficulty"]
     assert sorted(column(made, "difficulty")) == [1, 3, 5]

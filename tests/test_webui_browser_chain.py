@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.bring.samples import SAMPLES, bring_sample
+from core.data.bring.importing import Order, import_files
+from core.data.bring.samples import SAMPLES
 from core.hardware import find
 from core.jobs import store
 from core.jobs.queue import Claim, Holder
@@ -31,7 +32,7 @@ def taken() -> Iterator[None]:
 @pytest.mark.slow
 def test_a_chain_is_queued_from_the_forms(opened, ready: Workspace, taken: None) -> None:
     for stage in ("sft", "reward"):
-        bring_sample(ready, SAMPLES / stage / "en.jsonl")
+        import_files(ready, [SAMPLES / stage / "en.jsonl"], Order(f"my-{stage}"))
     page = opened("?tab=sft")
     page.tab.click("#chain summary")
     for stage in ("reward", "ppo", "evaluate", "dpo"):
@@ -50,8 +51,7 @@ def test_a_chain_is_queued_from_the_forms(opened, ready: Workspace, taken: None)
     page.wait_text("#dpo-head .held", "was stopped")
     if SHOTS:
         page.tab.screenshot(path=str(Path(SHOTS) / "held.png"))
-    page.tab.click("#dpo-head .held .go")
-    page.wait_text("#dpo-note", "delivered nothing")
+    assert page.tab.locator("#dpo-head .held .go").count() == 0  # it could not do without
     assert state_of(dpo) is State.QUEUED
 
     page.open("?tab=chat&panes=tiny,tiny")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import gradio as gr
 import pytest
 
 from core.errors import InputError
+from core.jobs.summaries import summary
 from core.notes import change, read_notes
 from core.runs import archive
 from core.runs.lineage import Node
@@ -25,7 +27,7 @@ from webui.page import Page
 from webui.pages.runs import RunsPage, matching
 from webui.runs_board import Asked, Board
 from webui.views_lineage import address
-from webui.views_lists import side_runs
+from webui.views_lists import in_turn, side_runs
 
 NASTY = "<img src=x onerror=alert(1)>\"'&"
 
@@ -38,6 +40,17 @@ def tab(workspace: Workspace) -> RunsPage:
 
 def event(**data: object) -> gr.EventData:
     return gr.EventData(None, data)
+
+
+def test_the_runs_of_a_chain_stand_as_they_run(workspace: Workspace) -> None:
+    one = summary(made(workspace, "sft", "one"))
+    parents = {  # as they were queued, some within one second: such stand in any order
+        "old": (), "sft": ("gone",), "other": (), "ppo": ("sft", "reward"), "reward": ("sft",), "evaluate": ("ppo",),
+        "merge": ("ppo",),
+    }  # fmt: skip
+    runs = [replace(one, id=name, parents=above) for name, above in parents.items()]
+    order = [run.id for run in in_turn(runs[::-1])]
+    assert order == ["sft", "reward", "ppo", "evaluate", "merge", "other", "old"]
 
 
 def test_what_is_asked_for_survives_a_browser_and_nonsense_does_not() -> None:

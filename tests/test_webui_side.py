@@ -55,6 +55,11 @@ def values_of(app: App) -> list[None]:
     return [None] * sum(len(listener.inputs) for listener in app.page.listeners)
 
 
+def news_of(answer: Any) -> list[int]:
+    """The places of what a tick sends, but for the session's state and the gauges, which have a life of their own."""
+    return [] if answer == gr.skip() else [at for at, one in enumerate(answer) if at not in (0, 2) and one != gr.skip()]
+
+
 # -- what the screen shows --------------------------------------------------------------------------------------------
 def test_what_a_handler_wrote_is_sent_again(app: App, workspace: Workspace) -> None:
     run = ended(workspace, "own/none", "first try", "hub.no_network", source="a hub", detail="no route")
@@ -64,14 +69,14 @@ def test_what_a_handler_wrote_is_sent_again(app: App, workspace: Workspace) -> N
     first = app.pulse("en", seen, *values_of(app))
     pane = first[1 + place]
     assert "first try" in pane
-    assert app.pulse("en", seen, *values_of(app)) == gr.skip()
+    assert news_of(app.pulse("en", seen, *values_of(app))) == []
     event = next(each for each in app.blocks.fns.values() if getattr(each.fn, "__wrapped__", None) == shelf.acted)  # type: ignore[attr-defined]
     assert event.inputs[-1] is app.seen
     event.fn(click("dismiss", run), "en", seen)
     app.page.dismissed.clear()  # as if the same had failed once more, in the very same words
     again = app.pulse("en", seen, *values_of(app))
     assert again[1 + place] == pane
-    assert app.pulse("en", seen, *values_of(app)) == gr.skip()
+    assert news_of(app.pulse("en", seen, *values_of(app))) == []
 
 
 def test_every_event_that_writes_news_says_so(app: App) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.store.library import import_file
+from core.data.bring.samples import SAMPLES, bring_sample, sample_files
+from core.data.store.library import delete_dataset, import_file
 from core.models.library import describe, write_card
 from core.records import Bucket, Measured, NewToken, VocabularyReport, WorthIt
 from core.records_reward import CalibrationBin, Gate, GateReason, PairReport, WorstPair
@@ -86,6 +87,26 @@ def test_each_stage_offers_the_data_that_is_for_it(app: App) -> None:
         train = page_of(app, stage).news(catalog, "en", None, None, None)[1]
         assert {ref.partition("@")[0] for _, ref in train["choices"]} == wanted
         assert train["value"] in [ref for _, ref in train["choices"]]
+
+
+def test_what_a_rehearsal_brought_is_not_chosen(app: App, known: Workspace) -> None:
+    def chosen_for(stage: str) -> str | None:
+        return page_of(app, stage).news(app.reader.read(fresh=True), "en", None, None, None)[1].get("value")
+
+    for stage in ("sft", "general"):  # what a rehearsal leaves is newer than the user's own
+        bring_sample(known, SAMPLES / stage / "en.jsonl")
+    catalog = app.reader.read(fresh=True)
+    assert chosen_for("sft") == next(d.ref for d in catalog.datasets if d.name == "chat")
+    assert app.data.news(catalog, "en", "")[2]["visible"], "the samples are still offered"
+    for one in catalog.datasets:
+        if not one.name.startswith("sample-"):
+            delete_dataset(known, one.ref)
+    assert chosen_for("sft") is None
+    for path in sample_files():
+        bring_sample(known, path)
+    assert (chosen_for("sft") or "").startswith("sample-sft-")
+    assert (chosen_for("pretrain") or "").startswith("sample-pretrain-")
+    assert not app.data.news(app.reader.read(fresh=True), "en", "")[2]["visible"]
 
 
 def test_a_dataset_goes_to_the_stage_that_it_is_for(app: App, known: Workspace) -> None:

@@ -213,8 +213,8 @@ class AnnotatePart:
 
     # -- acting -------------------------------------------------------------------------------------------------------
     def make(self, event: gr.EventData, lang: str) -> list[Any]:
-        """The rows that are judged become a dataset: the run goes on."""
-        return self._acted(lang, lambda: store.resume(self.page.workspace, str(event._data["run"])).id)
+        """The rows that are judged become a dataset: the run goes on. The rows that are chosen stay chosen."""
+        return self._acted(lang, lambda: store.resume(self.page.workspace, str(event._data["run"])) and "")
 
     def acted(self, event: gr.EventData, lang: str) -> list[Any]:
         """A button of the progress pane: stop, go on, or show it no more."""

@@ -379,7 +379,7 @@ class RunPanel:
         values = {**flat(run.config()), **changes}
         try:
             config = resolve(self.stage, values=values, workspace=self.page.workspace)
-            return self._started(store.submit(self.page.workspace, self.stage, config), lang)
+            return self._started(store.replace(self.page.workspace, run, config), lang)
         except GalenError as error:
             return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang), gr.skip()
 

@@ -47,16 +47,17 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
     "pipeline.dropped": ("{count} runs of rehearsals were deleted.", "已删除 {count} 个预演运行。"),
 }
 
+# A button beneath offers to start without waiting, where that can work.
 _GO_ON = (
-    "This run starts by itself once that one has been resumed and has succeeded. Or start it without waiting, or stop "
-    "it."
+    "Open that run and resume it, or start it anew with the button that it offers: this one starts by itself when that "
+    "has succeeded. Or stop this one."
 )
-_GO_ON_ZH = "那个运行被继续并成功之后，本运行会自行开始。也可以不再等待、直接启动，或停止本运行。"
+_GO_ON_ZH = "请打开那个运行并继续它，或用它提供的按钮重新启动：它成功之后，本运行会自行开始。也可以停止本运行。"
 PIPELINE_REMEDIES: dict[str, tuple[str, str]] = {
     "run.held_failed": (_GO_ON, _GO_ON_ZH),
     "run.held_stopped": (_GO_ON, _GO_ON_ZH),
     "run.held_interrupted": (_GO_ON, _GO_ON_ZH),
-    "run.held_gone": ("Start it without waiting, or stop it.", "请不再等待、直接启动，或停止本运行。"),
+    "run.held_gone": ("Stop this one, and start it anew from another run.", "请停止本运行，并改从其他运行重新开始。"),
     "parent.unfinished": (
         "Choose it where runs are offered, and this one starts when it has succeeded; or choose another.",
         "请在可选的运行中选择它，它成功之后本运行自动开始；也可选择其他运行。",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 _GO_ON = (
-    "它成功之后本运行才会开始：排除问题后执行 `python -m core jobs resume {parent}`。也可以不再等待、直接启动本运行"
-    "（`python -m core jobs release {run}`），或取消它（`python -m core jobs stop {run}`）。"
+    "它成功之后本运行才会开始：排除问题，或写明改动的设置，再执行 `python -m core jobs resume {parent} [KEY=VALUE]`。"
+    "若本运行不需要它的产物，也可以不再等待、直接启动（`python -m core jobs release {run}`），或取消它（`python -m "
+    "core jobs stop {run}`）。"
 )
 
 PIPELINE_ZH: dict[str, tuple[str, str]] = {

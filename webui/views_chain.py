@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from core.errors import Problem
 from core.jobs.failures import explain
-from core.jobs.store import RunSummary
+from core.jobs.store import RunSummary, releasable
 from core.rundir import RunDir, State
 from core.runs.curves import name_of
+from core.workspace import Workspace
 from webui.figures import duration, esc
 from webui.messages import code_text, result_text
 from webui.states import state_class, state_text
@@ -87,13 +88,16 @@ def _place(place: tuple[str, ...], found: Mapping[str, RunSummary], stage: str, 
 
 # -- a run that waits -------------------------------------------------------------------------------------------------
 def held_notice(shot: Snapshot, lang: str) -> str:
-    """What holds a waiting run, and the button that has it start all the same; "" for one that nothing holds."""
+    """What holds a waiting run, and, where it can do without, the button that has it start all the same; "" for one
+    that nothing holds."""
     if shot.held is None:
         return ""
     said, remedy = held_text(shot.run, shot.held, lang)
-    label = esc(t("pipeline.release", lang))
-    go = f'<button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button>'
-    return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}<div>{go}</div></div>'
+    go = ""
+    if releasable(Workspace(shot.run.path.parent.parent), shot.run):
+        label = esc(t("pipeline.release", lang))
+        go = f'<div><button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button></div>'
+    return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}{go}</div>'
 
 
 def held_text(run: RunDir, problem: Problem, lang: str) -> tuple[str, str]:

@@ -37,7 +37,7 @@ def device_list(devices: Sequence[Device], holders: Mapping[str, str], names: Ma
 
 def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
     """The live runs with their progress, and below them the latest others; each opens its run."""
-    live = [run for run in runs if run.state.live][:LIVE_SHOWN]
+    live = in_turn([run for run in runs if run.state.live])[:LIVE_SHOWN]
     done = [run for run in runs if not run.state.live][:RECENT_SHOWN]
     parts = [_ends(runs, lang), f"<h5>{esc(t('side.live', lang))}</h5>"]
     parts.extend(_side_run(run, lang) for run in live)
@@ -47,6 +47,30 @@ def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
         parts.append(f"<h5>{esc(t('side.recent', lang))}</h5>")
         parts.extend(_side_run(run, lang) for run in done)
     return "".join(parts)
+
+
+def in_turn(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """`runs`, newest first, with those of one chain in the order in which they run; the newest chain stays first."""
+    by_id = {run.id: run for run in runs}
+    chain = {run.id: {run.id} for run in runs}  # with whom a run hangs together
+    for run in runs:
+        for parent in run.parents:
+            if parent in chain and chain[parent] is not chain[run.id]:
+                chain[run.id] |= chain[parent]
+                chain.update(dict.fromkeys(chain[parent], chain[run.id]))
+    found: dict[str, RunSummary] = {}
+
+    def place(run: RunSummary, below: frozenset[str] = frozenset()) -> None:
+        for parent in run.parents:
+            if parent in by_id and parent not in found and parent not in below:
+                place(by_id[parent], below | {run.id})
+        found.setdefault(run.id, run)
+
+    for newest in runs:
+        for run in reversed(runs):  # as they were queued
+            if run.id in chain[newest.id]:
+                place(run)
+    return list(found.values())
 
 
 def _ends(runs: Sequence[RunSummary], lang: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs, as a page or the command line handles them: submit, resume, release, stop, kill, delete.
+"""Runs, as a page or the command line handles them: submit, resume, replace, release, stop, kill, delete.
 
 Whoever submits or resumes takes the run's lock and hands its descriptor to the supervisor, so there is no moment in
 which two could start the same run, or in which a run that is being started looks interrupted.
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from core.configs.changes import refused
 from core.configs.files import resolve, stage_of
 from core.configs.stages import StageConfig
+from core.configs.starts import renamed
 from core.errors import ConfigError, GalenError, Problem, RunError
 from core.imported import is_imported
 from core.jobs import hosts, processes, waiting
@@ -41,7 +42,9 @@ __all__ = [
     "delete",
     "kill",
     "own",
+    "releasable",
     "release",
+    "replace",
     "resumable",
     "resume",
     "stop",
@@ -121,6 +124,22 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
     return run
 
 
+def replace(workspace: Workspace, run: RunDir, config: StageConfig) -> RunDir:
+    """Submit `config` in the place of `run`, which is over: what still waits for that one waits for, and starts from,
+    the new one. Raises as `submit`."""
+    new = submit(workspace, run.stage, config)
+    if not state_of(run).live:
+        for follower in waiting.held_by(workspace, run):
+            data = renamed(follower.config(), lambda text: text.replace(run.id, new.id))
+            data["run"]["after"] = [new.id if name == run.id else name for name in data["run"]["after"]]
+            try:
+                # Its supervisor holds its lock, but writes the config only once it waits for nobody any longer.
+                write_config(follower, data)
+            except OSError as error:
+                raise _unwritable(error) from error
+    return new
+
+
 def release(workspace: Workspace, run: RunDir) -> None:
     """Have a run that waits for others start without them. Raises RunError `run.not_waiting`; ConfigError where it
     cannot do without what they would have made."""
@@ -129,6 +148,16 @@ def release(workspace: Workspace, run: RunDir) -> None:
     stage = stage_of(run.stage)
     pin(workspace, stage, stage.config.model_validate(run.config()), {})
     waiting.let_go(run)
+
+
+def releasable(workspace: Workspace, run: RunDir) -> bool:
+    """Whether `release` would let a waiting run go: it can do without what the others would have made."""
+    stage = stage_of(run.stage)
+    try:
+        pin(workspace, stage, stage.config.model_validate(run.config()), {})
+    except (GalenError, ValidationError):
+        return False
+    return True
 
 
 def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[str, Any] | None:

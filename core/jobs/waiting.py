@@ -58,6 +58,12 @@ def held(run: RunDir, seen: frozenset[str] = frozenset()) -> Problem | None:
     return None
 
 
+def held_by(workspace: Workspace, run: RunDir) -> list[RunDir]:
+    """The queued runs that wait for `run` itself, which has not succeeded."""
+    queued = (each for each in workspace.runs() if state_of(each) is State.QUEUED)
+    return [each for each in queued if any(parent.id == run.id for parent in waits_for(each))]
+
+
 def led_back(workspace: Workspace, run: RunDir, after: list[str]) -> bool:
     """Whether `run` would wait for itself if it waited for `after`."""
     seen: set[str] = set()

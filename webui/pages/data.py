@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from core.data.bring.samples import bring_sample, sample_files
+from core.data.bring.samples import all_there, bring_sample, sample_files
 from core.data.store.library import delete_dataset
 from core.errors import GalenError
 from webui import views, views_data
@@ -105,7 +105,7 @@ class DataPage:
     def news(self, catalog: Catalog, lang: str, chosen: str | None) -> list[Any]:
         """Updates of (list, chosen, samples) after a change of the workspace; the newest is chosen where none is."""
         shown = chosen or (catalog.datasets[0].ref if catalog.datasets else "")
-        offer = bool(sample_files()) and not any(one.name.startswith("sample-") for one in catalog.datasets)
+        offer = not all_there(one.name for one in catalog.datasets)
         listed = views_data.library(catalog.datasets, shown, lang)
         return [listed, gr.skip() if shown == chosen else shown, gr.update(visible=offer)]
 

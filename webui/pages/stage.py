@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import gradio as gr
 
 from core.configs.files import find_preset, flat, list_presets, save_preset
+from core.data.bring.samples import all_there, sample_uses
 from core.errors import GalenError
 from webui import views, views_ppo
 from webui.arguments_box import ArgumentsBox
@@ -199,8 +200,7 @@ class StagePage:
         first = next((offer.value for offer in offers if offer.legal), None)
         found = [d for d in catalog.datasets if self.stage in d.card.stages]
         datasets = [(t("form.dataset_choice", lang, ref=d.ref, rows=count(len(d))), d.ref) for d in found]
-        # The newest of those that are for this stage before any other: a text, where conversations would do, too.
-        usual = next((d.ref for d in sorted(found, key=lambda d: d.card.stages.index(self.stage))), None)
+        usual = self._usual(catalog)
         return [
             gr.update(choices=models) if base or first is None else gr.update(choices=models, value=first),
             gr.update(choices=datasets) if train or usual is None else gr.update(choices=datasets, value=usual),
@@ -210,6 +210,18 @@ class StagePage:
             self._missing(models, datasets, lang),
             gr.update(visible=not datasets),
         ]
+
+    def _usual(self, catalog: Catalog) -> str | None:
+        """The dataset that is chosen where nobody chose one: the newest of those that are for this stage before any
+        other (a text, where conversations would do, too). Of the samples only this stage's, and only where somebody
+        asked for the samples: a rehearsal leaves some, too."""
+        found = [d for d in catalog.datasets if self.stage in d.card.stages]
+        found.sort(key=lambda d: d.card.stages.index(self.stage))
+        samples = sample_uses()
+        own = [d.ref for d in found if d.name not in samples]
+        if not own and all_there(d.name for d in catalog.datasets):
+            own = [d.ref for d in found if samples[d.name] == self.stage]
+        return own[0] if own else None
 
     def _missing(self, models: Sequence[Choice], datasets: Sequence[Choice], lang: str) -> str:
         """What a first run still needs, in place."""
