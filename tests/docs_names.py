@@ -45,14 +45,15 @@ def path_of(words: Sequence[str]) -> tuple[Names, argparse.ArgumentParser]:
 
 @cache
 def all_options() -> frozenset[str]:
-    """Every option of every command, of the page, and of torchrun."""
+    """Every option of every command, of the page, of the tests, and of torchrun."""
     found, left = set(torchrun_options()), [build_parser()]
     while left:
         parser = left.pop()
         found |= set(parser._option_string_actions)
         left += _below(parser).values()
-    page = (ROOT / "run_webui.py").read_text(encoding="utf-8")
-    return frozenset(found | set(re.findall(r'"(--[a-z-]+)"', page)))
+    for file in ("run_webui.py", "tests/conftest.py"):
+        found |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / file).read_text(encoding="utf-8")))
+    return frozenset(found)
 
 
 def torchrun_options() -> set[str]:

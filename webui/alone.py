@@ -20,7 +20,7 @@ from core.models.lineage import base_weights, check_same_base, lora_weights
 from core.serving.options import Weights
 from core.talks import MOST_PANES
 from core.workspace import Workspace
-from webui import app
+from webui import app, views_lists
 from webui.catalog import Reader
 from webui.chat_work import Alone
 from webui.contestants import BASE, Contestants
@@ -64,7 +64,7 @@ def build_chat(workspace: Workspace, alone: Alone, lang: str = "auto") -> gr.Blo
     with gr.Blocks(title="Galen", analytics_enabled=False, fill_width=True) as blocks:
         with gr.Column(elem_classes=["alone-frame"]):
             with gr.Row(elem_classes=["alone-head"]):
-                labels.html(app.brand, elem_classes=["bare"])
+                labels.html(views_lists.brand, elem_classes=["bare"])
                 switch = app.language_switch(labels.lang)
             page = Page(workspace, labels, Reader(workspace), switch)
             chat = ChatPage(page, alone)

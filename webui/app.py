@@ -44,11 +44,6 @@ from webui.talks import TALKS, Talks
 from webui.text import LANGUAGES, t
 
 HERE = Path(__file__).parent
-MARK = (
-    '<svg viewBox="0 0 26 26" aria-hidden="true"><rect width="26" height="26" rx="7" fill="var(--accent)"/>'
-    '<path d="M5 15.5h4l2.2-7 3.6 10 2-5.5H21" fill="none" stroke="var(--accent-ink)" stroke-width="1.9" '
-    'stroke-linecap="round" stroke-linejoin="round"/></svg>'
-)
 ORDER = ("data", "pretrain", "sft", "reward", "ppo", "merge", "chat", "evaluate", "runs")  # of the tabs
 METHODS = ("ppo", "dpo")  # the stages that share the tab `ppo`: ways to learn from what is preferred
 NOTHING: Mapping[str, str] = {}
@@ -96,7 +91,7 @@ class App:
     # -- building -----------------------------------------------------------------------------------------------------
     def _sidebar(self) -> None:
         lang = self.labels.lang
-        self.labels.html(brand, elem_classes=["bare"])
+        self.labels.html(views_lists.brand, elem_classes=["bare"])
         self.gauges = gr.HTML("", elem_id="devices", elem_classes=["bare"])
         self.side_runs = gr.HTML("", js_on_load=PICK, elem_id="side-runs", elem_classes=["bare"])
         self.chain_place = gr.Column()
@@ -351,10 +346,6 @@ class App:
         if wanted == seen.sent and not stale:
             return gr.skip()
         return [seen, *seen.tell(mark, wanted, stale)]
-
-
-def brand(lang: str) -> str:
-    return f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
 
 
 def language_switch(lang: str) -> gr.Radio:

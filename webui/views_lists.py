@@ -13,6 +13,12 @@ from webui.states import badge, state_class, state_text
 from webui.text import stage_name, t
 from webui.views import empty
 
+MARK = (
+    '<svg viewBox="0 0 26 26" aria-hidden="true"><rect width="26" height="26" rx="7" fill="var(--accent)"/>'
+    '<path d="M5 15.5h4l2.2-7 3.6 10 2-5.5H21" fill="none" stroke="var(--accent-ink)" stroke-width="1.9" '
+    'stroke-linecap="round" stroke-linejoin="round"/></svg>'
+)
+
 LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN = 6, 6, 200
 ENDS_TOLD = 40  # of the newest runs the browser notices the end
 
@@ -196,3 +202,7 @@ def _role(role: str, lang: str) -> str:
 
 def _turn(role: str, content: str, lang: str) -> str:
     return f'<div class="turn {esc(role)}"><span>{esc(_role(role, lang))}</span><p>{esc(content)}</p></div>'
+
+
+def brand(lang: str) -> str:
+    return f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
