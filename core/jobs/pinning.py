@@ -92,22 +92,13 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Await
     if awaiting is None:
         awaiting = awaited(workspace, pins.values.get("run.after", ()))
     start: Start = partial(check_start, workspace, awaiting)
-    model, data = getattr(config, "model", None), getattr(config, "data", None)
-    base = getattr(model, "base", None)
+    data = getattr(config, "data", None)
     if isinstance(config, FetchConfig):
         _pin_adapter(workspace, config.model, pins)
     elif isinstance(config, PredictConfig):
         pin_predict(workspace, config, pins, awaiting)
-    elif isinstance(base, str):
-        go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
-        pins.pin("model.base", partial(start, stage.name, base, go_on=go_on))
-        asked = getattr(model, "model_type", "")
-        if "model.base" in pins.values and (asked or isinstance(config, TrainingConfig | PPOConfig)):
-            folder = root_of(workspace, base, awaiting)
-            if asked and folder is not None:
-                pins.pin("model.model_type", partial(_checked_type, folder, asked))
-            if isinstance(config, TrainingConfig | PPOConfig) and folder is not None:
-                pins.problems += _beyond_context(folder, config)
+    elif isinstance(getattr(getattr(config, "model", None), "base", None), str):
+        _pin_base(workspace, stage, config, pins, awaiting)
     if stage.uses_devices:
         pins.pin("devices.use", partial(expand, config.devices.use))
     pins.problems += hosts.problems(config)
@@ -149,6 +140,21 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Await
     if not config.run.name and "run.name" not in pins.values:
         pins.values["run.name"] = _default_name(workspace, stage.name, pins.values, config)
     return _with(config, pins.values)
+
+
+def _pin_base(workspace: Workspace, stage: Stage, config: Any, pins: Pins, awaiting: Awaiting) -> None:
+    """What the stage starts from, and whether lengths and type asked for are those of the model at its bottom."""
+    base: str = config.model.base
+    go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
+    pins.pin("model.base", partial(check_start, workspace, awaiting, stage.name, base, go_on=go_on))
+    asked = getattr(config.model, "model_type", "")
+    trains = isinstance(config, TrainingConfig | PPOConfig)
+    if "model.base" in pins.values and (asked or trains):
+        folder = root_of(workspace, base, awaiting)
+        if asked and folder is not None:
+            pins.pin("model.model_type", partial(_checked_type, folder, asked))
+        if trains and folder is not None:
+            pins.problems += _beyond_context(folder, config)
 
 
 def awaited(workspace: Workspace, runs: Sequence[str]) -> dict[str, Awaited]:
