@@ -20,7 +20,7 @@ from core.jobs.attempts import cut_after, set_aside
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin
 from core.jobs.stopping import MOST_WRITING_SECONDS, Countdown, stop_deadline
-from core.jobs.summaries import RunSummary, created, last_loss, summary
+from core.jobs.summaries import RunSummary, created, summary
 from core.jobs.supervisor import CPU_ENVIRONMENT, rank_environment
 from core.records import Manifest, Progress, RootBase, Status
 from core.report import Report
@@ -118,7 +118,7 @@ def test_a_figure_that_is_no_number_costs_no_row(live: Report, tmp_path: Path) -
     live.metrics(2, 0.2, loss=float("nan"), grad_norm=1.0)
     rows, _ = read_jsonl(run.metrics_file)
     assert [(row["step"], row["loss"], row["grad_norm"]) for row in rows] == [(1, 2.0, None), (2, None, 1.0)]
-    assert last_loss(run.metrics_file) == 2.0
+    assert summary(run).loss == 2.0
     cut_after(run.metrics_file, 2, tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
 

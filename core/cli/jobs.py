@@ -22,17 +22,24 @@ from core.workspace import Workspace
 Handler = Callable[[argparse.Namespace], int]
 
 
-def add(subparsers: Any) -> None:
-    jobs = subparsers.add_parser("jobs", help="list, show, watch, stop, resume and delete runs")
-    commands = jobs.add_subparsers(metavar="COMMAND", required=True)
+def group(subparsers: Any, name: str, about: str) -> Callable[..., Any]:
+    """A command with commands of its own: what adds one of these. `runs`: how many it takes, as `nargs`; "": one; None:
+    none."""
+    commands = subparsers.add_parser(name, help=about).add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, handler: Handler, about: str, *, runs: str | None = None) -> Any:
         parser = commands.add_parser(name, help=about, description=about)
         if runs is not None:
-            parser.add_argument("run", metavar="RUN", nargs=runs or None, help="a run's id; `last` is the newest")
+            said = "a run's id, how it begins, or its name; `last` is the newest"
+            parser.add_argument("run", metavar="RUN", nargs=runs or None, help=said)
         parser.set_defaults(handler=handler)
         return parser
 
+    return command
+
+
+def add(subparsers: Any) -> None:
+    command = group(subparsers, "jobs", "list, show, watch, stop, resume and delete runs")
     listing = command("list", list_runs, "runs, newest first")
     listing.add_argument("--state", choices=[*map(str, State), "live"], help="only runs in this state")
     listing.add_argument("--stage", help="only runs of this stage")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.follow import follow, plain
-from core.cli.jobs import find
+from core.cli.jobs import find, group
 from core.cli.output import Teller, print_json, size, table
 from core.errors import InputError
 from core.jobs import store
@@ -25,42 +25,30 @@ from core.runs.clone import cloned
 from core.runs.search import fits
 from core.workspace import Workspace
 
-Handler = Callable[[argparse.Namespace], int]
-
 
 def add(subparsers: Any) -> None:
-    runs = subparsers.add_parser(
-        "runs", help="runs beside each other: notes, curves, settings, lineage, disk, archives"
-    )
-    commands = runs.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, handler: Handler, about: str, *, run: str | None = None) -> Any:
-        parser = commands.add_parser(name, help=about, description=about)
-        if run is not None:
-            parser.add_argument("run", metavar="RUN", nargs=run or None, help="a run's id; `last` is the newest")
-        parser.set_defaults(handler=handler)
-        return parser
-
+    about = "runs beside each other: notes, curves, settings, lineage, disk, archives"
+    command = group(subparsers, "runs", about)
     listing = command("list", list_runs, "runs by name, tag, note, model or data, newest first")
     listing.add_argument("words", nargs="*", help="each has to be there; #tag means a tag")
     listing.add_argument("--star", action="store_true", help="only those with a star")
-    note = command("note", note_run, "star, tags and a note of a run", run="")
+    note = command("note", note_run, "star, tags and a note of a run", runs="")
     note.add_argument("--star", action=argparse.BooleanOptionalAction, help="give it a star, or take it")
     note.add_argument("--tag", action="append", default=[], metavar="TAG", help="add a tag")
     note.add_argument("--untag", action="append", default=[], metavar="TAG", help="take a tag away")
     note.add_argument("--note", metavar="TEXT", help="the note, in place of the one that is there")
     _add_curves(command)
-    compare = command("compare", compare_runs, "the settings of runs side by side, where they differ", run="+")
+    compare = command("compare", compare_runs, "the settings of runs side by side, where they differ", runs="+")
     compare.add_argument("--all", action="store_true", help="every setting")
-    command("lineage", show_lineage, "what a run came from, and what came of it", run="")
-    clone = command("clone", clone_run, "start a new run with a run's settings", run="")
+    command("lineage", show_lineage, "what a run came from, and what came of it", runs="")
+    clone = command("clone", clone_run, "start a new run with a run's settings", runs="")
     clone.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings that are others")
     clone.add_argument("--follow", action="store_true", help="follow it")
     _add_files(command)
 
 
 def _add_curves(command: Callable[..., Any]) -> None:
-    parser = command("curves", draw, "one figure of several runs, as HTML, SVG or CSV", run="+")
+    parser = command("curves", draw, "one figure of several runs, as HTML, SVG or CSV", runs="+")
     parser.add_argument("--metric", default="", help="default: the loss, or whatever the runs have logged")
     parser.add_argument("--axis", choices=curves.AXES, default="step")
     parser.add_argument("--smoothing", type=float, default=0.0, metavar="0-0.99", help="weight of the moving average")
@@ -71,13 +59,13 @@ def _add_curves(command: Callable[..., Any]) -> None:
 
 
 def _add_files(command: Callable[..., Any]) -> None:
-    command("disk", show_disk, "what runs take; of one run, its checkpoints", run="?")
-    clean = command("clean", clean_run, "remove checkpoints of a run that is over", run="")
+    command("disk", show_disk, "what runs take; of one run, its checkpoints", runs="?")
+    clean = command("clean", clean_run, "remove checkpoints of a run that is over", runs="")
     clean.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="such as step-20")
     clean.add_argument("--all", action="store_true", help="all of them")
     clean.add_argument("--but-last", action="store_true", help="all but the newest and the best")
     clean.add_argument("--yes", action="store_true", help="do not ask")
-    out = command("export", export_run, "a run that is over as one archive", run="")
+    out = command("export", export_run, "a run that is over as one archive", runs="")
     out.add_argument("--to", type=Path, metavar="FILE.zip", help="default: RUN.zip here")
     out.add_argument("--checkpoints", action="store_true", help="with its checkpoints, without their trainer's state")
     out.add_argument("--overwrite", action="store_true", help="replace a file that is there")

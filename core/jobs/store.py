@@ -145,19 +145,23 @@ def release(workspace: Workspace, run: RunDir) -> None:
     cannot do without what they would have made."""
     if state_of(run) is not State.QUEUED or not waiting.waits_for(run):
         raise RunError("run.not_waiting", run=run.id, state=str(state_of(run)))
-    stage = stage_of(run.stage)
-    pin(workspace, stage, stage.config.model_validate(run.config()), {})
+    _check_alone(workspace, run)
     waiting.let_go(run)
 
 
 def releasable(workspace: Workspace, run: RunDir) -> bool:
     """Whether `release` would let a waiting run go: it can do without what the others would have made."""
-    stage = stage_of(run.stage)
     try:
-        pin(workspace, stage, stage.config.model_validate(run.config()), {})
+        _check_alone(workspace, run)
     except (GalenError, ValidationError):
         return False
     return True
+
+
+def _check_alone(workspace: Workspace, run: RunDir) -> None:
+    """Raise ConfigError where the run needs more than what is there already."""
+    stage = stage_of(run.stage)
+    pin(workspace, stage, stage.config.model_validate(run.config()), {})
 
 
 def _changed(workspace: Workspace, run: RunDir, words: Sequence[str]) -> dict[str, Any] | None:

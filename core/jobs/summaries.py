@@ -151,11 +151,6 @@ def duration(status: Status | None, progress: Progress, state: State) -> float |
     return max(0.0, end - status.started_at)
 
 
-def last_loss(file: Path) -> float | None:
-    """The training loss of the last row that has one."""
-    return _last(tail_rows(file), "loss")
-
-
 def _last(rows: list[dict[str, Any]], key: str) -> float | None:
     return next((float(row[key]) for row in reversed(rows) if isinstance(row.get(key), int | float)), None)
 
