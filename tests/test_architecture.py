@@ -134,6 +134,7 @@ MAY_IMPORT = {
         "core.models.sources",
         "core.models.disk_use",
         "core.models.starter",
+        "core.models.tiny",
         "core.models.weights",
         "core.models.runs",
         "core.models.families",

@@ -115,7 +115,7 @@ def test_a_run_is_merged_and_the_proof_shown(opened, ready: Workspace, tiny_mode
     page.tab.locator(".f-model-folder input >> visible=true").fill("whole")
     page.tab.click("#merge-start")
     page.wait_text("#merge-head .badge", "Finished")
-    page.wait_text("#merge-curves .notice.good", "says what its adapters said")
+    page.wait_text("#merge-curves .notice.good", "differ from those of its adapters by no more than is allowed")
     assert page.tab.locator("#merge-curves .probes tbody tr").count() == 5
     [merged] = [run for run in ready.runs() if run.stage == "merge"]
     assert state_of(merged) is State.SUCCEEDED

@@ -16,6 +16,7 @@ from core.jobs import failures, store
 from core.jobs.locks import take_run
 from core.jobs.queue import Claim, Holder
 from core.models.library import describe, write_card
+from core.models.tiny import NAME, bring_in
 from core.records import Manifest, RootBase, Status
 from core.rundir import RunDir, State, state_of, write_json, write_record
 from core.workspace import Workspace
@@ -207,3 +208,15 @@ def test_an_address_names_who_is_asked(app: App) -> None:
         "the same conversation goes on"
     )
     assert app.chat.opened({"talk": first})[0]["id"] == first["id"]
+
+
+def test_what_a_rehearsal_leaves_is_not_started_from(workspace: Workspace, app: App) -> None:
+    """Whoever rehearses first, and gets the starter then, trains the starter."""
+    bring_in(workspace)
+    page = app.stages["sft"]
+    catalog = app.reader.read(fresh=True)
+    assert [card.name for card in catalog.models] == [NAME]
+    assert page.page.parents.offers(catalog, "sft", ("sft",), waits=True) == []
+    update = page.news(catalog, "en", None, None, None)[0]
+    assert update["choices"] == []
+    assert "value" not in update

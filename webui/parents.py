@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.errors import GalenError, Problem
+from core.models import tiny
 from core.models.awaited import Awaited, check_start
 from core.models.library import find_base
 from core.models.parents import Offer, offers
@@ -36,11 +37,11 @@ class Parents:
         """Legal ones first, in the order of `preferred` (stages of runs; `MODEL`), newest runs before older ones.
 
         waits: runs at work may be chosen, too; they keep `reason`, and stand behind those that are there. Runs of
-        rehearsals are left out: they are nothing to go on with.
+        rehearsals, and the tiny model of theirs, are left out: they are nothing to go on with.
         """
         mark, found = self._read.get(stage, (-1, []))
         if mark != catalog.mark:
-            rehearsed = {run.id for run in catalog.runs if run.rehearsal}
+            rehearsed = {tiny.NAME, *(run.id for run in catalog.runs if run.rehearsal)}
             found = [offer for offer in offers(self.workspace, stage) if offer.value not in rehearsed]
             self._read[stage] = (catalog.mark, found)
         if waits:
