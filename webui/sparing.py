@@ -1,11 +1,13 @@
-"""What is set right of Gradio once a page is built: its front end, for all events, and the memory of its server."""
+"""What is set right of Gradio once a page is built: its front end, for all events; its server's memory and its log."""
 
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 import gradio as gr
+from fastapi import HTTPException
 from gradio.blocks import Block
 from gradio.state_holder import SessionState
 
@@ -40,7 +42,10 @@ def spare_the_server() -> None:
     Gradio 6 gives it another, finds it again by the old one, and when an event reads it files it once more under its
     own: one component more, and its configuration, for every update of every input, as long as the session lives. A
     page that watches a run took 75 KB more at every tick. (`python -m tests.attack.browsers` measures it.)
+
+    And a log that names errors only: see `_worth_a_line`.
     """
+    logging.getLogger("uvicorn.error").addFilter(_worth_a_line)  # the same function is added once
     if getattr(SessionState.__setitem__, "keeps_numbers", False):
         return
     put = SessionState.__setitem__
@@ -52,3 +57,14 @@ def spare_the_server() -> None:
 
     keep.keeps_numbers = True  # type: ignore[attr-defined]
     SessionState.__setitem__ = keep
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """False for a page that left while its stream was being opened.
+
+    Gradio has forgotten the session by then and says so by a 404, but inside an answer that has begun: to the server
+    this is an error with a long traceback, and to whoever left it is nothing.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    cause = error.__cause__ if isinstance(error, RuntimeError) else None
+    return not (isinstance(cause, HTTPException) and cause.status_code == 404)
