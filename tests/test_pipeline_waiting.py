@@ -11,6 +11,7 @@ from core.errors import ConfigError, RunError
 from core.jobs import store
 from core.jobs.failures import explain
 from core.rundir import RunDir, State, state_of
+from core.runs import lineage
 from core.workspace import Workspace
 from tests.drill import Drill, DrillConfig
 from tests.jobs_tools import (
@@ -26,6 +27,7 @@ from tests.jobs_tools import (
     reaches,
     supervisor_pid,
 )  # fmt: skip
+from webui import views_lineage
 from webui.views import snapshot
 from webui.views_chain import held_notice
 
@@ -79,6 +81,9 @@ def test_a_failed_run_holds_the_rest_and_lets_it_go(workspace: Workspace, capsys
     assert rows[third.id]["parents"] == [second.id, first.id]
     assert main(["jobs", "list", "--workspace", str(workspace.path)]) == 0
     assert "Held: " in capsys.readouterr().out
+    graph = lineage.Graph.read(workspace)
+    assert lineage.tree(graph, second.id)[0].endswith(" held")
+    assert views_lineage.drawing(graph, first.id, (), "en").count(" · Held") == 2
 
     (first.path / "repaired").touch()
     store.resume(workspace, first.id)

@@ -115,8 +115,10 @@ def test_revealed_panes_have_the_letters_and_the_order_of_their_answers(workspac
         return re.findall(r'data-pane="(.)"><div class="line">(?:<b class="letter">(.)</b>)?', heads)
 
     assert stand() == [("a", ""), ("b", "")]
+    assert "further questions" not in views_contest.heads(talk, contestants, "en")
     talk.revealed = True
     assert stand() == [("b", "A"), ("a", "B")]
+    assert "further questions here show them too" in views_contest.heads(talk, contestants, "en")
     cells = re.findall(r'<b class="letter">(.)</b><span class="name">(.)', views_chat.turns(talk, 0, 1, "en"))
     assert [letter for letter, _ in cells] == ["A", "B"]
 

@@ -41,6 +41,10 @@ CHAT_TEXT: dict[str, tuple[str, str]] = {
         "Which answer is whose shows after the vote. New conversation shuffles anew.",
         "投票后才显示各答案来自哪个模型；新对话会重新打乱。",
     ),
+    "chat.revealed": (
+        "The vote has shown the names, and further questions here show them too. New conversation is blind again.",
+        "投票后已显示名称，本对话后续的问题也会显示。新对话会重新盲评。",
+    ),
     # -- asking
     "chat.send": ("Send", "发送"),
     "chat.stop": ("Stop", "停止"),

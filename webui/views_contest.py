@@ -29,7 +29,8 @@ def heads(talk: Talk, contestants: Contestants, lang: str) -> str:
     more = ""
     if len(talk.panes) < MOST_PANES and not fixed:
         more = f'<button type="button" class="act add" data-act="add">{esc(t("chat.add_pane", lang))}</button>'
-    note = f'<p class="quiet">{esc(t("chat.shuffled", lang))}</p>' if fixed else ""
+    said = t("chat.shuffled", lang) if fixed else t("chat.revealed", lang) if talk.blind and talk.revealed else ""
+    note = f'<p class="quiet">{esc(said)}</p>' if said else ""
     return f'<div class="contestants of-{len(talk.panes)}{" fixed" if fixed else ""}">{panes}{more}</div>{note}'
 
 

@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 from core.runs.drawing import cut
 from core.runs.lineage import Edge, Graph, Key, Node, layers
 from webui.figures import esc
+from webui.states import state_class, state_text
 from webui.text import has, stage_name, t
 from webui.views import empty
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 44, 18, 42  # of a box, and between boxes
-LETTERS = 23
+LETTERS = 21  # of a title that the box is wide enough for
 ROUND = 36  # how far an arrow that passes a row keeps from its boxes
 END = (
     '<defs><marker id="lineage-end" viewBox="0 0 6 6" refX="6" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
@@ -85,11 +86,11 @@ def _path(place: dict[Key, tuple[float, float]], edge: Edge) -> str:
 def _box(node: Node, at: tuple[float, float], chosen: bool, pages: Container[str], lang: str) -> str:
     x, y = at
     if node.kind == "run":
-        about = [stage_name(node.stage, lang), *([t(f"state.{node.state.value}", lang)] if node.state else [])]
+        about = [stage_name(node.stage, lang), *([state_text(node.state, node.held, lang)] if node.state else [])]
     else:
         about = [t(f"lineage.{node.kind}", lang)]
     about += [t("lineage.gone", lang)] if node.gone else []
-    state = f" {node.state.value}" if node.state is not None else ""
+    state = f" {state_class(node.state, node.held)}" if node.state is not None else ""
     box = (
         f'<g class="node {node.kind}{state}{" chosen" if chosen else ""}{" gone" if node.gone else ""}" '
         f'transform="translate({x:.0f} {y:.0f})"><title>{esc(node.title)} ({esc(node.name)})</title>'

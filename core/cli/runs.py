@@ -149,8 +149,12 @@ def show_lineage(args: argparse.Namespace) -> int:
     run = find(workspace, args.run)
     graph = lineage.family(lineage.Graph.read(workspace), run.id)
     if args.json:
-        nodes = [{**node.__dict__, "state": node.state and str(node.state)} for node in graph.nodes.values()]
-        print_json({"nodes": nodes, "edges": [edge.__dict__ for edge in graph.edges]})
+        print_json(
+            {
+                "nodes": [node.as_dict() for node in graph.nodes.values()],
+                "edges": [edge.__dict__ for edge in graph.edges],
+            }
+        )
     else:
         print(*map(plain, lineage.tree(graph, run.id)), sep="\n")
     return 0

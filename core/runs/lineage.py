@@ -16,6 +16,8 @@ from typing import Any, Literal
 from core.configs.sections import weighted
 from core.configs.starts import STARTS
 from core.data.store.library import list_datasets
+from core.errors import Problem
+from core.jobs.waiting import held
 from core.models.library import MERGED_BY, list_models
 from core.models.runs import BRINGS_IN
 from core.records import Produced
@@ -36,18 +38,24 @@ DATA = ("train", "mix", "validation", "general", "rows", "prompts", "dev")
 
 @dataclass(frozen=True)
 class Node:
-    """kind and name identify it; `title` is what people call it. state: of a run. gone: only its name is left."""
+    """kind and name identify it; `title` is what people call it. state: of a run, and what holds it where it waits.
+    gone: only its name is left."""
 
     kind: Kind
     name: str
     title: str
     stage: str = ""
     state: State | None = None
+    held: Problem | None = None
     gone: bool = False
 
     @property
     def key(self) -> Key:
         return self.kind, self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        state = None if self.state is None else str(self.state)
+        return {**self.__dict__, "state": state, "held": self.held.as_dict() if self.held is not None else None}
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,9 @@ class Graph:
         runs = workspace.runs()
         for run in runs:
             title = str((run.config().get("run") or {}).get("name") or run.id)
-            graph.nodes["run", run.id] = Node("run", run.id, title, run.stage, state_of(run))
+            state = state_of(run)
+            holds = held(run) if state is State.QUEUED else None
+            graph.nodes["run", run.id] = Node("run", run.id, title, run.stage, state, holds)
         for dataset in datasets:
             graph.nodes["dataset", dataset.ref] = Node("dataset", dataset.ref, dataset.ref)
         for card in models:
@@ -252,5 +262,6 @@ def tree(graph: Graph, run: str) -> list[str]:
 
 def _line(node: Node) -> str:
     about = [node.name] if node.title == node.name else [node.title, f"({node.name})"]
-    about += [str(node.state)] if node.state is not None else ["(gone)"] if node.gone else []
+    state = "held" if node.held is not None else node.state
+    about += [str(state)] if state is not None else ["(gone)"] if node.gone else []
     return " ".join([node.kind, *about])
