@@ -18,7 +18,7 @@ from core.records import Result
 from core.records_report import MEASURES
 from core.rundir import State
 from webui.answers import SAMPLING
-from webui.messages import DETAILS_ZH, code_text, error_text, problem_text, result_text
+from webui.messages import BY_KEY, DETAILS_ZH, by_label, code_text, error_text, problem_text, result_text
 from webui.pages.runs import FILTERS
 from webui.pages.stage import STAGE_TABS
 from webui.run_panel import BUTTONS, FIRST, RENDER
@@ -49,6 +49,24 @@ def test_core_messages_are_all_translated_with_their_placeholders() -> None:
         said, what_to_do = MESSAGES_ZH[code]
         assert placeholders(said) | placeholders(what_to_do) == placeholders(sentence) | placeholders(remedy), code
         assert bool(said) == bool(sentence), code
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_settings_are_named_as_their_fields_are(lang: str) -> None:
+    """On the page no sentence asks for `section.key`: there is no such field to be seen."""
+    for code, texts in {**MESSAGES, **MESSAGES_ZH}.items():
+        blanks = {name: name for text in texts for name in placeholders(text)}
+        for said in code_text(code, blanks, lang):
+            named = {word for word in re.findall(r"[a-z_]+\.[a-z_]+", re.sub(r"`[^`]*`", "", said)) if word in FIELDS}
+            assert not named or code in BY_KEY, (code, said)
+    assert by_label("Set lora.targets=all-linear, or data.with_prompt=false.", "en") == (
+        "Set “Target layers: all-linear”, or “Use template: off”."
+    )
+    assert by_label("请用 tuning.method=lora 或 full。", "zh") == "请用“微调方式：LoRA”或 full。"
+    kept = "Run `python -m core sft model.base=x`, see /data/model.base or model.base/x."
+    assert by_label(kept, lang) == kept
+    late = Result(outcome="failed", code="gone", reason="Memory.", remedy="Lower data.max_length.", ended_at=0)
+    assert result_text(late, lang) == ("Memory.", by_label("Lower data.max_length.", lang))
 
 
 def test_every_setting_has_label_and_help_in_both_languages() -> None:

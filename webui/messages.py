@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from core.errors import GalenError, Problem
@@ -12,6 +11,7 @@ from core.messages import MESSAGES, sentence
 from core.messages import NEAREST as NEAREST_EN
 from core.records import Result
 from webui.text import has, t
+from webui.text_fields import FIELDS, choice_label, label
 from webui.text_remedies import REMEDIES, SENTENCES
 from webui.text_zh import MESSAGES_ZH, NEAREST
 from webui.text_zh_rules import detail_zh
@@ -47,41 +47,65 @@ DETAILS_ZH = {
     "there are no such buckets": "没有这些分桶",
 }
 
+# A setting as sentences name it: with a value, which may be a blank of the sentence, or without; or a command.
+SETTING = re.compile(
+    r"`[^`]*`| ?(?<![\w./-])(?P<key>[a-z_]+\.[a-z_]+)(?:=(?P<value>[\w{}:\[\],.-]*[\w}\]]))?(?![\w/]) ?"
+)
+TICKS = {"true": ("on", "开"), "false": ("off", "关")}
+BY_KEY = ("config.not_key_value", "pipeline.bad_word")  # they are about words with keys in them
+
 
 def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
-    """(sentence, remedy) of a code of `core.messages`, with the page's own remedy where it has one; English where
-    Chinese is missing, never nothing."""
-    if lang != "zh" or code not in MESSAGES_ZH:
-        said, remedy = sentence(code, params)
-        return _own(SENTENCES, code, params) or said, _own(REMEDIES, code, params) or remedy
+    """(sentence, remedy) of a code of `core.messages`: the page's own where it has one, with settings by the names that
+    its fields have. English where Chinese is missing, never nothing."""
+    chinese = lang == "zh" and code in MESSAGES_ZH
+    said, remedy = (MESSAGES_ZH if chinese else MESSAGES).get(code, (code, ""))
+    said = SENTENCES.get(code, (said, said))[chinese]
+    remedy = REMEDIES.get(code, (remedy, remedy))[chinese]
+    if params.get("nearest") == "":
+        remedy = remedy.replace(NEAREST if chinese else NEAREST_EN, "").strip()
+    params = _params_zh(code, params) if chinese else params
+    plain = sentence(code, params)
+    shown = (said, remedy) if code in BY_KEY else (by_label(said, lang), by_label(remedy, lang))
+    return _filled(shown[0], params, plain[0]), _filled(shown[1], params, plain[1])
+
+
+def _filled(text: str, params: dict[str, Any], otherwise: str) -> str:
+    """`text` with `params`; `otherwise` where they are those of an earlier version of Galen."""
+    try:
+        return text.format(**params)
+    except (KeyError, IndexError):
+        return otherwise
+
+
+def _params_zh(code: str, params: dict[str, Any]) -> dict[str, Any]:
     params = {**params, "allowed": allowed_zh(str(params.get("allowed", "")))}
     if code.startswith("step."):
         params.update({key: _names_zh(str(params[key])) for key in NAMED_PARAMS if key in params})
     if "detail" in params:
         params["detail"] = DETAILS_ZH.get(str(params["detail"])) or detail_zh(str(params["detail"]))
     if has(f"state.{params.get('state')}"):
-        params["state"] = t(f"state.{params['state']}", lang)
-    said, remedy = MESSAGES_ZH[code]
-    said = SENTENCES.get(code, ("", said))[1]
-    remedy = REMEDIES.get(code, ("", remedy))[1]
-    if params.get("nearest") == "":
-        remedy = remedy.replace(NEAREST, "").strip()
-    try:
-        return said.format(**params), remedy.format(**params)
-    except (KeyError, IndexError):
-        return sentence(code, params)
+        params["state"] = t(f"state.{params['state']}", lang="zh")
+    return params
 
 
-def _own(table: Mapping[str, tuple[str, str]], code: str, params: dict[str, Any]) -> str:
-    """What the page says itself, in English; "" where it says nothing, or a run of an earlier version left no such
-    parameters."""
-    text = table.get(code, ("", ""))[0]
-    if params.get("nearest") == "":
-        text = text.replace(NEAREST_EN, "").strip()
-    try:
-        return text.format(**params)
-    except (KeyError, IndexError):
-        return ""
+def by_label(text: str, lang: str) -> str:
+    """`text` with `section.key` and `section.key=value` as the form shows them; commands, in backquotes, stay."""
+
+    chinese = lang == "zh"
+
+    def put(found: re.Match[str]) -> str:
+        key, value = found["key"], found["value"]
+        if key not in FIELDS:
+            return found[0]
+        shown = label("", key, lang)
+        if value is not None:
+            named = TICKS[value][chinese] if value in TICKS else choice_label(key, value, lang)
+            shown += f"{'：' if chinese else ': '}{named}"
+        quoted = f"“{shown}”"  # Chinese has no space about it
+        return quoted if chinese else found[0].replace(found[0].strip(), quoted)
+
+    return SETTING.sub(put, text)
 
 
 def reason(code: str, lang: str) -> str:
@@ -122,4 +146,5 @@ def result_text(result: Result, lang: str) -> tuple[str, str]:
     """Why a run ended: its code in the reader's language, or the sentences that the run itself wrote."""
     if result.code and lang == "zh" and result.code in MESSAGES_ZH:
         return code_text(result.code, result.params, lang)
-    return result.reason, _own(REMEDIES, result.code, result.params) or result.remedy
+    own = by_label(REMEDIES.get(result.code, ("", ""))[0], lang)
+    return result.reason, _filled(own, result.params, "") or by_label(result.remedy, lang)
