@@ -127,6 +127,9 @@ def test_own_presets_are_saved_and_loaded(opened, ready: Workspace) -> None:
     page.tab.click("#sft-preset input")
     page.tab.get_by_role("option", name="big rank (yours)").click()
     page.wait("() => document.querySelector('.f-lora-rank input').value === '32'")
+    page.reload()
+    page.wait("() => document.querySelector('#sft-preset input').value === 'big rank (yours)'")
+    assert page.tab.input_value(".f-lora-rank input") == "32"
 
 
 # -- language and look ------------------------------------------------------------------------------------------------

@@ -87,9 +87,9 @@ class Page:
         self.listeners.append(Listener(tell, inputs, outputs))
 
     def keep(self, name: str, component: Any) -> None:
-        """Have the browser keep what a hidden text holds, over a reload of the page."""
+        """Have the browser keep the text that a component holds, over a reload of the page."""
         self.kept[name] = component
-        component.change(None, component, None, js=f"(value) => galen.keep('{name}', value)")
+        component.change(None, component, None, js=f"(value) => {{ if (galen.ready) galen.keep('{name}', value); }}")
 
     def tell_all(self, catalog: Catalog, lang: str, values: Sequence[Any]) -> list[Any]:
         """The updates of all listeners; `values` are those of all their inputs, in order."""

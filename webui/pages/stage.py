@@ -168,6 +168,7 @@ class StagePage:
     def wire(self) -> None:
         page, form = self.page, self.form
         self.panel.wire(self.preset)
+        page.keep(f"preset.{self.stage}", self.preset)
         keep: dict[str, Any] = {"fn": None, "inputs": form.components, "outputs": None, "js": form.keep_js()}
         gr.on([component.change for component in form.components], **keep)
         filled = [self.preset_note, *form.components]
