@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 44, 34
 A_ROW = 3
 LONGEST = 34  # characters of a heading
 LETTER = 6.2  # width of one, on average
+SHARED = re.compile(r".*[ \-_/:·]", re.DOTALL)  # what names begin with, up to where a word ends
 STYLE = (
     ".tax-figure text{font:11px system-ui,sans-serif;fill:currentColor}"
     ".tax-figure .head{font-weight:600;font-size:12px}.tax-figure .quiet{opacity:.65}"
@@ -77,7 +79,7 @@ def _panel(panel: Panel, words: Mapping[str, str]) -> str:
     values = [
         value for _, figure in panel.points for value in (figure.change_low, figure.change_high) if value is not None
     ]
-    low, high = _range([0.0, *values])
+    low, high = _range([0.0, *values], least=0.05 if panel.measure in SHARES else 1.0)
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def y(value: float) -> float:
@@ -92,8 +94,12 @@ def _panel(panel: Panel, words: Mapping[str, str]) -> str:
         )
         parts.append(f'<text class="quiet" text-anchor="end" x="{LEFT - 6}" y="{at + 3.5:.1f}">{tick:+.4g}</text>')
     step = (right - LEFT) / len(panel.points)
-    for at, (name, figure) in enumerate(panel.points):
-        parts.append(_point(LEFT + step * (at + 0.5), y, name, figure, step))
+    labels = short([name for name, _ in panel.points], max(4, int(step / LETTER)))
+    for at, ((name, figure), label) in enumerate(zip(panel.points, labels, strict=True)):
+        x = LEFT + step * (at + 0.5)
+        parts.append(_point(x, y, figure))
+        said = f"{_esc(label)}<title>{_esc(name)}</title>"
+        parts.append(f'<text text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}">{said}</text>')
     return "".join(parts)
 
 
@@ -108,7 +114,7 @@ def _heading(panel: Panel, words: Mapping[str, str]) -> str:
     return f'<text class="head" x="0" y="13">{_esc(head)}</text><text class="quiet" x="0" y="29">{_esc(about)}</text>'
 
 
-def _point(x: float, y: Callable[[float], float], name: str, figure: Figure, step: float) -> str:
+def _point(x: float, y: Callable[[float], float], figure: Figure) -> str:
     assert figure.change is not None
     sure = "" if figure.verdict in ("open", "") else figure.verdict
     whisker = ""
@@ -116,14 +122,13 @@ def _point(x: float, y: Callable[[float], float], name: str, figure: Figure, ste
         ends = f'y1="{y(figure.change_low):.1f}" y2="{y(figure.change_high):.1f}"'
         whisker = f'<line x1="{x:.1f}" x2="{x:.1f}" {ends}/>'
     dot = f'<circle class="{"" if sure else "in"}" cx="{x:.1f}" cy="{y(figure.change):.1f}" r="4.5"/>'
-    label = f"{_esc(cut(name, max(4, int(step / LETTER))))}<title>{_esc(name)}</title>"
-    under = f'<text text-anchor="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}">{label}</text>'
-    return f'<g class="point {sure}">{whisker}{dot}</g>{under}'
+    return f'<g class="point {sure}">{whisker}{dot}</g>'
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _range(values: Sequence[float], least: float) -> tuple[float, float]:
+    """The values with some space about them; `least` on each side where all are the same."""
     low, high = min(values), max(values)
-    space = 0.08 * (high - low) or 1.0
+    space = 0.08 * (high - low) or least
     return low - space, high + space
 
 
@@ -133,6 +138,16 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     return [round(at * step, 12) for at in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def short(names: Sequence[str], length: int) -> list[str]:
+    """Names of `length` characters at most: without the words that all begin with, where one is too long, then cut."""
+    if len(names) > 1 and max(map(len, names)) > length:
+        first, last = min(names), max(names)  # what these two begin with alike, all do
+        same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        shared = SHARED.match(first[:same])
+        names = [name[shared.end() :] or name for name in names] if shared else names
+    return [cut(name, length) for name in names]
 
 
 def cut(text: str, length: int) -> str:

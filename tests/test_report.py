@@ -34,6 +34,7 @@ from core.records_evaluation import (
     prompts_file,
 )
 from core.records_report import TaxReport, report_file, said
+from core.report_figure import short
 from core.rundir import RunDir, append_jsonl, read_record, write_record, write_text
 from core.workspace import Workspace
 from tests.conftest import conversations, write_jsonl
@@ -335,6 +336,13 @@ def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         make([run], resamples=100, seed=1)
     assert caught.value.code == "report.no_evaluation"
+
+
+def test_names_that_begin_alike_keep_what_tells_them_apart() -> None:
+    assert short(["rehearsal pretrain", "rehearsal sft", "rehearsal ppo"], 9) == ["pretrain", "sft", "ppo"]
+    assert short(["one base", "one sft"], 9) == ["one base", "one sft"]
+    assert short(["alone and long"], 6) == ["alone…"]
+    assert short(["x-", "x-longer"], 5) == ["x-", "long…"]
 
 
 # -- whole ------------------------------------------------------------------------------------------------------------
