@@ -23,6 +23,11 @@ class RankEnd(Record):
     code: int | None = None
     signal: int | None = None
 
+    @classmethod
+    def of(cls, rank: int, code: int) -> RankEnd:
+        """code: as `Popen` gives it, negative for a signal."""
+        return cls(rank=rank, code=code) if code >= 0 else cls(rank=rank, signal=-code)
+
 
 class Status(Record):
     """`status.json`. `started_at` is None while the run waits for its devices (`waiting_for` names their holders)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import shlex
 import socket
 import subprocess
@@ -18,8 +19,11 @@ from core.__main__ import main
 from core.configs.files import resolve
 from core.configs.stages import DPOConfig, PPOConfig, SFTConfig
 from core.errors import ConfigError, RunError
+from core.hardware import find
 from core.jobs import hosts, store
 from core.jobs.failures import explain
+from core.jobs.locks import take_run
+from core.jobs.queue import CPU_SLOTS, Claim, Holder
 from core.records import Heartbeat, Status
 from core.rundir import RunDir, State, state_of, write_record
 from core.workspace import Workspace
@@ -133,6 +137,80 @@ def test_what_a_heartbeat_says(workspace: Workspace) -> None:
         store.kill(run)
     assert state_of(run) is State.STOPPING
     assert store.stop_deadline(run) is not None
+
+
+def test_a_host_that_is_done_is_not_silent(workspace: Workspace) -> None:
+    """Rank 0 may deliver for minutes after the others have ended."""
+    run = submit(workspace)
+    first, other = (hosts.Keeper(run, torchrun_sets(rank=rank, of=2)) for rank in (0, 1))
+    sign = run.log_dir / "host-1.json"
+
+    def silent_for(seconds: float) -> object:
+        first.others = {
+            path: (path.stat().st_mtime_ns, time.monotonic() - seconds) for path in (run.heartbeat_file, sign)
+        }
+        return first._silent()
+
+    other._beat()
+    assert first._silent() is None
+    assert silent_for(29) is None
+    assert silent_for(31) == {"host": socket.gethostname(), "ranks": "1 to 1", "seconds": 30}
+    other._close(0)
+    assert silent_for(31) is None
+    assert state_of(run) is State.QUEUED
+
+
+def test_what_keeps_a_rank_from_starting_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CPU_SLOTS, "1")
+    claim = Claim(find(["cpu:0"]), Holder(run="somebody", workspace="/w"))
+    assert claim.try_take() == []
+    run = submit(workspace)
+    run.stop_file.touch()
+    keeper = hosts.Keeper(run, torchrun_sets(rank=0, of=2))
+    assert keeper.keep() == 1  # it waits for the device, and is stopped
+    claim.release()
+    ended(keeper)
+    assert (state_of(run), explained(run)) == (State.STOPPED, "run.stopped_waiting")
+
+    run = submit(workspace)
+    run.log_file(0).mkdir()
+    keeper = hosts.Keeper(run, torchrun_sets(rank=0, of=2))
+    assert keeper.keep() == 1
+    assert keeper.child is None
+    ended(keeper)
+    assert (state_of(run), explained(run)) == (State.FAILED, "run.crashed")
+
+
+def test_a_second_start_leaves_a_living_run_alone(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = submit(workspace)
+    lock = take_run(run)
+    assert lock is not None
+    living = Heartbeat(host="here", pid=1, at=time.time())
+    write_record(run.heartbeat_file, living)
+    before = sorted(path.name for path in run.path.rglob("*"))
+    assert hosts.Keeper(run, torchrun_sets(rank=0, of=2)).keep() == 1
+    assert run.id in capsys.readouterr().err
+    assert run.heartbeat() == living
+    assert sorted(path.name for path in run.path.rglob("*")) == before
+    os.close(lock)
+
+
+def ended(keeper: hosts.Keeper) -> None:
+    """As `hosts.main` does it; nothing that a rank held is left."""
+    assert keeper.lock is not None
+    os.close(keeper.lock)
+    assert not (keeper.run.path / ".reserve").exists()
+    beat, status = keeper.run.heartbeat(), keeper.run.status()
+    assert beat is not None
+    assert beat.at == 0.0
+    assert status is not None
+    assert status.ended_at is not None
+
+
+def explained(run: RunDir) -> str:
+    why = explain(run)
+    assert why is not None
+    return why.code
 
 
 def test_hosts_that_do_not_fit_the_settings_are_told(workspace: Workspace) -> None:

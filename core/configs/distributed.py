@@ -1,7 +1,7 @@
 """The section `distributed`: how several processes share a training, and on how many hosts they are.
 
 What cannot work is refused here, with the reason: `faults` looks at a whole config. That a package is missing is
-found at the start (`core.jobs.elsewhere`), since a preset must be readable without it.
+found at the start (`core.jobs.hosts`), since a preset must be readable without it.
 """
 
 from __future__ import annotations

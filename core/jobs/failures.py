@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from core.errors import GalenError, StopRequested
 from core.messages import sentence
 from core.records import RankEnd, Result, Status
-from core.rundir import RunDir, State, read_record, state_of
+from core.rundir import RunDir, State, read_record, state_of, write_record
 
 MEMORY_TEXTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 GPU_TEXTS = ("CUDA error", "CUDA driver", "cuDNN error", "CUBLAS_STATUS", "NVML", "no kernel image", "cudaError")
@@ -154,6 +154,21 @@ def make(
             "ended_at": time.time(),
         }
     )
+
+
+def write_word(run: RunDir, place: Path, result: Result) -> str:
+    """Write a result, on a full disk into the bytes that were set aside for it. Returns why it could not be, or ""."""
+    try:
+        try:
+            write_record(place, result)
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            free_reserve(run)
+            write_record(place, result)
+    except OSError as error:
+        return f"{place.name} was not written: {error}"
+    return ""
 
 
 def failure_file(run: RunDir, rank: int) -> Path:

@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,17 +108,20 @@ class Keeper:
         """Returns the exit status for torchrun."""
         try:
             self._check()
-            self._own()
-            code = self._watch(self._start())
-        except GalenError as error:
-            self._leave_word(failures.result_for(error))
+        except GalenError as error:  # it was started wrongly: the run goes on waiting, or is what it was
             print(error, file=sys.stderr, flush=True)
             return 1
+        code: int | None = None
+        try:
+            if self._own():
+                code = self._watch(self._start())
+        except BaseException as error:
+            print(error if isinstance(error, GalenError) else traceback.format_exc(), file=sys.stderr, flush=True)
+            if self.rank > 0 or self.lock is not None:  # without the lock it is the run of others
+                self._leave_word(failures.result_for(error))
         finally:
-            if self.claim is not None:
-                self.claim.release()
-        self._record(code)
-        return code if code >= 0 else 128 - code
+            self._close(code)
+        return 1 if code is None else code if code >= 0 else 128 - code
 
     # -- step 2 -------------------------------------------------------------------------------------------------------
     def _check(self) -> None:
@@ -129,10 +133,11 @@ class Keeper:
             raise RunError("run.wrong_world", run=self.run.id, found=self.world_size, wanted=wanted)
         if self.run.manifest_file.exists():
             raise RunError("run.finished", run=self.run.id)
-        if self.rank == 0 and self.run.result() is not None:
+        if self.run.result() is not None:
             raise RunError("run.not_set_aside", run=self.run.id)
 
-    def _own(self) -> None:
+    def _own(self) -> bool:
+        """False when the run was stopped, or we were told to end, while it waited for the devices of this host."""
         if self.rank == 0:
             self.lock = take_run(self.run)
             if self.lock is None:
@@ -145,10 +150,13 @@ class Keeper:
             holder = Holder(run=self.run.id, workspace=str(self.run.path.resolve().parent.parent), pid=os.getpid())
             self.claim = Claim(find(self.run.config()["devices"]["use"]), holder)
             while self.claim.try_take():
+                if self.run.stop_file.exists() and self.rank == 0:
+                    self._leave_word(failures.make("stopped", "run.stopped_waiting"))
                 if self.told_to_end or self.run.stop_file.exists():
-                    raise RunError("run.stopped_waiting")
+                    return False
                 self._beat()
                 time.sleep(LOOK)
+        return True
 
     def _write_status(self, **fields: Any) -> None:
         if self.status is None:
@@ -216,11 +224,14 @@ class Keeper:
 
     # -- signs of life ------------------------------------------------------------------------------------------------
     def _beat(self) -> None:
-        if not self.first or time.monotonic() - self.beat_at < BEAT:
-            return
-        self.beat_at = time.monotonic()
+        if self.first and time.monotonic() - self.beat_at >= BEAT:
+            self.beat_at = time.monotonic()
+            self._write_sign(time.time())
+
+    def _write_sign(self, at: float) -> None:
+        """at: now, in seconds since the epoch; 0: this host is done."""
         try:
-            write_record(self._sign(self.rank), Heartbeat(host=socket.gethostname(), pid=os.getpid(), at=time.time()))
+            write_record(self._sign(self.rank), Heartbeat(host=socket.gethostname(), pid=os.getpid(), at=at))
         except OSError as error:  # the folder may be back in a moment; if not, the others will say so
             print(f"no sign of life could be written: {error}", file=sys.stderr, flush=True)
 
@@ -229,7 +240,8 @@ class Keeper:
         return self.run.heartbeat_file if host == 0 else self.run.log_dir / f"host-{host}.json"
 
     def _silent(self) -> dict[str, Any] | None:
-        """Who has not been heard of for too long, for the message `run.host_lost`; a host counts once it has begun."""
+        """Who has not been heard of for too long, for the message `run.host_lost`; a host counts once it has begun, and
+        until it says that it is done: the others may have ended long before rank 0 has delivered."""
         for first_rank in range(0, self.world_size, self.on_host):
             path = self._sign(first_rank)
             try:
@@ -241,20 +253,40 @@ class Keeper:
                 self.others[path] = (changed, time.monotonic())
             elif time.monotonic() - seen > HEARTBEAT_SECONDS:
                 beat = read_record(path, Heartbeat)
-                host = beat.host if beat is not None else "?"
+                if beat is not None and not beat.at:
+                    continue
                 ranks = f"{first_rank} to {first_rank + self.on_host - 1}"
+                host = beat.host if beat is not None else "?"
                 return {"host": host, "ranks": ranks, "seconds": int(HEARTBEAT_SECONDS)}
         return None
 
     # -- step 4 -------------------------------------------------------------------------------------------------------
-    def _record(self, code: int) -> None:
-        end = RankEnd(rank=self.rank, code=code) if code >= 0 else RankEnd(rank=self.rank, signal=-code)
-        if code not in CLEAN_EXITS:
-            self._leave_word(self._death(end))
-        if self.status is not None:
-            self._write_status(ended_at=time.time(), ranks_ended=[end])
-            write_record(self.run.heartbeat_file, Heartbeat(host=self.status.host, pid=os.getpid(), at=0.0))
+    def _close(self, code: int | None) -> None:
+        """The rank is over, or will not begin (no code): say so, and give back what was held."""
+        if self.child is not None and self.child.poll() is None:
+            self._end_child(self.child)
+        ends = [] if code is None else [RankEnd.of(self.rank, code)]
+        if ends and code not in CLEAN_EXITS:
+            self._leave_word(self._death(ends[0]))
+        if self.claim is not None:
+            self.claim.release()
+        if self.lock is not None:
             failures.free_reserve(self.run)
+            try:
+                self._write_status(ended_at=time.time(), ranks_ended=ends)
+            except OSError as error:
+                print(f"status.json was not written: {error}", file=sys.stderr, flush=True)
+        if self.first and (self.rank > 0 or self.lock is not None):
+            self._write_sign(0.0)
+
+    @staticmethod
+    def _end_child(child: subprocess.Popen[bytes]) -> None:
+        child.terminate()
+        try:
+            child.wait(term_grace())
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
     def _death(self, end: RankEnd) -> Result:
         """How a rank died that left no word."""
@@ -270,7 +302,9 @@ class Keeper:
         if self.run.result() is not None or (told is not None and told.code != "run.rank_lost"):
             return
         place = self.run.result_file if self.rank == 0 else failures.failure_file(self.run, self.rank)
-        write_record(place, result)
+        untold = failures.write_word(self.run, place, result)
+        if untold:
+            print(untold, file=sys.stderr, flush=True)
 
 
 def main(folder: str) -> int:

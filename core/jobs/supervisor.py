@@ -56,7 +56,7 @@ CPU_ENVIRONMENT = {
 
 
 class Supervisor:
-    """Steps 1 to 5 for one run. `lock` is the descriptor of the run's lock, already held."""
+    """Steps 1 to 6 for one run. `lock` is the descriptor of the run's lock, already held."""
 
     def __init__(self, run: RunDir, lock: int) -> None:
         self.run = run
@@ -208,8 +208,7 @@ class Supervisor:
 
     def _record_end(self, rank: int, code: int) -> None:
         say(f"rank {rank} ended: " + (f"exit code {code}" if code >= 0 else f"signal {-code}"))
-        end = RankEnd(rank=rank, code=code) if code >= 0 else RankEnd(rank=rank, signal=-code)
-        self.status.ranks_ended.append(end)
+        self.status.ranks_ended.append(RankEnd.of(rank, code))
         self._save()
         if code not in retrying.CLEAN_EXITS:
             self._end_soon(0.0)
@@ -320,17 +319,9 @@ class Supervisor:
                 say(f"status.json was not written: {error}")
 
     def _write_result(self, result: Result) -> None:
-        """Write result.json; on a full disk into the bytes that were set aside for it."""
-        try:
-            try:
-                write_record(self.run.result_file, result)
-            except OSError as error:
-                if error.errno not in failures.DISK_ERRORS:
-                    raise
-                failures.free_reserve(self.run)
-                write_record(self.run.result_file, result)
-        except OSError as error:
-            say(f"result.json was not written: {error}")
+        untold = failures.write_word(self.run, self.run.result_file, result)
+        if untold:
+            say(untold)
 
     def _touch(self) -> None:
         if self.claim is not None and time.monotonic() - self.touched > TOUCH_SECONDS:
