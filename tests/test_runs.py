@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from core.hardware import expand
 from core.jobs import store
 from core.jobs.locks import take_run
 from core.jobs.summaries import summary
+from core.jobs.trash import coming_in
 from core.notes import change, read_notes
 from core.rundir import RunDir, State, append_jsonl, state_of
 from core.runs import checkpoints, curve_files, curves
@@ -265,6 +267,19 @@ def test_checkpoints_of_a_run_that_is_not_over_stay(workspace: Workspace) -> Non
     assert checkpoints.remove(workspace, run, ["step-10", "step-10"]) > 90_000
     assert [each.step for each in run.complete_checkpoints()] == [20]
     assert list((workspace.path / ".trash").iterdir()) == []
+
+
+def test_what_a_killed_removal_left_goes_with_the_next(workspace: Workspace) -> None:
+    run = made(workspace, "sft", "one")
+    trash = workspace.path / ".trash"
+    shutil.copytree(run.path, trash / run.id)
+    with coming_in(workspace) as mine:
+        assert [each.name for each in trash.iterdir()] == [mine.name]
+        (mine / "file").touch()
+        store.delete(workspace, run)
+        assert [each.name for each in trash.iterdir()] == [mine.name], "what somebody holds stays"
+    assert list(trash.iterdir()) == []
+    assert workspace.runs() == []
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

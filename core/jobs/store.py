@@ -31,6 +31,7 @@ from core.jobs.pinning import pin, waiting_for_live
 from core.jobs.retrying import worth_resuming
 from core.jobs.stopping import kill, stop, stop_deadline, sweep
 from core.jobs.summaries import RunSummary, summaries, summary
+from core.jobs.trash import throw_away
 from core.models.library import check_not_pointed_at, children
 from core.records_predict import answers_begun
 from core.rundir import RunDir, State, beats, state_of
@@ -71,14 +72,14 @@ def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool 
     try:
         run = RunDir.create(workspace.runs_dir, known.name)
     except OSError as error:
-        raise _unwritable(error) from error
+        raise unwritable(error) from error
     lock = own(run)
     try:
         write_config(run, data)
     except OSError as error:
         os.close(lock)
         shutil.rmtree(run.path, ignore_errors=True)
-        raise _unwritable(error) from error
+        raise unwritable(error) from error
     _begin(run, lock)
     return run
 
@@ -111,7 +112,7 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
             write_config(run, changed)
     except OSError as error:
         os.close(lock)
-        raise _unwritable(error) from error
+        raise unwritable(error) from error
     except BaseException:
         os.close(lock)
         raise
@@ -136,7 +137,7 @@ def replace(workspace: Workspace, run: RunDir, config: StageConfig) -> RunDir:
                 # Its supervisor holds its lock, but writes the config only once it waits for nobody any longer.
                 write_config(follower, data)
             except OSError as error:
-                raise _unwritable(error) from error
+                raise unwritable(error) from error
     return new
 
 
@@ -190,8 +191,8 @@ def resumable(run: RunDir, state: State | None = None) -> bool:
 
 
 def delete(workspace: Workspace, run: RunDir) -> None:
-    """Remove a run that is over, with all its files. Raises RunError `run.live`, or `run.needed` by a live one;
-    ModelError `model.pointed_at`."""
+    """Remove a run that is over, with all its files. Raises RunError `run.live`, or `run.needed` by a live one, or what
+    keeps it from being removed; ModelError `model.pointed_at`."""
     check_not_pointed_at(workspace, run.path)
     needed_by = children(workspace, run.id)
     if needed_by:
@@ -199,16 +200,15 @@ def delete(workspace: Workspace, run: RunDir) -> None:
     lock = own(run)
     try:
         sweep(run)
-        trash = workspace.path / ".trash"
-        trash.mkdir(exist_ok=True)
-        gone = trash / run.id
-        os.rename(run.path, gone)  # out of every list at once, however long the removal takes
+        throw_away(workspace, run.path)
+    except OSError as error:
+        raise unwritable(error) from error
     finally:
         os.close(lock)
-    shutil.rmtree(gone, ignore_errors=True)
 
 
-def _unwritable(error: OSError) -> RunError:
+def unwritable(error: OSError) -> RunError:
+    """What to raise where the files of a run cannot be written: a full disk, no permission."""
     code, params = classify(error)
     return RunError(code, **params)
 

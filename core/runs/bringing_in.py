@@ -16,11 +16,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
 import struct
 import time
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from core.configs.files import stage_of
 from core.disk import flush_folder, require_space
 from core.errors import InputError
 from core.imported import Imported, imported_file
+from core.jobs.trash import coming_in
 from core.rundir import MARK, RUN_ID, RunDir, write_record
 from core.runs.archive import INDEX, NEVER, ROOT, UNPICKLED, VERSION, Check, Counter, Index, Progress, copy
 from core.workspace import Workspace
@@ -68,8 +67,7 @@ def bring_in(
             raise InputError("archive.is_here", run=index.run)
         total = sum(each.size for each in index.files)
         require_space(workspace.path, total)
-        building = workspace.path / ".trash" / f"import-{uuid.uuid4().hex}"
-        try:
+        with coming_in(workspace) as building:
             _unpack(archive, index, entries, building, path, Counter(total, on_progress, check_stop))
             _check(RunDir(building), index, path)
             _complete(RunDir(building), path, sha256)
@@ -77,8 +75,6 @@ def bring_in(
                 os.rename(building, workspace.runs_dir / index.run)
             except OSError as error:  # somebody was quicker
                 raise InputError("archive.is_here", run=index.run) from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
     return workspace.run(index.run)
 
 

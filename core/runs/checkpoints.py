@@ -10,14 +10,13 @@ What was delivered is a copy in `output/`: it stays, whatever becomes of the che
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InputError, RunError
 from core.jobs import store
+from core.jobs.trash import throw_away
 from core.rundir import Checkpoint, RunDir, State, best_checkpoint, state_of
 from core.runs.curves import name_of
 from core.system import folder_size
@@ -144,16 +143,10 @@ def remove(workspace: Workspace, run: RunDir, names: Sequence[str]) -> int:
         live = sorted(user for user in users if state_of(workspace.run(user)).live)
         if live:
             raise RunError("run.needed", run=run.id, runs=", ".join(live))
-        return sum(_remove(workspace, run, known[name]) for name in dict.fromkeys(names))
+        for name in dict.fromkeys(names):
+            throw_away(workspace, run.checkpoints / name)
+        return sum(known[name].size for name in set(names))
+    except OSError as error:
+        raise store.unwritable(error) from error
     finally:
         os.close(lock)
-
-
-def _remove(workspace: Workspace, run: RunDir, kept: Kept) -> int:
-    """Out of the run at once, whole, however long the removal takes."""
-    trash = workspace.path / ".trash"
-    trash.mkdir(exist_ok=True)
-    gone = trash / f"{run.id}-{kept.name}-{uuid.uuid4().hex[:8]}"
-    os.rename(run.checkpoints / kept.name, gone)
-    shutil.rmtree(gone, ignore_errors=True)
-    return kept.size
