@@ -67,6 +67,11 @@ class Tail:
                     self.columns.setdefault(key, []).append((step, value))
                     self.last[key] = value
 
+    def names(self) -> list[str]:
+        """The columns that there are by now."""
+        with self._lock:
+            return list(self.columns)
+
     def curve(self, key: str, points: int = CURVE_POINTS) -> Points:
         """The column `key` in at most about `points` points; each bucket gives its mean, the last point is exact."""
         with self._lock:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import parse_qs, unquote
 
 import pytest
 
 from core.__main__ import main
+from core.configs.sections import Devices
+from core.configs.stages import SFTConfig
 from core.data.bring.samples import SAMPLES
 from core.models.library import find_model
 from core.pipeline import rehearsal
+from core.pipeline.plan import Step
 from core.records_report import TaxReport
 from core.rundir import State, state_of
 from core.workspace import Workspace
@@ -54,6 +58,26 @@ def test_the_samples_are_rehearsed_with_the_tiny_model(workspace: Workspace, cap
     assert len(json.loads(capfd.readouterr().out)["runs"]) == 4
     assert main(["rehearse", "--delete", *place]) == 0
     assert workspace.runs() == []
+
+
+def test_a_run_of_many_devices_is_rehearsed_on_one() -> None:
+    shared = {"strategy": "fsdp", "hosts": 2, "rendezvous": "10.0.0.1:29500"}
+    usual = {"model": {"base": "m"}, "data": {"train": "d"}, "devices": {"use": ["cuda:0"]}}
+    config = SFTConfig.model_validate({**usual, "distributed": shared})
+    (step,) = rehearsal.limited([Step("sft", "sft", config)])
+    assert isinstance(step.config, SFTConfig)
+    assert (step.config.distributed.strategy, step.config.distributed.hosts) == ("ddp", 1)
+    two = config.model_copy(update={"devices": Devices(use=["cuda:0", "cuda:1"])})
+    (step,) = rehearsal.limited([Step("sft", "sft", two)])
+    assert isinstance(step.config, SFTConfig)
+    assert step.config.distributed.strategy == "fsdp"
+
+
+def test_the_address_of_the_chat_holds_any_name() -> None:
+    names = ("Qwen+med", "/a, b&c#d/模型")
+    address = rehearsal.Outcome(base=names[0], tuned=names[1]).chat
+    (panes,) = parse_qs(address.removeprefix("?"))["panes"]
+    assert tuple(map(unquote, panes.split(","))) == names
 
 
 def test_a_rehearsal_says_which_stage_fails_and_why(

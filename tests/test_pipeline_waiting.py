@@ -116,6 +116,21 @@ def test_what_waited_for_a_failed_run_is_led_to_the_one_in_its_place(workspace: 
     assert state_of(first) is State.FAILED
 
 
+def test_a_run_that_was_let_go_waits_again_for_others(workspace: Workspace) -> None:
+    first = after(workspace, fails="crash")
+    assert reaches(first) is State.FAILED
+    second = after(workspace, first, fails="crash")
+    assert eventually(lambda: waits(second, first.id))
+    store.release(workspace, second)
+    assert reaches(second) is State.FAILED
+    (second.path / "repaired").touch()
+    third = after(workspace, pause_in="loading")
+    store.resume(workspace, second.id, [f"run.after=[{third.id}]"])
+    assert eventually(lambda: waits(second, third.id))
+    go(third)
+    finished_whole(second)
+
+
 def test_what_lost_its_supervisor_while_it_waited_waits_again(workspace: Workspace) -> None:
     """As after a reboot: everything is gone at once, and the first run is resumed."""
     first = after(workspace, pause_in="training")

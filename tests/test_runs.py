@@ -23,7 +23,7 @@ from core.jobs.locks import take_run
 from core.jobs.summaries import summary
 from core.jobs.trash import coming_in
 from core.notes import change, read_notes
-from core.rundir import RunDir, State, append_jsonl, state_of
+from core.rundir import RunDir, State, append_jsonl, state_of, write_json
 from core.runs import checkpoints, curve_files, curves
 from core.runs.clone import cloned, values_of
 from core.runs.differences import ABSENT, settings
@@ -49,7 +49,7 @@ def test_notes_are_kept_apart_from_the_config_and_shown_in_lists(workspace: Work
     assert (line.star, line.tags, line.note) == (True, ("Baseline", "two words"), "what it showed")
     for search, found in (("#base", True), ("#老", False), ("FIRST two", True), ("showed sft", True), ("other", False)):
         assert fits(line, search) is found, search
-    assert fits(line, "chat@1", "tiny chat@1")
+    assert fits(line, "chat@1 tiny"), "what it was made of"
 
 
 @pytest.mark.parametrize(
@@ -282,6 +282,19 @@ def test_what_a_killed_removal_left_goes_with_the_next(workspace: Workspace) -> 
     assert workspace.runs() == []
 
 
+def test_what_a_live_run_names_is_needed(workspace: Workspace) -> None:
+    judge = made(workspace, "reward", "judge")
+    user = RunDir.create(workspace.runs_dir, "evaluate")
+    write_json(user.config_json, {"models": {"runs": ["tiny"]}, "judging": {"reward": f"{judge.id}:best"}})
+    lock = take_run(user)
+    assert lock is not None
+    with pytest.raises(RunError) as caught:
+        store.delete(workspace, judge)
+    assert caught.value.code == "run.needed"
+    os.close(lock)
+    store.delete(workspace, judge)
+
+
 # -- the command line -------------------------------------------------------------------------------------------------
 def test_the_command_line(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
@@ -301,6 +314,10 @@ def test_the_command_line(workspace: Workspace, tmp_path: Path, capsys: pytest.C
     drawn = json.loads(run("curves", one.id, two.id, "--metric", "eval_loss", "--axis", "tokens", "--json"))
     assert [len(curve["points"]) for curve in drawn["curves"]] == [3, 3]
     assert "LEAST" in run("curves", one.id)
+    long = made(workspace, "sft", "long", number=2, rows=[{"step": step, "loss": float(step)} for step in range(2000)])
+    assert run("curves", long.id).splitlines()[1].split()[1:5] == ["0", "0", "1999", "1999"], "no means"
+    assert long.id in run("list", "chat@1", "long")
+    store.delete(workspace, long)
     run("curves", one.id, "--metric", "lose", status=2)
     assert str(tmp_path / "c.csv") in run("curves", one.id, "--to", str(tmp_path / "c.csv"))
     assert f"→ run two ({two.id})" in run("lineage", one.id)

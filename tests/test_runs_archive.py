@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from core.__main__ import main
+from core.configs.files import flat, resolve
 from core.errors import InputError, ModelError, RunError, StopRequested
 from core.jobs import store
 from core.jobs.locks import take_run
@@ -72,6 +73,10 @@ def test_an_archive_carries_a_run_to_another_workspace(
     with pytest.raises(RunError) as caught:
         store.resume(elsewhere, came.id)
     assert caught.value.code == "run.imported"
+    with pytest.raises(RunError) as caught:  # somebody else wrote these settings: addresses, code, paths
+        store.replace(elsewhere, came, resolve("sft", values=flat(came.config())))
+    assert caught.value.code == "run.imported"
+    assert len(elsewhere.runs()) == 1
     again = archive.export(came, tmp_path / "b.zip")  # and further
     assert again.files == done.files
     store.delete(elsewhere, came)

@@ -13,8 +13,9 @@ import gradio as gr
 import pytest
 
 from core.errors import InputError
-from core.jobs.summaries import summary
-from core.notes import change, read_notes
+from core.jobs.summaries import RunSummary, summary
+from core.notes import change, notes_file, read_notes
+from core.rundir import State
 from core.runs import archive
 from core.runs.lineage import Node
 from core.workspace import Workspace
@@ -51,6 +52,26 @@ def test_the_runs_of_a_chain_stand_as_they_run(workspace: Workspace) -> None:
     runs = [replace(one, id=name, parents=above) for name, above in parents.items()]
     order = [run.id for run in in_turn(runs[::-1])]
     assert order == ["sft", "reward", "ppo", "evaluate", "merge", "other", "old"]
+
+
+def test_the_end_of_a_run_is_told_however_many_came_after_it(workspace: Workspace) -> None:
+    one = summary(made(workspace, "sft", "one"))
+    others = [replace(one, id=f"later-{number}", created=one.created + number) for number in range(60)]
+    long = replace(one, id="long", created=one.created - 1, ended=None, state=State.RUNNING)
+    ended = replace(long, state=State.FAILED, ended=one.created + 10**6)
+
+    def told(run: RunSummary) -> str:
+        (said,) = re.findall(r'data-ends="([^"]*)"', side_runs([*others[::-1], run], "en"))
+        return json.loads(said.replace("&quot;", '"'))["long"][1]
+
+    assert (told(long), told(ended)) == ("", "Failed")
+
+
+def test_a_folder_that_takes_nothing_is_told(workspace: Workspace) -> None:
+    run = made(workspace, "sft", "one")
+    notes_file(run).mkdir()  # nothing can be written there
+    _, said = tab(workspace).jot(event(run=run.id, star=True), None, "en")
+    assert "notice bad" in said
 
 
 def test_what_is_asked_for_survives_a_browser_and_nonsense_does_not() -> None:

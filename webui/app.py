@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it reports its import otherwise
@@ -276,7 +277,7 @@ class App:
         relabel = self.labels.updates(lang) if lang != self.labels.lang else [gr.skip()] * len(self.labels.components)
         pages = zip(self.stages.values(), stored, strict=True)
         restored = [update for page, form in pages for update in page.form.restore(form)]
-        asked = [name for name in query.get("panes", "").split(",") if name]
+        asked = [unquote(name) for name in query.get("panes", "").split(",") if name]
         return [lang, *self.chat.opened(chat, asked), *address, *dataset, *self._turn(front), *restored, *relabel]
 
     def _newest(self) -> dict[str, str]:

@@ -32,7 +32,6 @@ class Catalog:
     models: list[ModelCard] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list)
     mark: int = 0
-    made_of: dict[str, str] = field(default_factory=dict)  # run id → its model and dataset, for searching
 
     @property
     def live(self) -> list[RunSummary]:
@@ -61,7 +60,7 @@ class Reader:
         self._read_at = 0.0
         self._signature: object = None
         self._catalog = Catalog()
-        self._known: dict[str, tuple[object, RunSummary, str]] = {}
+        self._known: dict[str, tuple[object, RunSummary]] = {}
 
     def read(self, *, fresh: bool = False) -> Catalog:
         """The catalog, at most `FRESH_SECONDS` old; `fresh` reads again after the page itself changed something."""
@@ -83,24 +82,15 @@ class Reader:
         if same_shelf and runs == before.runs:
             return
         self._signature = shelf
-        made_of = {run.id: self._known[run.id][2] for run in runs}
-        self._catalog = Catalog(runs, models, datasets, before.mark + 1, made_of)
+        self._catalog = Catalog(runs, models, datasets, before.mark + 1)
 
     def _summary(self, run: RunDir) -> RunSummary:
         """The line of one run, read again only when one of its files has changed."""
         stamp = run_stamp(run)
         known = self._known.get(run.id)
         if known is None or known[0] != stamp:
-            known = self._known[run.id] = (stamp, summary(run), _made_of(run))
+            known = self._known[run.id] = (stamp, summary(run))
         return known[1]
-
-
-def _made_of(run: RunDir) -> str:
-    """The names of what went into a run: model, data, source."""
-    config = run.config()
-    model, data = config.get("model") or {}, config.get("data") or {}
-    named = (model.get("base"), model.get("source"), data.get("train"), data.get("validation"))
-    return " ".join(str(name) for name in named if name)
 
 
 def _shelf(folder: Path) -> tuple[tuple[str, int], ...]:

@@ -209,7 +209,7 @@ def pair_chart(
 def _sources(metrics: Tail, main: str, other: str) -> list[tuple[str, str]]:
     """(role, key) of the sources' lines: as logged, else as evaluated, where they tell less between evaluations."""
     for role, figure_ in (("main", main), ("other", other)):
-        found = sorted(key for key in metrics.columns if figure_ and key.startswith(f"{figure_}."))
+        found = sorted(key for key in metrics.names() if figure_ and key.startswith(f"{figure_}."))
         if found:
             return [(f"{role} source s{place % SOURCES}", key) for place, key in enumerate(found)]
     return []
@@ -232,7 +232,7 @@ def _key(role: str, key: str, metrics: Tail, lang: str) -> str:
 def sparks(metrics: Tail, lang: str, own: Drawing = Drawing(), skip: Sequence[str] = NOT_SMALL) -> str:
     """The other figures, each with its last value; the most asked for first."""
     order = {key: place for place, key in enumerate(own.small)}
-    wanted = (key for key in metrics.columns if key not in skip and "." not in key and (own.fill or key in order))
+    wanted = (key for key in metrics.names() if key not in skip and "." not in key and (own.fill or key in order))
     keys = sorted(wanted, key=lambda key: (order.get(key, len(order)), key))
     cells = [
         f'<div class="figure"><span>{esc(name_of(key, lang))}</span><b>{value_of(key, metrics.last[key])}</b>'

@@ -61,6 +61,7 @@ NAMING: dict[str, tuple[Known, bool]] = {
     "data.mix": (_knows_dataset, False),
     "data.general": (_knows_dataset, False),
     "data.rows": (_knows_dataset, False),
+    "data.dev": (_knows_dataset, False),
     "data.prompts": (_knows_dataset, False),
     "models.runs": (_knows_model, True),
     "models.chain": (_knows_run, False),

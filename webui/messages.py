@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from core.errors import GalenError, Problem
+from core.jobs.failures import UNKNOWN, classify
 from core.messages import MESSAGES, sentence
 from core.messages import NEAREST as NEAREST_EN
 from core.records import Result
@@ -135,9 +136,12 @@ def problem_text(problem: Problem, lang: str) -> str:
 
 
 def error_text(error: BaseException, lang: str) -> tuple[str, str]:
-    """(sentence, remedy) of any exception. What Galen did not raise itself is logged with its traceback."""
-    if isinstance(error, GalenError):
-        return code_text(error.code, error.params, lang)
+    """(sentence, remedy) of any exception. What Galen did not raise itself, and no full disk is, is logged with its
+    traceback."""
+    if isinstance(error, GalenError | OSError):
+        code, params = classify(error)
+        if code != UNKNOWN:
+            return code_text(code, params, lang)
     logging.getLogger(__name__).error("in the page", exc_info=error)
     return t("page.unexpected", lang, kind=type(error).__name__), ""
 

@@ -16,6 +16,7 @@ from core.configs.files import flat, resolve
 from core.configs.sections import weighted
 from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
+from core.imported import is_imported
 from core.jobs import store
 from core.rundir import RunDir, State
 from core.runs.clone import values_of
@@ -70,7 +71,7 @@ def legal(shot: views.Snapshot) -> dict[str, bool]:
         "kill": state is State.STOPPING,
         "resume": store.resumable(shot.run, state),
         "reuse": True,
-        DROP: views.can_drop_rows(shot),
+        DROP: views.can_drop_rows(shot) and not is_imported(shot.run),
         "chat": can_chat(shot.run, state),
     }
 

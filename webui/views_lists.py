@@ -20,7 +20,7 @@ MARK = (
 )
 
 LIVE_SHOWN, RECENT_SHOWN, TABLE_SHOWN = 6, 6, 200
-ENDS_TOLD = 40  # of the newest runs the browser notices the end
+ENDS_TOLD = 40  # runs among which the browser finds those that have ended since it looked
 
 
 # -- sidebar ----------------------------------------------------------------------------------------------------------
@@ -81,9 +81,9 @@ def in_turn(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 def _ends(runs: Sequence[RunSummary], lang: str) -> str:
     """What page.js tells of runs that end: each run's name, and how it ended, "" while it lives; and the bell."""
-    told = {
-        run.id: [run.name, "" if run.state.live else t(f"state.{run.state.value}", lang)] for run in runs[:ENDS_TOLD]
-    }
+    newest = sorted(runs, key=lambda run: run.ended or run.created, reverse=True)[:ENDS_TOLD]
+    watched = [*(run for run in runs if run.state.live), *(run for run in newest if not run.state.live)]
+    told = {run.id: [run.name, "" if run.state.live else t(f"state.{run.state.value}", lang)] for run in watched}
     said = "".join(f"<span>{esc(t(f'ended.{name}', lang))}</span>" for name in ("on", "off", "denied"))
     ends = esc(json.dumps(told, ensure_ascii=False))
     return f'<button type="button" class="bell" data-state="off" data-ends="{ends}">{said}</button>'

@@ -114,13 +114,12 @@ def draw(args: argparse.Namespace) -> int:
         curve_files.write(args.to, runs, wanted)
         print_json({"file": str(args.to)}) if args.json else print(args.to)
         return 0
-    found = curves.overlay(runs, wanted)
     if args.json:
-        print_json(
-            {"metric": metric, "axis": wanted.axis, "metrics": known, "curves": [each.__dict__ for each in found]}
-        )
+        found = [each.__dict__ for each in curves.overlay(runs, wanted)]
+        print_json({"metric": metric, "axis": wanted.axis, "metrics": known, "curves": found})
         return 0
-    rows = [(each.run, *_ends(each), plain(each.name)) for each in found]
+    whole = curves.overlay(runs, wanted, points=sys.maxsize)  # what is drawn are means
+    rows = [(each.run, *_ends(each), plain(each.name)) for each in whole]
     print(table(("RUN", "FIRST", "LEAST", "MOST", "LAST", "NAME"), rows))
     return 0
 

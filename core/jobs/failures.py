@@ -43,6 +43,7 @@ DETAIL_LENGTH = 300
 LAST_WORDS = "The run ended: "  # how a rank's log says what bad input ended it; result.json has it, too
 
 Classified = tuple[str, dict[str, Any]]
+UNKNOWN = "run.crashed"
 
 
 class Terminated(BaseException):
@@ -60,7 +61,7 @@ def classify(error: BaseException) -> Classified:
         found = _by_os(cause) or _by_text(cause)
         if found is not None:
             return found
-    return "run.crashed", {"detail": one_line(error)}
+    return UNKNOWN, {"detail": one_line(error)}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -108,6 +108,8 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
         sweep(run)
         set_aside(run)
         if changed is not None:
+            if changed["run"]["after"] != run.config()["run"]["after"]:
+                waiting.hold_again(run)
             keep_config(run)
             write_config(run, changed)
     except OSError as error:
@@ -127,7 +129,9 @@ def resume(workspace: Workspace, run_id: str, changes: Sequence[str] = ()) -> Ru
 
 def replace(workspace: Workspace, run: RunDir, config: StageConfig) -> RunDir:
     """Submit `config` in the place of `run`, which is over: what still waits for that one waits for, and starts from,
-    the new one. Raises as `submit`."""
+    the new one. Raises as `submit`; RunError `run.imported` for a run whose settings somebody else has written."""
+    if is_imported(run):
+        raise RunError("run.imported", run=run.id)
     new = submit(workspace, run.stage, config)
     if not state_of(run).live:
         for follower in waiting.held_by(workspace, run):
@@ -256,6 +260,7 @@ def _launch(run: RunDir, lock: int) -> None:
         if child.poll() is not None and not _reported(run, child.pid):
             raise RunError("run.no_supervisor", run=run.id, detail=last_line(run.supervisor_log))
         if time.monotonic() > deadline:
+            child.kill()  # what nobody knows of must not begin later
             raise RunError("run.no_supervisor", run=run.id, detail=f"process {child.pid} does not answer")
         time.sleep(0.02)
 

@@ -35,7 +35,8 @@ class RunSummary:
 
     `phase_step` of `phase_total` is the position in a phase between two steps of it; None in any other. `loss`, or for
     PPO the `reward`, is that of the last step. `parents` are the runs that its config names as starts, or waits for;
-    `held` says why a waiting one will not start by itself; `rehearsal` is the one that it belongs to.
+    `held` says why a waiting one will not start by itself; `rehearsal` is the one that it belongs to. `made_of` are the
+    names of its model and data, for searching.
     """
 
     id: str
@@ -60,6 +61,7 @@ class RunSummary:
     parents: tuple[str, ...] = ()
     held: Problem | None = None
     rehearsal: str = ""
+    made_of: str = ""
     star: bool = False
     tags: tuple[str, ...] = ()
     note: str = ""
@@ -121,12 +123,19 @@ def summary(run: RunDir, state: State | None = None) -> RunSummary:
         parents=_parents(config),
         held=held(run) if state is State.QUEUED and own.get("after") else None,
         rehearsal=str(own.get("rehearsal") or ""),
+        made_of=_made_of(config),
         star=notes.star,
         tags=tuple(notes.tags),
         note=notes.note,
         imported=is_imported(run),
         ended=status.ended_at if status is not None and not state.live else None,
     )
+
+
+def _made_of(config: Mapping[str, Any]) -> str:
+    model, data = config.get("model") or {}, config.get("data") or {}
+    named = (model.get("base"), model.get("source"), data.get("train"), data.get("validation"))
+    return " ".join(str(name) for name in named if name)
 
 
 def _parents(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -36,6 +36,11 @@ def let_go(run: RunDir) -> None:
     os.close(os.open(run.path / GO_AHEAD, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
+def hold_again(run: RunDir) -> None:
+    """It is to wait for other runs than those that it was let go from."""
+    (run.path / GO_AHEAD).unlink(missing_ok=True)
+
+
 def held(run: RunDir, seen: frozenset[str] = frozenset()) -> Problem | None:
     """Why a waiting run will not start by itself; None where it will, when those before it have ended.
 

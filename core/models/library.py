@@ -12,11 +12,10 @@ import difflib
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from core.configs.sections import weighted
+from core.configs.starts import named_starts
 from core.disk import link_or_copy
 from core.errors import ModelError
 from core.models import families
@@ -285,8 +284,7 @@ def dependents(workspace: Workspace, name: str, *, live_only: bool = False) -> l
 def _needs(workspace: Workspace, run: RunDir, names: set[str], live_only: bool) -> bool:
     config, manifest = run.config(), run.manifest()
     if state_of(run).live:
-        named = [str((config.get("model") or {}).get("base")), *_beside(config)]
-        return bool(names & {bottom_of(workspace, text) for text in named})
+        return bool(names & {bottom_of(workspace, text) for text in named_starts(config)})
     if live_only:
         return False
     if manifest is not None:  # a whole model needs nothing beneath it
@@ -310,19 +308,10 @@ def children(workspace: Workspace, run: str) -> list[str]:
     found = []
     for each in workspace.runs():
         config = each.config()
-        model = config.get("model") or {}
-        named = [str(model.get("base")), str(model.get("lora")), *_beside(config)]
+        named = [*named_starts(config), *((config.get("run") or {}).get("after") or ())]
         if any(text.partition(":")[0] == run for text in named) and state_of(each).live:
             found.append(each.id)
     return found
-
-
-def _beside(config: Mapping[str, Any]) -> list[str]:
-    """What a run's config names beside its base: models of a comparison, those that reward a policy, and the runs that
-    it waits for."""
-    compared = (config.get("models") or {}).get("runs") or ()
-    after = (config.get("run") or {}).get("after") or ()
-    return [*compared, *after, *(weighted(line)[0] for line in (config.get("rewards") or {}).get("models") or ())]
 
 
 def check_not_pointed_at(workspace: Workspace, folder: Path) -> None:

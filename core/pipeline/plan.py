@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from core.models.awaited import Awaited
 from core.rundir import RunDir, state_of
 from core.workspace import Workspace
 
-WRITES = ("ppo", "dpo", "sft", "pretrain")
+WRITES = ("ppo", "dpo", "sft", "pretrain")  # stages whose runs write answers, the best of a chain first
 # What a stage starts from: the latest earlier step of one of these stages.
 STARTS_FROM: dict[str, tuple[str, ...]] = {
     "pretrain": ("vocabulary",),
@@ -159,7 +160,7 @@ def queue(workspace: Workspace, steps: Sequence[Step]) -> list[RunDir]:
         for step in steps:
             runs[step.name] = store.submit(workspace, step.stage, with_runs(step, runs))
     except BaseException:
-        take_back(workspace, list(runs.values()))
+        _take_back(workspace, list(runs.values()))
         raise
     return list(runs.values())
 
@@ -172,9 +173,11 @@ def with_runs(step: Step, runs: Mapping[str, RunDir]) -> StageConfig:
     return type(step.config).model_validate(data)
 
 
-def take_back(workspace: Workspace, runs: Sequence[RunDir]) -> None:
-    """End and remove runs, the last first. Raises GalenError where one cannot be."""
+def _take_back(workspace: Workspace, runs: Sequence[RunDir]) -> None:
+    """End and remove runs, the last first. One that cannot be removed stays: why the chain could not be queued is the
+    news."""
     for run in reversed(runs):
-        if state_of(run).live:
-            store.kill(run)
-        store.delete(workspace, run)
+        with suppress(GalenError):
+            if state_of(run).live:
+                store.kill(run)
+            store.delete(workspace, run)

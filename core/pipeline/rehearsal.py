@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from core.configs.changes import rows_in_step
 from core.configs.stages import EvaluateConfig, MergeConfig, PPOConfig, StageConfig
@@ -24,7 +25,7 @@ from core.errors import GalenError, RunError
 from core.jobs import store
 from core.models.library import bottom_of, read_card, resolve_base
 from core.models.tiny import NAME as TINY
-from core.pipeline.plan import Step, Wanted, plan, queue
+from core.pipeline.plan import WRITES, Step, Wanted, plan, queue
 from core.records_report import TaxReport, report_file
 from core.rundir import RunDir, State, read_record, state_of
 from core.system import python_command, python_environment
@@ -33,7 +34,6 @@ from core.workspace import Workspace
 STEPS = 2  # optimizer steps of a stage, and rollouts of PPO
 FEWEST_ROWS = 16
 QUESTIONS, TEST_ROWS, ANSWER = 4, 12, 32  # of an evaluation: asked, measured, and tokens of an answer
-WRITERS = ("ppo", "dpo", "sft", "pretrain")  # whose run is talked to at the end: the first of these that there is
 
 
 # -- the chain of the samples -----------------------------------------------------------------------------------------
@@ -118,6 +118,8 @@ def _limited(config: StageConfig) -> StageConfig:
         data["model"]["folder"] = ""  # a merge stays in its run, and goes with it
     if "distributed" in data:
         data["distributed"] |= {"hosts": 1, "rendezvous": ""}
+        if len(data["devices"]["use"]) == 1:  # there is nobody left to share the model with
+            data["distributed"] |= {"strategy": "ddp", "offload": "none"}
     data["run"]["retries"] = 0
     return type(config).model_validate(data)
 
@@ -195,13 +197,16 @@ class Outcome:
     @property
     def chat(self) -> str:
         """The address of the chat with both of them, behind that of the page; "" where nothing was tuned."""
-        return f"?tab=chat&panes={self.base},{self.tuned}" if self.base and self.tuned else ""
+        if not self.base or not self.tuned:
+            return ""
+        panes = ",".join(quote(name, safe="") for name in (self.base, self.tuned))  # a name may have a comma of its own
+        return f"?tab=chat&panes={quote(panes, safe=',')}"
 
 
 def outcome(workspace: Workspace, runs: Sequence[RunDir]) -> Outcome:
     """What the finished ones of `runs` have made."""
     done = [run for run in runs if state_of(run) is State.SUCCEEDED]
-    tuned = next((run for stage in WRITERS for run in done if run.stage == stage), None)
+    tuned = next((run for stage in WRITES for run in done if run.stage == stage), None)
     measured = next((run for run in reversed(done) if run.stage == "evaluate"), None)
     return Outcome(
         base=_base_of(workspace, tuned) if tuned is not None else None,

@@ -119,7 +119,7 @@ def _between(steps: list[float], places: list[float], step: float) -> float | No
 def metrics_of(runs: Sequence[RunDir]) -> list[str]:
     """Every figure that one of the runs has logged: those that most of them have first, then by name."""
     found = Counter(
-        key for run in runs for key in tail(run.metrics_file).columns if key not in NO_METRIC
+        key for run in runs for key in tail(run.metrics_file).names() if key not in NO_METRIC
     )  # fmt: skip
     return sorted(found, key=lambda key: (-found[key], key))
 

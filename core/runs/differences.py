@@ -16,9 +16,9 @@ from typing import Any
 from core.configs.files import fields_of, flat
 from core.configs.stages import STAGES
 from core.rundir import RunDir
+from core.runs.clone import OWN
 
 ABSENT = object()
-LEFT_OUT = ("run.name", "run.after", "run.rehearsal")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def settings(runs: Sequence[RunDir]) -> list[Setting]:
         declared = fields_of(stage.config) if stage is not None else {}
         order.update(dict.fromkeys([*(key for key in declared if key in values), *values]))
     sections = list(dict.fromkeys(key.partition(".")[0] for key in order))
-    keys = sorted((key for key in order if key not in LEFT_OUT), key=lambda key: sections.index(key.partition(".")[0]))
+    keys = sorted((key for key in order if key not in OWN), key=lambda key: sections.index(key.partition(".")[0]))
     return [Setting(key, tuple(values.get(key, ABSENT) for values in flats)) for key in keys]
 
 

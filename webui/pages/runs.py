@@ -172,7 +172,7 @@ class RunsPage:
                 return [gr.skip(), wanted.tick(str(data["tick"])).seen_as(view).text(), "", gr.skip(), None]
             if "star" in data:
                 return [gr.skip(), self._starred(str(data["star"]), wanted), "", gr.skip(), None]
-        except GalenError as error:
+        except (GalenError, OSError) as error:
             return [gr.skip(), gr.skip(), views.say(*error_text(error, lang)), gr.skip(), None]
         back = wanted.seen_as("run").text() if wanted.view in ("curves", "settings") else gr.skip()
         return [str(data.get("run") or ""), back, "", closed, None]
@@ -203,7 +203,7 @@ class RunsPage:
                 yield [gr.skip(), wanted.changed().text(), said, gr.skip(), None]
             else:
                 yield [gr.skip(), wanted.clicked(data).text(), "", gr.skip(), None]
-        except GalenError as error:
+        except (GalenError, OSError) as error:
             yield [gr.skip(), gr.skip(), views.say(*error_text(error, lang)), gr.skip(), None]
 
     def jot(self, event: gr.EventData, asked: str | None, lang: str) -> list[Any]:
@@ -221,7 +221,7 @@ class RunsPage:
                 change(run, add=[str(data["tag"])])
             elif "note" in data:
                 change(run, note=str(data["note"]))
-        except GalenError as error:
+        except (GalenError, OSError) as error:
             return [gr.skip(), views.say(*error_text(error, lang))]
         self.page.catalog.read(fresh=True)
         return [Asked.of(asked).changed().text(), ""]
@@ -242,7 +242,7 @@ class RunsPage:
         name = views.snapshot(run).name
         try:
             store.delete(self.page.workspace, run)
-        except GalenError as error:
+        except (GalenError, OSError) as error:
             return [views.say(*error_text(error, lang)), gr.update(visible=False), chosen]
         self.page.catalog.read(fresh=True)
         return [views.say(t("runs.deleted", lang, name=name), tone="calm"), gr.update(visible=False), ""]
@@ -258,7 +258,7 @@ class RunsPage:
             try:
                 if run is not None:
                     action(run)
-            except GalenError as error:
+            except (GalenError, OSError) as error:
                 return views.say(*error_text(error, lang))
             self.page.catalog.read(fresh=True)
             return ""
@@ -273,4 +273,4 @@ def matching(catalog: Catalog, search: str, state: str) -> list[RunSummary]:
         kind = "live" if run.state.live else "finished" if run.state.value == "succeeded" else "unfinished"
         return state in ("all", kind) or (state == "starred" and run.star)
 
-    return [run for run in catalog.runs if of_kind(run) and fits(run, search, catalog.made_of.get(run.id, ""))]
+    return [run for run in catalog.runs if of_kind(run) and fits(run, search)]
