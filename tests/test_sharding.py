@@ -31,6 +31,7 @@ def train(workspace: Workspace, model: Path, data: Path, *words: str) -> RunDir:
     steps = [
         "schedule.max_steps=4", "schedule.batch_size=2", "data.validation_split=0.2", "optim.learning_rate=1e-3",
         "evaluation.prompts=[ba]", "evaluation.max_new_tokens=4", "evaluation.steps=2", "evaluation.keep_best=false",
+        "data.max_length=64", "evaluation.batch_size=1",  # ranks have rows for different numbers of batches to evaluate
     ]  # fmt: skip
     given = [f"model.base={model}", f"data.train={data}", "model.dtype=fp32", *steps, *words]
     run = store.submit(workspace, "sft", resolve("sft", overrides=given))

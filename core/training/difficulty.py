@@ -56,8 +56,8 @@ def row_losses(objective: Any, rows: Rows, walk: Walk) -> NDArray[np.float64]:
     """The mean −log p of each row's labels [rows], in nats. Raises WalkStopped."""
     objective.eval()
     sums = torch.zeros(len(rows), dtype=torch.float64)
-    for members, pack in walk.packs(rows, objective.packing(walk.granted)):
+    for members, pack, losses in walk.packs(rows, objective.packing(walk.granted), objective.losses):
         row = torch.tensor(members).repeat_interleave(torch.tensor(pack.row_lengths))
-        sums.index_add_(0, row[pack.label_positions.cpu()], objective.losses(pack).double().cpu())
+        sums.index_add_(0, row[pack.label_positions.cpu()], losses.double().cpu())
     found: NDArray[np.float64] = walk.total(sums).numpy() / np.maximum(rows.label_counts, 1)
     return found

@@ -11,8 +11,8 @@ what it sums up goes through `Walk.total`, which adds over ranks and gives up, o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,8 @@ from core.configs.sections import Evaluation
 from core.report import Report
 from core.training.batching import Rows
 from core.training.sharding import most
+
+Found = TypeVar("Found")
 
 ROWS_AT_ONCE = 256  # held-out rows that are put into packs at once
 
@@ -70,7 +72,7 @@ class Evaluator(Protocol):
 class Walk:
     """One evaluation of one rank, after `step`. `granted`: tokens of a padded batch whose memory may be taken.
 
-    spare: computes a pack for nothing; given where ranks gather weights together, so that all compute as many packs.
+    together: ranks gather weights together, so all compute as many packs, some of them for nothing.
     """
 
     def __init__(
@@ -82,42 +84,47 @@ class Walk:
         step: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        spare: Callable[[Any], Any] | None = None,
+        together: bool = False,
     ) -> None:
         self.report, self.device, self.granted, self.step = report, device, granted, step
         self.rank, self.world_size = rank, world_size
-        self.spare = spare
+        self.together = together
         self.done = 0
         self.stopped = False
 
-    def packs(self, rows: Rows, packing: Any) -> Iterator[tuple[list[int], Any]]:
-        """This rank's rows as ([their indices in `rows`, in the order of the pack], pack on the device)."""
+    def packs(
+        self, rows: Rows, packing: Any, compute: Callable[[Any], Found]
+    ) -> Iterator[tuple[list[int], Any, Found]]:
+        """This rank's rows as ([their indices in `rows`, in the order of the pack], pack on the device, what `compute`
+        makes of it). What is computed for nothing is computed the same way: FSDP counts on ranks that do as one."""
         mine = range(self.rank, len(rows), self.world_size)
         shares = math.ceil(len(rows) / self.world_size)
         for few in (mine[start : start + ROWS_AT_ONCE] for start in range(0, shares, ROWS_AT_ONCE)):
             packs = packing.packs([rows[index] for index in few]) if few else []
+            # Agreed on before the first of them: who computes one waits for the others to do so.
+            spare = most(len(packs), self.device, self.world_size) - len(packs) if self.together else 0
             for pack in packs:
                 if self._stops():
                     return
-                yield [few[member] for member in pack.members], pack.to(self.device)
+                here = pack.to(self.device)
+                yield [few[member] for member in pack.members], here, compute(here)
                 self.done += len(pack.members)
                 self.report.progress(self.done)
-            if self.spare is not None and self._level(packs, packs or packing.packs([rows[0]])):
+            for pack in (packs or packing.packs([rows[0]]))[:1] * spare:
+                compute(pack.to(self.device))
+            if self._all_stop():
                 return
 
     def _stops(self) -> bool:
         """Whether this rank leaves alone: never where the others would wait for it."""
-        self.stopped = self.stopped or (self.spare is None and self.report.stop_requested())
+        self.stopped = self.stopped or (not self.together and self.report.stop_requested())
         return self.stopped
 
-    def _level(self, packs: Sequence[Any], some: Sequence[Any]) -> bool:
-        """Compute packs for nothing until this rank has had as many as any. Returns whether one was asked to stop."""
-        assert self.spare is not None
-        for _ in range(most(len(packs), self.device, self.world_size) - len(packs)):
-            with torch.no_grad():
-                self.spare(some[0].to(self.device))
-        self.stopped = bool(most(int(self.report.stop_requested()), self.device, self.world_size))
-        return self.stopped
+    def _all_stop(self) -> bool:
+        """Whether one of the ranks that stop together was asked to."""
+        if self.together:
+            self.stopped = bool(most(int(self.report.stop_requested()), self.device, self.world_size))
+        return self.together and self.stopped
 
     def total(self, sums: Tensor) -> Tensor:
         """`sums` [n] added over ranks, in fp64. Raises WalkStopped on every rank when one was asked to stop."""
@@ -148,8 +155,8 @@ class TokenLoss:
         packing = objective.packing(walk.granted)
         sums = torch.zeros(len(self.sets), 2, dtype=torch.float64)
         for place, rows in enumerate(self.sets.values()):
-            for _, pack in walk.packs(rows, packing):
-                sums[place, 0] += objective(pack, 1.0).item()
+            for _, pack, loss in walk.packs(rows, packing, lambda pack: objective(pack, 1.0).item()):
+                sums[place, 0] += loss
                 sums[place, 1] += len(pack.labels)
         sums = walk.total(sums).view(-1, 2)
         figures = {"eval_loss": float(sums[:, 0].sum() / sums[:, 1].sum())}

@@ -53,8 +53,7 @@ class PairJudge:
     def __call__(self, objective: Any, walk: Walk) -> dict[str, float]:
         scores = torch.zeros(len(self.pairs), 2, dtype=torch.float64)
         loss = torch.zeros(1, dtype=torch.float64)
-        for indices, pack in walk.packs(self.pairs, objective.packing(walk.granted)):
-            found = objective.scores(pack)
+        for indices, _, found in walk.packs(self.pairs, objective.packing(walk.granted), objective.scores):
             loss += objective.losses(found).sum().double().cpu()
             scores[indices] = found.double().cpu()
         both = walk.total(torch.cat([scores.flatten(), loss])).numpy()

@@ -43,8 +43,8 @@ class DocumentLoss:
         packing = objective.packing(walk.granted)
         sums = torch.zeros(len(self.sets), 4, dtype=torch.float64)
         for place, rows in enumerate(self.sets.values()):
-            for _, pack in walk.packs(rows, packing):
-                sums[place] += loss_sums(objective.losses(pack), pack.labels, self.token_bytes)
+            for _, pack, losses in walk.packs(rows, packing, objective.losses):
+                sums[place] += loss_sums(losses, pack.labels, self.token_bytes)
         sums = walk.total(sums).view(-1, 4)
         loss, bits = figures(sums.sum(0))
         found = {"eval_loss": loss, "eval_perplexity": perplexity(loss), "eval_bits_per_byte": bits}

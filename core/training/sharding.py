@@ -120,6 +120,7 @@ def whole(objective: Any) -> Iterator[None]:
     if not is_fsdp(objective):
         yield
         return
+    objective._get_fsdp_state()._lazy_init()  # or the first layer that such a call reaches would take itself for a root
     objective.unshard()
     try:
         yield

@@ -184,7 +184,7 @@ class StageTrainer(StageLoop):
         step = self.state.global_step
         walk = Walk(
             self.report, self.args.device, granted, step=step, rank=rank, world_size=world_size,
-            spare=(lambda pack: self.model(pack, 1.0)) if self.together else None,
+            together=self.together,
         )  # fmt: skip
         with whole(self.model):
             return evaluator(self.model, walk)
