@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core.jobs.hosts import commands
+from core.rundir import RunDir, write_json
 from tests import architecture_page
 from tests.docs_checking import complaint
 from tests.docs_names import all_options, known_preset, known_variable, misnamed, wrong_path, wrong_setting
@@ -54,11 +56,20 @@ def test_every_command_can_be_typed(place: Place, file: str) -> None:
 
 
 def test_no_command_stands_outside_of_a_bash_block() -> None:
-    begun = re.compile(r"^\s*(?:\$ )?(?:python|pip) -?\w", re.MULTILINE)
+    begun = re.compile(r"^\s*(?:\$ )?(?:python|pip|torchrun) -{0,2}\w", re.MULTILINE)
     found = [f"{file}: {line}" for file in DOCUMENTS for line in begun.findall(prose(file))]
     assert not found
     unnamed = [str(block) for file in DOCUMENTS for block in blocks(file, "") if begun.search(block.text)]
     assert not unnamed
+
+
+def test_what_is_typed_on_each_host_is_what_a_run_says(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, "sft")
+    shared = {"strategy": "fsdp", "hosts": 2, "rendezvous": "10.0.0.1:29500"}
+    write_json(run.config_json, {"distributed": shared, "devices": {"use": [f"cuda:{n}" for n in range(8)]}})
+    folder = str(run.path.resolve())
+    said = [line.replace(folder, "/shared/workspace/runs/RUN").replace(run.id, "RUN") for line in commands(run)]
+    assert [line.text for line in command_lines("docs/scaling.md") if line.text.startswith("torchrun")] == said
 
 
 @pytest.mark.parametrize(
