@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
@@ -78,6 +79,35 @@ def test_the_address_of_the_chat_holds_any_name() -> None:
     address = rehearsal.Outcome(base=names[0], tuned=names[1]).chat
     (panes,) = parse_qs(address.removeprefix("?"))["panes"]
     assert tuple(map(unquote, panes.split(","))) == names
+
+
+@pytest.mark.long
+def test_the_whole_chain_is_rehearsed_within_three_minutes(
+    workspace: Workspace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start = time.monotonic()
+    assert main(["rehearse", "--workspace", str(workspace.path), "--json"]) == 0
+    seconds = time.monotonic() - start
+    told = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert [(run["stage"], run["state"]) for run in told["runs"]] == [
+        (stage, "succeeded") for stage in ("pretrain", "sft", "reward", "ppo", "dpo", "merge", "evaluate")
+    ]
+    pretrain, sft, reward, ppo, dpo, merge, evaluate = (workspace.run(run["id"]) for run in told["runs"])
+    starts = [run.config()["model"]["base"] for run in (pretrain, sft, reward, ppo, dpo, merge)]
+    assert starts == [rehearsal.TINY, pretrain.id, sft.id, sft.id, sft.id, ppo.id]
+    merged = merge.manifest()
+    assert merged is not None
+    assert (merged.kind, merged.parent) == ("merged", ppo.id)
+    assert evaluate.config()["judging"]["reward"] == reward.id
+
+    report = TaxReport.model_validate(told["report"])
+    assert [line.name for line in report.lines] == [
+        rehearsal.TINY, *(f"rehearsal {stage}" for stage in ("pretrain", "sft", "ppo", "dpo"))
+    ]  # fmt: skip
+    assert [block.role for block in report.blocks][:2] == ["domain", "general"]
+    assert "reward" in report.blocks[1].measures
+    assert told["chat"] == f"?tab=chat&panes={rehearsal.TINY},{ppo.id}"
+    assert seconds < 180, f"it took {seconds:.0f} s"
 
 
 def test_a_rehearsal_says_which_stage_fails_and_why(
