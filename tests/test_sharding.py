@@ -22,19 +22,20 @@ from core.rundir import RunDir, State, read_jsonl
 from core.training.kernels import FrozenMatrix
 from core.training.sharding import deepspeed_config
 from core.workspace import Workspace
+from tests.conftest import conversations, write_jsonl
 from tests.jobs_tools import drills, logs, orphans, reaches
 
 __all__ = ["drills"]
 
 
-def train(workspace: Workspace, model: Path, data: Path, *words: str) -> RunDir:
+def train(workspace: Workspace, model: Path, data: Path, *words: str, stage: str = "sft") -> RunDir:
     steps = [
         "schedule.max_steps=4", "schedule.batch_size=2", "data.validation_split=0.2", "optim.learning_rate=1e-3",
         "evaluation.prompts=[ba]", "evaluation.max_new_tokens=4", "evaluation.steps=2", "evaluation.keep_best=false",
-        "data.max_length=64", "evaluation.batch_size=1",  # ranks have rows for different numbers of batches to evaluate
+        "evaluation.batch_size=1",  # ranks have rows for different numbers of batches to evaluate
     ]  # fmt: skip
     given = [f"model.base={model}", f"data.train={data}", "model.dtype=fp32", *steps, *words]
-    run = store.submit(workspace, "sft", resolve("sft", overrides=given))
+    run = store.submit(workspace, stage, resolve(stage, overrides=given))
     assert reaches(run, seconds=240) is State.SUCCEEDED, logs(run)
     return run
 
@@ -52,10 +53,10 @@ def weights(run: RunDir) -> dict[str, torch.Tensor]:
 def test_shards_learn_what_one_process_learns_and_go_on_where_they_were(
     workspace: Workspace, tiny_model: Path, chat_file: Path
 ) -> None:
-    full = "tuning.method=full"
-    alone = train(workspace, tiny_model, chat_file, full, "schedule.gradient_accumulation=4")
+    full = ("tuning.method=full", "data.max_length=64")
+    alone = train(workspace, tiny_model, chat_file, *full, "schedule.gradient_accumulation=4")
     shared = ("devices.use=[cpu,cpu]", "distributed.strategy=fsdp", "schedule.gradient_accumulation=2")
-    together = train(workspace, tiny_model, chat_file, full, *shared)
+    together = train(workspace, tiny_model, chat_file, *full, *shared)
     assert figures(together) == pytest.approx(figures(alone), abs=1e-3)
     assert "fast path: on" in together.log_file(0).read_text()
     answers = [[row["answer"] for row in read_jsonl(run.samples_file)[0]] for run in (alone, together)]
@@ -71,6 +72,17 @@ def test_shards_learn_what_one_process_learns_and_go_on_where_they_were(
     for name, tensor in weights(again).items():
         torch.testing.assert_close(tensor, mine[name])
     assert orphans(again) == []
+
+
+@pytest.mark.long
+def test_a_rank_that_has_nothing_to_evaluate_goes_along(workspace: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    """Pretraining evaluates before its first step, past the forward of the model's root; one block is held out."""
+    rows = [{"text": " ".join(turn["value"] for turn in row["conversations"])} for row in conversations(64)]
+    text, whole = write_jsonl(tmp_path / "text.jsonl", rows), "evaluation.prompts=[]"
+    alone = train(workspace, tiny_model, text, whole, stage="pretrain")
+    shared = ("devices.use=[cpu,cpu]", "distributed.strategy=fsdp", "schedule.batch_size=1", whole)
+    together = train(workspace, tiny_model, text, *shared, stage="pretrain")
+    assert figures(together) == pytest.approx(figures(alone), abs=1e-3)
 
 
 def cut_back(run: RunDir, step: int) -> RunDir:
