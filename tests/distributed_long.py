@@ -2,7 +2,7 @@
 tests.distributed_long [STAGE…] [lora|full] [equal|killed]`.
 
 The short form is in the suite: `test_ranks.py`, `test_sharding.py`, `test_hosts.py`. This prints a table for
-docs/reliability.md: the largest difference of a logged loss from that of one process with the same global batch, and
+docs/lab.md: the largest difference of a logged loss from that of one process with the same global batch, and
 for a killed rank how soon the run has failed, what it says, and whether a process was left. ZeRO is tried where
 DeepSpeed is installed. About ten minutes on two cores.
 """
@@ -29,7 +29,7 @@ from core.models.tiny import build_model, conversations
 from core.rundir import RunDir, State, read_jsonl, state_of
 from core.workspace import Workspace
 from tests.conftest import write_jsonl
-from tests.jobs_tools import orphans
+from tests.jobs_tools import eventually, orphans
 from tests.ppo_tools import prompt_file
 from tests.test_reward_pairs import pair_rows
 
@@ -41,6 +41,7 @@ POLICY = (
     "rewards.rules=length low=2 high=9", "rewards.missing_end=", "rollout.prompts=8", "rollout.max_new_tokens=9",
     "ppo.minibatches=2", "ppo.epochs=2", "optim.learning_rate=1e-3", "data.max_length=64",
 )  # fmt: skip
+START_SECONDS, FAILED_SECONDS = 300, 30  # until a run trains; until it has failed, once a rank is gone
 TOLD = {"ppo": ("policy_loss", "value_loss", "reward", "kl")}
 
 
@@ -121,6 +122,11 @@ def equal(stage: str, methods: list[str], folder: Path, model: Path) -> Iterator
             yield f"| {stage} | {method} | {strategy} | {alone[0]:.4f} | {apart[0]:.1e} | {apart[1]:.1e} |"
 
 
+def trains(run: RunDir) -> bool:
+    progress = run.progress()
+    return progress is not None and progress.trained >= 2
+
+
 def killed(stage: str, folder: Path, model: Path) -> str:
     """A row of the second table: two ranks under the supervisor, one of them killed while it trains."""
     os.environ["GALEN_LOCK_DIR"] = str(folder / "locks")
@@ -130,16 +136,18 @@ def killed(stage: str, folder: Path, model: Path) -> str:
         *words_of(stage, 2, 100_000), "evaluation.steps=100000", "saving.steps=100000",
     ]  # fmt: skip
     run = store.submit(workspace, stage, resolve(stage, overrides=words))
-    while (run.progress() is None or run.progress().trained < 2) and state_of(run).live:
-        time.sleep(0.1)
-    time.sleep(2)
-    began = time.monotonic()
-    os.kill(run.status().rank_pids[1], signal.SIGKILL)
-    while state_of(run).live:
-        time.sleep(0.05)
-    seconds, why = time.monotonic() - began, explain(run)
+    try:
+        assert eventually(lambda: trains(run) or not state_of(run).live, START_SECONDS), f"{stage} does not start"
+        assert state_of(run).live, f"{stage} is over before anybody was killed: {explain(run)}"
+        time.sleep(2)
+        began = time.monotonic()
+        os.kill(run.status().rank_pids[1], signal.SIGKILL)
+        assert eventually(lambda: not state_of(run).live, FAILED_SECONDS), f"{stage} is still {state_of(run)}"
+        seconds, why = time.monotonic() - began, explain(run)
+    finally:
+        if state_of(run).live:
+            store.kill(run)
     assert state_of(run) is State.FAILED
-    assert seconds < 30
     assert why.params["rank"] == 1
     assert not orphans(run)
     return f"| {stage} | {seconds:.1f} s | {why.reason} | none |"

@@ -16,19 +16,38 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.configs.article import from_arguments
-from core.configs.files import dump_yaml, parse_override, parse_yaml
+from core.configs.files import dump_yaml, fields_of, parse_override, parse_yaml
 from core.configs.problems import shown
+from core.configs.stages import STAGES
+from core.configs.starts import STARTS
 from core.data.check.doctor import check_file
 from core.data.files.containers import BATCH_ROWS, parquet_rows
 from core.errors import InputError, StopRequested
 from core.jobs import store
 from core.jobs.locks import take_run
+from core.jobs.pinning import DATA_FIELDS
 from core.records import Status
 from core.report import Report
 from core.rundir import RunDir, State, append_jsonl, read_jsonl, state_of, write_record
 from core.workspace import Workspace
-from tests.attack import binds, clock, damaged_parquet, disk, handlers, kills, leaks, markup, pages, properties, uploads
+from tests.attack import (
+    binds,
+    browsers,
+    clock,
+    damaged_parquet,
+    disk,
+    handlers,
+    kills,
+    leaks,
+    markup,
+    pages,
+    paths,
+    properties,
+    uploads,
+)
 from tests.attack.tools import Tally
+from webui.confine import NAMING
+from webui.field_shapes import PICKERS
 
 KEPT = ("GALEN_PLUGINS", "GALEN_LOCK_DIR", "GALEN_CPU_SLOTS", "GALEN_CLOCK_BACK")
 
@@ -75,11 +94,39 @@ def test_full_disks() -> None:
 
 @pytest.mark.slow
 def test_hostile_texts_in_every_field() -> None:
-    nothing_found(handlers.attack(1, seed=4, every=16))
+    nothing_found(handlers.attack(20, seed=0, every=320))
+
+
+@pytest.mark.slow
+def test_paths_in_sound_forms(tmp_path: Path) -> None:
+    tally = Tally()
+    paths.look(tmp_path, 1, 2, tally)
+    nothing_found(tally)
+
+
+def test_every_setting_that_names_something_is_confined() -> None:
+    of_data = {f"data.{field}" for field in DATA_FIELDS}
+    known = {key for stage in STAGES.values() for key in fields_of(stage.config)}
+    files = {
+        "words.list",
+        "safety.file",
+        "model.tokenizer",
+        "model.source",
+        "data.file",
+    }  # a run reads them as they are
+    assert files <= known
+    assert (of_data | set(STARTS) | PICKERS | files) & known <= set(NAMING)
 
 
 def test_a_full_workspace() -> None:
     nothing_found(pages.attack(1, seed=0, limit=2.0))  # the machine that tests has other work: 0.3 s is measured alone
+
+
+@pytest.mark.slow
+def test_browsers_that_watch(tmp_path: Path) -> None:
+    tally = Tally()
+    browsers.look(tmp_path, 4, tally)
+    nothing_found(tally)
 
 
 @pytest.mark.slow

@@ -2,9 +2,10 @@
 
     python -m tests.attack.browsers --count 300
 
-`count` is for how many seconds. Sixteen sessions speak a browser's protocol, each at the pace of the page's own timers;
-four are tabs of a real Chromium, where there is one. The run's metrics, progress and log grow meanwhile. Compared is
-the memory of the second fifth of the time with that of the last.
+`count` is for how many seconds. Sixteen sessions speak a browser's protocol, at the pace of the page's own timers as
+far as its answers keep up with it; four are tabs of a real Chromium, where there is one. The run's metrics, progress
+and log grow meanwhile. Compared is the memory of the second fifth of the time with that of the last. A session that
+breaks, or makes too few polls, is found, too: what is not asked proves nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,15 +27,18 @@ from core.records import Status
 from core.report import Report
 from core.rundir import RunDir, write_json, write_record
 from core.workspace import Workspace
-from tests.attack.protocol import Session
+from tests.attack.protocol import PATIENCE, Event, Session
 from tests.attack.tools import Tally, command
 from tests.browser_tools import find_browser
-from tests.webui_tools import free_port, start
+from tests.webui_tools import free_port, serve, start
 
 SESSIONS, TABS = 16, 4
 GROWTH = 1.05  # of the memory, from the second fifth of the time to the last
 OTHER_RUNS = 20
 PANELS = 2  # timers that a session follows beside the frame's
+FIRST = 2.0  # seconds within which each timer ticks first
+LEAST = 0.2  # of the polls at the timers' pace: sessions beside Chromium on two cores may not keep it
+AT_PACE = "polls, had every answer come at once"
 
 
 class Live:
@@ -68,22 +72,49 @@ class Live:
 
 
 def poll(url: str, run_id: str, seed: int, over: threading.Event, tally: Tally) -> None:
-    """One session: the frame's timer and a few panels', each at its own pace."""
-    rng, session = random.Random(seed), Session(url)
+    """One session, until it is `over`; a session that breaks is found, and one that asks too little."""
+    made, begun = 0, time.monotonic()
+    try:
+        session = Session(url)
+        rng = random.Random(seed)
+        followed = timers_of(session, rng)
+        pace = sum(1 / seconds for _, seconds in followed)
+        begun = time.monotonic()
+        due = [time.monotonic() + rng.random() * min(FIRST, seconds) for _, seconds in followed]
+        for _ in polls(session, followed, due, run_id, over, tally):
+            made += 1
+    except Exception as error:
+        tally.find(f"session {seed} broke after {made} polls: {error!r}")
+        return
+    wanted = pace * (time.monotonic() - begun)
+    tally.done["polls"] += made
+    tally.done[AT_PACE] += round(wanted)
+    if made < max(1, LEAST * wanted):
+        tally.find(f"session {seed} made {made} polls of {wanted:.0f}")
+
+
+def timers_of(session: Session, rng: random.Random) -> list[tuple[Event, float]]:
+    """The frame's timer, which comes first, and a few panels', each with its seconds."""
     timers = session.timers()
     frame = max(timers, key=lambda pair: len(pair[0].outputs))
-    followed = [frame, *rng.sample([each for each in timers if each is not frame], PANELS)]
-    due = [time.monotonic() + rng.random() * seconds for _, seconds in followed]
+    return [frame, *rng.sample([each for each in timers if each is not frame], PANELS)]
+
+
+def polls(
+    session: Session, followed: list[tuple[Event, float]], due: list[float], run_id: str, over: threading.Event,
+    tally: Tally,
+) -> Iterator[None]:  # fmt: skip
+    """What timers ask, each at its own pace, one after another; `due`: when each asks first. Yields after each poll."""
     while not over.is_set():
         for at, (event, seconds) in enumerate(followed):
             if time.monotonic() >= due[at]:
                 due[at] += seconds
-                chosen = run_id if event is not frame[0] else None  # in a run panel the one picker is of runs
+                chosen = run_id if at else None  # in a run panel the one picker is of runs
                 data = [chosen if session.kind(one) == "dropdown" else session.value(one) for one in event.inputs]
                 answer = session.send(event, data)
-                tally.done["polls"] += 1
                 if answer.error:
                     tally.find(f"event {event.number} ({event.name}): {answer.error}")
+                yield
         over.wait(0.05)
 
 
@@ -108,10 +139,27 @@ def tabs(url: str, run_id: str, tally: Tally) -> Iterator[None]:
         browser.close()
 
 
+def visited(url: str, run_id: str, sessions: int, seed: int, tally: Tally, watch: Callable[[], None]) -> None:
+    """So many sessions, for as long as `watch` takes."""
+    over = threading.Event()
+    pollers = [
+        threading.Thread(target=poll, args=(url, run_id, seed + at, over, tally), daemon=True) for at in range(sessions)
+    ]
+    for poller in pollers:
+        poller.start()
+    watch()
+    over.set()
+    for poller in pollers:
+        poller.join(PATIENCE + 10)
+        if poller.is_alive():
+            tally.find("a session neither ends nor fails")
+    tally.figures[AT_PACE] = str(tally.done.pop(AT_PACE, 0))
+
+
 def attack(count: int, seed: int) -> Tally:
     """Watch for `count` seconds."""
     tally = Tally()
-    over = threading.Event()
+    sizes: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         workspace = Workspace(Path(name))
         live = Live(workspace)
@@ -120,16 +168,8 @@ def attack(count: int, seed: int) -> Tally:
         url = f"http://127.0.0.1:{port}/"
         try:
             with tabs(url, live.run.id, tally):
-                pollers = [
-                    threading.Thread(target=poll, args=(url, live.run.id, seed + at, over, tally), daemon=True)
-                    for at in range(SESSIONS)
-                ]
-                for poller in pollers:
-                    poller.start()
-                sizes = watch(psutil.Process(server.pid), count)
-                over.set()
-                for poller in pollers:
-                    poller.join(60)
+                process = psutil.Process(server.pid)
+                visited(url, live.run.id, SESSIONS, seed, tally, lambda: sizes.extend(watch(process, count)))
         finally:
             live.over.set()
             server.kill()
@@ -137,6 +177,18 @@ def attack(count: int, seed: int) -> Tally:
         said = (workspace.path / "webui.log").read_text()
     judge(sizes, said, tally)
     return tally
+
+
+def look(folder: Path, seconds: float, tally: Tally) -> None:
+    """The short form: three sessions, no tab, and memory is not looked at."""
+    workspace = Workspace(folder)
+    live = Live(workspace)
+    try:
+        with serve(workspace) as url:
+            visited(url, live.run.id, 3, 0, tally, lambda: time.sleep(seconds))
+    finally:
+        live.over.set()
+    unbroken((workspace.path / "webui.log").read_text(), tally)
 
 
 def watch(process: psutil.Process, seconds: int) -> list[float]:
@@ -156,6 +208,10 @@ def judge(sizes: list[float], said: str, tally: Tally) -> None:
     tally.figures["the most"] = f"{max(sizes):.0f} MB"
     if late > early * GROWTH:
         tally.find(f"the page's process grew from {early:.0f} to {late:.0f} MB")
+    unbroken(said, tally)
+
+
+def unbroken(said: str, tally: Tally) -> None:
     if "Traceback" in said:
         tally.find(f"the page's log: {said[-2000:]}")
 

@@ -124,9 +124,11 @@ def unescaped(session: Session, event: Event, data: list[Any]) -> list[str]:
     return shown
 
 
-def press_everything(session: Session, text: str, outside: Outside, log: Path, tally: Tally, *, every: int = 1) -> None:
-    """Set off every event of the page, or one in `every`."""
-    for event in session.events[::every]:
+def press_everything(
+    session: Session, text: str, outside: Outside, log: Path, tally: Tally, *, first: int = 0, every: int = 1
+) -> None:
+    """Set off every event of the page, or from the `first` on one in `every`."""
+    for event in session.events[first::every]:
         before = log.stat().st_size
         clicked = dict.fromkeys(CLICKED, text)
         answer = session.send(event, filled(session, event, text), clicked)
@@ -212,7 +214,7 @@ def upload_names(url: str, workspace: Path, tally: Tally) -> None:
 
 
 def attack(count: int, seed: int, *, every: int = 1) -> Tally:
-    """`count` of the texts in one event of `every`."""
+    """`count` of the texts, each in one event of `every`, so that texts beside each other get different ones."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -220,8 +222,8 @@ def attack(count: int, seed: int, *, every: int = 1) -> Tally:
         outside = Outside(folder, workspace)
         with serve(workspace, HF_HUB_OFFLINE="1") as url:
             session, log = Session(url), workspace.path / "webui.log"
-            for text in texts(outside.folder, workspace.path)[seed : seed + count]:
-                press_everything(session, text, outside, log, tally, every=every)
+            for at, text in enumerate(texts(outside.folder, workspace.path)[seed : seed + count]):
+                press_everything(session, text, outside, log, tally, first=at * every // count, every=every)
             ask_for_files(url, outside.folder, workspace.path, tally)
             upload_names(url, workspace.path, tally)
             if outside.touched():
