@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SECONDS = 20  # of a slow test, for one of any other
+
+
 # -- what takes long ---------------------------------------------------------------------------------------------------
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also the tests that are marked `long`")
@@ -59,3 +63,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes half a minute or more; --long runs it"))
+    # The longest files first, so that all workers end at the same time.
+    length: Counter[Path] = Counter()
+    for item in items:
+        length[item.path] += SECONDS if any(map(item.get_closest_marker, ("slow", "browser"))) else 1
+    items.sort(key=lambda item: -length[item.path])

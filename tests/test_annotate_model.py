@@ -186,6 +186,7 @@ def test_a_killed_run_asks_no_row_twice_and_makes_the_same_dataset(
     assert run.status().devices == []  # an endpoint is asked from here, and computes elsewhere
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_model_says_the_same_in_the_end(workspace: Workspace, tmp_path: Path, tiny_model: Path) -> None:
     ref = dataset(workspace, tmp_path, "chat", chats(200)).ref

@@ -71,7 +71,7 @@ def measured(workspace: Workspace, model: Path, stage: str, rows: Path, *words: 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
 @pytest.mark.parametrize(
     "words",
-    [("model.dtype=fp32",), ("model.dtype=bf16", "tuning.method=full"),
+    [("model.dtype=fp32",), pytest.param(("model.dtype=bf16", "tuning.method=full"), marks=pytest.mark.long),
      pytest.param(("model.dtype=fp32", "tuning.gradient_checkpointing=true"), marks=pytest.mark.long)],
     ids=["lora", "full", "checkpointing"],
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_the_estimate_of_dpo_is_near_the_measured_peak(
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="resident sizes are counted otherwise elsewhere")
 @pytest.mark.parametrize(
     "words",
-    [("ppo.batch_size=8", "rollout.batch_size=8"),
+    [pytest.param(("ppo.batch_size=8", "rollout.batch_size=8"), marks=pytest.mark.long),
      pytest.param(("ppo.batch_size=1", "rollout.batch_size=32", "rollout.prompts=32"), marks=pytest.mark.long),
      pytest.param(("ppo.batch_size=4", "tuning.method=full"), marks=pytest.mark.long)],
     ids=["learning", "sampling", "full"],

@@ -355,8 +355,9 @@ def test_adapters_of_another_make(workspace: Workspace, base: Path, adapter: Pat
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("r", "four"), ("r", 0), ("r", None), ("r", 8), ("lora_alpha", "x"), ("lora_alpha", 1e9), ("rank_pattern", "x"),
-     ("alpha_pattern", {"q_proj": "x"})],
+    [("r", 0), ("lora_alpha", "x"), ("rank_pattern", "x"),
+     *(pytest.param(key, value, marks=pytest.mark.long) for key, value in (
+         ("r", "four"), ("r", None), ("r", 8), ("lora_alpha", 1e9), ("alpha_pattern", {"q_proj": "x"})))],
 )  # fmt: skip
 def test_values_that_cannot_be_reckoned_with(
     workspace: Workspace, base: Path, adapter: Path, key: str, value: Any

@@ -56,6 +56,7 @@ def kill_at(run: RunDir, reached: Callable[[], bool]) -> None:
     assert ends(run) in (State.INTERRUPTED, State.FAILED)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_again_and_again_every_line_is_there_once(
     workspace: Workspace, tiny_model: Path, file: Path, whole: list[dict]

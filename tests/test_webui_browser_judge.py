@@ -61,6 +61,7 @@ def test_a_base_and_its_run_are_compared(opened, ready: Workspace, tiny_model: P
     page.tab.locator("#evaluate-curves .tax-table").first.wait_for()  # the address names the run
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_questions_are_asked_and_seen_one_by_one(opened, ready: Workspace, tiny_model: Path, tmp_path: Path) -> None:
     """From the form to a row: examples chosen, the table, a category, the best first, the next page, the sheet."""

@@ -95,6 +95,7 @@ def test_a_run_is_watched_and_its_answers_are_read(opened, finished: RunDir) -> 
     assert page.tab.locator("#sft-rollouts").count() == 0
 
 
+@pytest.mark.long
 def test_a_rollout_that_is_new_is_shown(opened, finished: RunDir) -> None:
     page = opened(f"?run={finished.id}")
     first(page, "step 40")
@@ -162,6 +163,7 @@ def test_a_policy_learns_from_a_rule_and_shows_its_answers(opened, ready: Worksp
     assert page.tab.is_visible("#ppo-chat")
 
 
+@pytest.mark.long
 def test_runs_of_several_stages_are_opened_one_after_another(opened, finished: RunDir, ready: Workspace) -> None:
     """Each brings its tab and method to the front, and the address names it and nothing else."""
     runs = [reward_run(ready, "my prefs", None).id, finished.id]

@@ -67,6 +67,7 @@ def test_another_part_of_the_data_tab_begins_at_its_top(opened, ready: Workspace
     page.wait(f"() => {at}.scrollTop === 0")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_corpus_is_scored_before_it_is_trained_on(opened, documents: Workspace) -> None:
     page = opened("?tab=pretrain")

@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
+from core import late
 from core.configs.stages import STAGES
 from core.errors import GalenError, InputError, RunError, StopRequested
 from core.jobs import failures
@@ -42,7 +43,8 @@ def main(run: RunDir, rank: int, world_size: int) -> int:
         signal.signal(signal.SIGTERM, _on_sigterm)
         report.phase("importing")
         context = _context(run, report, rank, world_size)
-        recipe = importlib.import_module(STAGES[run.stage].recipe)
+        with late.left_out():
+            recipe = importlib.import_module(STAGES[run.stage].recipe)
         recipe.main(context)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # done is done
     except BaseException as error:  # whatever it is, the run says so

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from core import late
 from core.errors import GalenError, ModelError
 from core.hardware import devices
 from core.models import architectures, families
@@ -77,6 +78,8 @@ def load_model(
     if device == SPREAD:
         options["device_map"] = "balanced"
     try:
+        if (config.get("quantization_config") or {}).get("quant_method") == late.NAME:
+            late.bitsandbytes()
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,

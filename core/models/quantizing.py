@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from core import late
 from core.configs import sections
 
 
@@ -41,8 +42,7 @@ def is_quantised(model: nn.Module) -> bool:
 
 
 def _quantised(layer: nn.Linear, quantization: sections.Quantization, dtype: torch.dtype, place: torch.device) -> Any:
-    import bitsandbytes as bnb  # takes a second, and most runs need none of it
-
+    bnb = late.bitsandbytes()
     shape: dict[str, Any] = {
         "input_features": layer.in_features,
         "output_features": layer.out_features,

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core import late
 from core.errors import GalenError, InputError, RunError
 from core.jobs.queue import Holder
 from core.models.lineage import RunWeights, base_weights, lora_weights
@@ -141,10 +142,11 @@ def _run(
     """Step 2 from the import of torch on, and step 3."""
     import uvicorn
 
-    from core.models.loading import resolve_dtype
-    from core.serving.engine import Engine
-    from core.serving.registry import Registry
-    from core.serving.server import Service, build_app
+    with late.left_out():
+        from core.models.loading import resolve_dtype
+        from core.serving.engine import Engine
+        from core.serving.registry import Registry
+        from core.serving.server import Service, build_app
 
     announce("loading")
     dtype = resolve_dtype(spec.dtype, place.device)
