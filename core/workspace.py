@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import InputError
@@ -80,10 +81,11 @@ class Workspace:
         return sorted((run for run in runs if run.exists()), key=lambda run: (run.when, run.id), reverse=True)
 
     def allowed(self, path: Path | str) -> Path:
-        """`path` resolved, if it lies in the workspace or a root. Raises InputError `path.outside`."""
-        resolved = Path(path).expanduser().resolve()
-        for root in (self.path, *self.roots):
-            if resolved.is_relative_to(root):
+        """`path` resolved, if it lies in the workspace or a root. Raises InputError `path.outside`, also for what can
+        be no path at all: with a NUL, through a loop of links, of a user whom nobody knows."""
+        with suppress(OSError, RuntimeError, ValueError):
+            resolved = Path(path).expanduser().resolve()
+            if any(resolved.is_relative_to(root) for root in (self.path, *self.roots)):
                 return resolved
         raise InputError("path.outside", path=str(path), roots=", ".join(map(str, (self.path, *self.roots))))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,15 +18,18 @@ import pytest
 
 from core.configs.article import from_arguments
 from core.configs.files import dump_yaml, fields_of, parse_override, parse_yaml
+from core.configs.files import resolve as stage_config
 from core.configs.problems import shown
 from core.configs.stages import STAGES
 from core.configs.starts import STARTS
 from core.data.check.doctor import check_file
 from core.data.files.containers import BATCH_ROWS, parquet_rows
-from core.errors import InputError, StopRequested
+from core.data.store.library import open_dataset, resolve
+from core.errors import ConfigError, GalenError, InputError, StopRequested
 from core.jobs import store
 from core.jobs.locks import take_run
-from core.jobs.pinning import DATA_FIELDS
+from core.jobs.pinning import DATA_FIELDS, pin
+from core.models.sources import understand
 from core.records import Status
 from core.report import Report
 from core.rundir import RunDir, State, append_jsonl, read_jsonl, state_of, write_record
@@ -190,6 +194,17 @@ def test_what_no_reader_of_yaml_takes_is_a_word(word: str) -> None:
     assert parse_override(f"some.key={word}", {}) == ("some.key", word)
     with pytest.raises(InputError):
         from_arguments("sft", f"learning_rate: {word}\nlearning_rate: 1")
+
+
+@pytest.mark.parametrize("text", ["-" * 5000, "a\0b"], ids=["too long", "NUL"])
+def test_what_can_be_no_name_is_refused_in_words(workspace: Workspace, text: str) -> None:
+    for look in (partial(open_dataset, workspace), partial(resolve, workspace), workspace.allowed, understand):
+        with pytest.raises(GalenError):
+            look(text)
+    config = stage_config("sft", values={"model.base": text, "data.train": text, "devices.use": ["cpu:0"]})
+    with pytest.raises(ConfigError) as caught:
+        pin(workspace, STAGES["sft"], config)
+    assert {problem.key for problem in caught.value.problems} == {"model.base", "data.train"}
 
 
 def test_line_breaks_of_unicode_come_back() -> None:

@@ -37,7 +37,7 @@ from core.configs.starts import named_starts
 from core.data.kinds import Kind, kinds_for
 from core.data.recipe.plan import pinned
 from core.data.red_flags import read_questions
-from core.data.store.library import open_dataset, resolve
+from core.data.store.library import names_file, open_dataset, resolve
 from core.errors import ConfigError, DataError, GalenError, InputError, Problem
 from core.hardware import expand
 from core.jobs import hosts
@@ -75,11 +75,21 @@ class Pins:
         except GalenError as error:
             whole = Problem(error.code, error.params, key=key)
             self.problems.extend([whole, *(replace(problem, key=problem.key or key) for problem in error.problems)])
+        except (OSError, ValueError) as error:
+            self.problems.append(_no_path(error, key))
 
     def check(self) -> None:
         """Raise ConfigError if anything was wrong so far."""
         if self.problems:
             raise ConfigError(self.problems)
+
+
+def _no_path(error: OSError | ValueError, key: str) -> Problem:
+    """`path.unusable` for what can be no path: a name too long for any file, or with a NUL. Raises what is not that."""
+    if isinstance(error, ValueError) and "null byte" not in str(error):
+        raise error
+    path, detail = getattr(error, "filename", None) or key, getattr(error, "strerror", None) or str(error)
+    return Problem("path.unusable", {"path": str(path)[:200], "detail": detail}, key=key)
 
 
 def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Awaiting | None = None) -> StageConfig:
@@ -120,7 +130,7 @@ def pin(workspace: Workspace, stage: Stage, config: StageConfig, awaiting: Await
             needed: Sequence[Kind] = ("choice",) if key == "data.dev" else kinds
             look = partial(refs, workspace, value, getattr(data, "bad_rows", "stop"), needed)
             texts = [value] if isinstance(value, str) else [weighted(text)[0] for text in value]
-            if any(Path(text).expanduser().is_file() for text in texts):
+            if any(map(names_file, texts)):
                 files[key] = look
             else:
                 pins.pin(key, look)
@@ -225,7 +235,7 @@ def _pin_words(workspace: Workspace, words: Words, pins: Pins, files: dict[str, 
     """Where new tokens come from: at least one of corpus and list, and the list must be there."""
     if words.corpus:
         look = partial(_dataset_refs, workspace, words.corpus, "drop", ())
-        if Path(words.corpus).expanduser().is_file():
+        if names_file(words.corpus):
             files["words.corpus"] = look
         else:
             pins.pin("words.corpus", look)

@@ -40,18 +40,22 @@ def understand(text: str, name: str = "") -> Source:
     Raises ModelError `model.is_file`, `model.unknown_source`; InputError `name.bad`.
     """
     path = Path(text).expanduser()
+    try:
+        folder, file = path.is_dir(), path.is_file()
+    except OSError:  # longer than any name of a file
+        folder = file = False
     if text == STARTER:
         found = Source("starter", text, STARTER_NAME)
-    elif path.is_dir():
+    elif folder:
         found = Source("folder", str(path.resolve()), path.resolve().name, path=path.resolve())
-    elif path.is_file():
+    elif file:
         if path.suffix.lower() != ".gguf":
             raise ModelError("model.is_file", path=str(path.resolve()))
         found = Source("gguf", str(path.resolve()), path.stem, path=path.resolve())
     elif looks_like_hub_id(text):
         parts = text.split("/")
-        file = parts[2] if len(parts) == 3 else None
-        found = Source("hub", text, Path(file).stem if file else parts[1], repo="/".join(parts[:2]), file=file)
+        named = parts[2] if len(parts) == 3 else None
+        found = Source("hub", text, Path(named).stem if named else parts[1], repo="/".join(parts[:2]), file=named)
     else:
         raise ModelError("model.unknown_source", source=text)
     return Source(found.kind, found.text, check_name(name or found.name), found.repo, found.file, found.path)

@@ -47,6 +47,7 @@ from webui.recipe_draft import Draft, DraftStep, Mixed, check_draft
 
 REFUSED = "is outside the folders that Galen may read"
 PATHS = {*NAMING, *WRITTEN}
+NO_PATHS = ("-" * 5000, "a\0b")  # nothing can be called so: refused in words of ours
 KINDS = {"text": "pretrain", "chat": "sft", "pairs": "reward", "prompts": "ppo", "choice": "evaluate"}  # whose samples
 MODELS = "model"  # where a field names a model or a run
 # What the fields of a form hold; the rest of them is as it is when the page is opened.
@@ -227,8 +228,8 @@ class Attack:
                 name = name if name == MODELS else f"{name}.jsonl"
                 for how, text in self.ways(name)[first : first + count]:
                     self.refused(door, key, how, text)
-                if door.form is not None:
-                    self.harmless(door, key, wrapped(door, key, "linked"))
+                for text in ("linked", *NO_PATHS) if door.form is not None else ():
+                    self.harmless(door, key, wrapped(door, key, text))
             elif door.form is not None and is_text(door.form, key):
                 for _, text in self.ways("chat.jsonl")[first : first + 1]:
                     self.harmless(door, key, text)
@@ -247,7 +248,9 @@ class Attack:
             self.take(door, {**self.sound(door), key: text})
         except GalenError:
             self.tally.done["paths in other texts: refused"] += 1
-        self.judge(f"{door.name}: {key} with {text}")
+        except Exception as error:
+            self.tally.find(f"{door.name}: {key} with {str(text)[:60]!r}: {str(error)[-200:]!r}")
+        self.judge(f"{door.name}: {key} with {str(text)[:60]}")
 
     def recipes(self, first: int, count: int) -> None:
         """The cleaning recipe: what it reads, and what its steps name."""

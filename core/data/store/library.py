@@ -31,8 +31,10 @@ from core.workspace import Workspace
 
 __all__ = [
     "Dataset", "DatasetCard", "delete_dataset", "import_file", "list_datasets", "live_users", "name_from",
-    "open_dataset", "resolve",
+    "names_file", "open_dataset", "resolve",
 ]  # fmt: skip
+
+LONGEST_REF = 255  # bytes, as of a name in a file system
 
 
 # -- finding ----------------------------------------------------------------------------------------------------------
@@ -103,17 +105,26 @@ def resolve(workspace: Workspace, text: str, *, bad_rows: BadRows = "stop") -> D
     found = _versions(workspace, text)
     if found:
         return found[0]
-    path = Path(text).expanduser()
-    if path.is_file():
-        return import_file(workspace, path, bad_rows=bad_rows)
-    if os.sep in text or path.suffix:
+    if names_file(text):
+        return import_file(workspace, Path(text).expanduser(), bad_rows=bad_rows)
+    if os.sep in text or Path(text).suffix:
         raise DataError("data.no_file", file=text)
     raise _no_dataset(workspace, text)
+
+
+def names_file(text: str) -> bool:
+    """Whether `text` is the path of a file; what can be no path (too long, with a NUL, of an unknown user) is none."""
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _versions(workspace: Workspace, ref: str) -> list[Dataset]:
     name, at, version = ref.partition("@")
     if not name or Path(name).name != name or Path(version).name != version or name.startswith("."):
+        return []
+    if len(ref.encode(errors="replace")) > LONGEST_REF or "\0" in ref:
         return []
     if at and not version:  # `name@$VERSION` of a variable that is not set: not all versions of it
         return []
