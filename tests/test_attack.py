@@ -34,6 +34,7 @@ from core.records import Status
 from core.report import Report
 from core.rundir import RunDir, State, append_jsonl, read_jsonl, state_of, write_record
 from core.workspace import Workspace
+from tests import drill
 from tests.attack import (
     binds,
     browsers,
@@ -58,10 +59,12 @@ KEPT = ("GALEN_PLUGINS", "GALEN_LOCK_DIR", "GALEN_CPU_SLOTS", "GALEN_CLOCK_BACK"
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attacks set variables of the environment for what they start; these go with the test."""
+    """The attacks set variables of the environment for what they start, and a stage; these go with the test."""
     for name in KEPT:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    monkeypatch.setitem(STAGES, "drill", drill.STAGES[0])
+    monkeypatch.delitem(STAGES, "drill")
 
 
 def nothing_found(tally: Tally) -> None:
@@ -104,7 +107,7 @@ def test_hostile_texts_in_every_field() -> None:
 @pytest.mark.slow
 def test_paths_in_sound_forms(tmp_path: Path) -> None:
     tally = Tally()
-    paths.look(tmp_path, 1, 2, tally)
+    paths.look(tmp_path, 3, 1, tally)
     nothing_found(tally)
 
 
