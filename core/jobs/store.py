@@ -24,7 +24,7 @@ from core.errors import ConfigError, GalenError, Problem, RunError
 from core.imported import is_imported
 from core.jobs import hosts, processes, waiting
 from core.jobs.attempts import keep_config, set_aside
-from core.jobs.failures import classify, first_problem
+from core.jobs.failures import RESERVE_BYTES, classify, first_problem
 from core.jobs.handing_over import write_config
 from core.jobs.locks import take_run
 from core.jobs.pinning import pin, waiting_for_live
@@ -80,7 +80,12 @@ def submit(workspace: Workspace, stage: str, config: StageConfig, *, wait: bool 
         os.close(lock)
         shutil.rmtree(run.path, ignore_errors=True)
         raise unwritable(error) from error
-    _begin(run, lock)
+    try:
+        _begin(run, lock)
+    except RunError as error:
+        if error.code == "run.disk_full":
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return run
 
 
@@ -258,6 +263,8 @@ def _launch(run: RunDir, lock: int) -> None:
     deadline = time.monotonic() + START_PATIENCE
     while not _reported(run, child.pid):
         if child.poll() is not None and not _reported(run, child.pid):
+            if shutil.disk_usage(folder).free < RESERVE_BYTES:  # it had no room to say so itself
+                raise RunError("run.disk_full", path=str(folder))
             raise RunError("run.no_supervisor", run=run.id, detail=last_line(run.supervisor_log))
         if time.monotonic() > deadline:
             child.kill()  # what nobody knows of must not begin later

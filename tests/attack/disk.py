@@ -54,7 +54,6 @@ NOT_A_BYTE = 3  # pages that the config and the status of a run take: with so ma
 # What the caller tells of a full disk: `failures.classify` for a run, `core.__main__` and the page for the rest.
 TOLD_ABOVE = ("a line of metrics", "note a run", "save curves", "export a run", "bring a run in", "remove checkpoints")
 FULL = (errno.ENOSPC, errno.EDQUOT)
-UNTOLD = "run.no_supervisor"  # known to be weak: a supervisor whose status finds no room has no room for the reason
 
 
 @contextmanager
@@ -164,10 +163,7 @@ def act_on_a_full_disk(disk: Path, file: Path, name: str, pages: int, tally: Tal
         through = True
     except GalenError as error:
         tally.done[f"{name}: refused"] += 1
-        if error.code == UNTOLD:
-            tally.done[f"{name}: a run stayed that could not say why it did not start"] += 1
-            store.delete(workspace, workspace.runs()[0])
-        elif "disk" not in str(error).lower() and "space" not in str(error).lower():
+        if "disk" not in str(error).lower() and "space" not in str(error).lower():
             tally.find(f"{about}: says {error}")
     except OSError as error:
         tally.done[f"{name}: refused"] += 1
