@@ -58,6 +58,24 @@ def test_runs_beside_each_other(opened: Callable[..., Page], ready: Workspace, t
         page.tab.wait_for_selector(f"#runs-notes [data-run='{run.id}']")
         page.wait(f"(words) => {note} === words[0]", said)
     assert not read_notes(first).note
+    # A note is kept in a pause of writing, and when the page is left; so is which run is chosen.
+    field = page.tab.locator("#runs-notes textarea")
+    field.press("End")
+    field.press_sequentially(" d")
+    page.tab.wait_for_selector("#runs-table td[title='a < b & c d']")
+    field.press_sequentially("e")
+    page.open("?tab=runs")
+    page.wait_text("#runs-table td[title='a < b & c de']", "second")
+    page.tab.click(f"#runs-table tr[data-run='{second.id}'] .name")
+    page.wait(f"() => location.search.includes('{second.id}')")
+    page.reload()
+    page.wait(f"(words) => {note} === words[0]", "a < b & c de")
+    # The list follows what is typed, and what is deleted.
+    shown = "document.querySelectorAll('#runs-table tr[data-run]').length"
+    search = page.tab.locator("#runs-search :is(input, textarea)")
+    for keys, count in (("first", 1), ("Backspace", 1), ("Control+a", 1), ("Delete", 2)):
+        search.press_sequentially(keys) if count == 1 and keys.islower() else search.press(keys)
+        page.wait(f"(n) => {shown} === n[0]", count)
     # Curves.
     for run in (first, second):
         page.tab.click(f"#runs-table [data-tick='{run.id}']")

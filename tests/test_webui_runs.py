@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -13,13 +14,17 @@ import gradio as gr
 import pytest
 
 from core.errors import InputError
+from core.jobs.locks import take_run
 from core.jobs.summaries import RunSummary, summary
 from core.notes import change, notes_file, read_notes
-from core.rundir import State
+from core.records import Progress
+from core.rundir import State, write_record
 from core.runs import archive
 from core.runs.lineage import Node
+from core.runs.scales import ticks
 from core.workspace import Workspace
 from tests.runs_tools import START, falling, made
+from webui import views
 from webui.app import App
 from webui.catalog import Reader
 from webui.figures import clock
@@ -27,8 +32,9 @@ from webui.labels import Labels
 from webui.page import Page
 from webui.pages.runs import RunsPage, matching
 from webui.runs_board import Asked, Board
+from webui.text import t
 from webui.views_lineage import address
-from webui.views_lists import in_turn, side_runs
+from webui.views_lists import in_turn, row_text, run_table, side_runs
 
 NASTY = "<img src=x onerror=alert(1)>\"'&"
 
@@ -128,7 +134,7 @@ def test_clicks_in_the_list_and_on_the_board(workspace: Workspace) -> None:
     (again,) = page.turn(event(save="csv"), "", asked, "en")
     assert Path(saved[4]["path"]).name == Path(again[4]["path"]).name == "loss-step.csv"
     assert saved[4]["path"] != again[4]["path"]
-    assert Path(saved[4]["path"]).read_text().startswith("run,step,epoch,tokens,seconds,loss\n")
+    assert Path(saved[4]["path"]).read_text().startswith("run,name,step,epoch,tokens,seconds,loss\n")
     (gone,) = page.turn(event(clean=["step-10"]), first.id, asked, "en")
     assert "given back" in gone[2]
     assert [each.step for each in first.complete_checkpoints()] == [20]
@@ -191,6 +197,74 @@ def test_the_address_of_what_lineage_shows(workspace: Workspace) -> None:
     assert address(Node("run", "fetch-1", "x", "fetch"), ("sft",)) == "?tab=runs&run=fetch-1"
     assert address(Node("dataset", "a b@1", "x"), ()) == "?tab=data&dataset=a+b%401"
     assert address(Node("dataset", "a@1", "x", gone=True), ()) == ""
+
+
+def test_what_ended_last_is_recent(workspace: Workspace) -> None:
+    one = summary(made(workspace, "sft", "one"))
+    runs = [replace(one, id=f"r{at}", name=f"r{at}", created=one.created - at) for at in range(8)]
+    runs.append(replace(one, id="long", name="long", created=one.created - 9, ended=one.created + 10**6))
+    shown = re.findall(r'class="name">([^<]*)<', side_runs(runs, "en"))
+    assert shown == ["long", *(f"r{at}" for at in range(5))]
+
+
+def test_a_deletion_names_the_runs_that_came_of_it(workspace: Workspace) -> None:
+    base = made(workspace, "sft", "my base")
+    user = made(workspace, "sft", "its user", number=1, settings={"model.base": base.id}, outcome="")
+    page = tab(workspace)
+    asked, _ = page.ask(base.id, "en")
+    assert "started from it: its user." in asked
+    assert "started from it" not in page.ask(user.id, "en")[0]
+    lock = take_run(user)
+    assert lock is not None
+    refused, *_ = page.remove(base.id, "en")
+    os.close(lock)
+    assert "my base cannot be deleted: its user starts from it" in refused
+    assert base.exists()
+
+
+def test_runs_are_called_by_their_names(workspace: Workspace) -> None:
+    base = made(workspace, "sft", "my base")
+    user = made(
+        workspace,
+        "ppo",
+        "user",
+        number=1,
+        settings={"model.base": base.id, "rewards.rules": ["length"]},
+        checkpoints=[3],
+    )
+    page = tab(workspace)
+    detail = "".join(part for part in page.show("en", "", "all", user.id, None) if isinstance(part, str))
+    assert f"<dd>my base ({base.id})</dd>" in detail
+    catalog = page.page.catalog.read()
+    differ = page.board_of.draw(catalog, Asked(view="settings", ticked=(user.id, base.id)), None, "en")[1]
+    assert f"<td>my base ({base.id})</td>" in differ
+    drawn = page.board_of.draw(catalog, Asked(view="disk"), user.id, "en")[1]
+    assert t("figure.eval_reward", "en") + " -2.997" in drawn
+    shutil.rmtree(base.path)
+    lineage = page.board_of.draw(catalog, Asked(view="lineage"), user.id, "en")[1]
+    assert ">SFT of " in lineage
+    assert f"({base.id})</title>" in lineage
+
+
+def test_rows_that_were_read_are_no_steps(workspace: Workspace) -> None:
+    run = made(workspace, "sft", "first", outcome="failed")
+    write_record(run.progress_file, Progress(phase="tokenising", step=40, total=40, unit="row", updated_at=START))
+    assert "40" not in views.progress(views.snapshot(run), "en")
+    assert "width:0.0%" in views.progress(views.snapshot(run), "en")
+    assert '<td class="progress">–</td>' in run_table([summary(run)], 1, None, "en")
+
+
+def test_choices_have_letters_and_one_row_is_no_rows() -> None:
+    row = {"question": "Which?", "choices": ["this", "<b>that"], "answer": "B"}
+    assert "<p>A. this\nB. &lt;b&gt;that</p>" in row_text(row, "en")
+    assert t("data.row_count", "en", rows="1") == "1 row"
+    assert t("data.row_count", "en", rows="21") == "21 rows"
+    assert t("data.row_count", "en", rows="1,001") == "1,001 rows"
+
+
+def test_whole_things_have_whole_ticks() -> None:
+    assert ticks(1, 3, 8, whole=True) == [1, 2, 3]
+    assert 1.5 in ticks(1, 3, 8)
 
 
 def test_the_end_of_a_run_is_told_to_the_browser(workspace: Workspace) -> None:

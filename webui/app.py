@@ -53,6 +53,7 @@ STYLES = (  # each over those before it
     "_runs",
 )  # fmt: skip
 NAMES = json.dumps(METHODS)
+WEIGHTS = (400, 700)  # of the fonts: Gradio's files of weight 600 have no Latin letters
 STAGE_ADDRESS = (
     f"(stage, ...runs) => galen.address({{tab: stage, run: runs[{NAMES}.indexOf(stage)], dataset: '', part: ''}})"
 )
@@ -373,8 +374,8 @@ def build_app(workspace: Workspace, lang: str = "auto") -> gr.Blocks:
 def launch_options(workspace: Workspace) -> dict[str, Any]:
     """What `launch` needs so that the page looks and behaves as built; nothing in it points outside this machine."""
     theme = gr.themes.Base(
-        font=[gr.themes.LocalFont("IBM Plex Sans"), "Noto Sans CJK SC", "sans-serif"],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono"), "monospace"],
+        font=[gr.themes.LocalFont("IBM Plex Sans", WEIGHTS), "Noto Sans CJK SC", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", WEIGHTS), "monospace"],
     )
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return {

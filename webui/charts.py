@@ -95,9 +95,8 @@ def line_chart(
     for y in ticks(y_low, y_high, 4):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{py(y):.1f}" y2="{py(y):.1f}"/>')
         parts.append(f'<text class="tick y" x="{LEFT - 8}" y="{py(y) + 3.5:.1f}">{figure(y)}</text>')
-    for x in ticks(x_low, x_high, 6):
-        if x == int(x):
-            parts.append(f'<text class="tick x" x="{px(x):.1f}" y="{height - 4}">{int(x)}</text>')
+    for x in ticks(x_low, x_high, 6, whole=True):
+        parts.append(f'<text class="tick x" x="{px(x):.1f}" y="{height - 4}">{int(x)}</text>')
     for curve in curves:
         drawn = [(px(x), py(y)) for x, y in curve.points]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn)

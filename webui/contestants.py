@@ -112,7 +112,7 @@ class Contestants:
         if not text:
             return ""
         if self._ref(text) is None:
-            return t("chat.is_base", lang)
+            return t("run.gone" if self._gone(text) else "chat.is_base", lang)
         base = self.beneath(text)
         return t("chat.on_base", lang, base=self.name(base, lang)) if base else t("chat.is_whole", lang)
 
@@ -156,6 +156,10 @@ class Contestants:
         except GalenError:
             return None
 
+    def _gone(self, text: str) -> bool:
+        """Whether `text` names a run that was deleted."""
+        return bool(RunDir(text.partition(":")[0]).stage) and self._ref(text) is None
+
     # -- where it is served -------------------------------------------------------------------------------------------
     def seat(self, text: str, *, checked: bool = True) -> Seat:
         """Raises InputError `path.outside`, `chat.not_here`; ModelError where it cannot be talked to.
@@ -167,6 +171,8 @@ class Contestants:
         ref = find_base(self.workspace, text)
         if ref is not None:
             return self._seat_of_run(ref)
+        if self._gone(text):
+            raise InputError("run.not_found", run=text)
         if checked and not self.only:
             check_base(text, self.workspace)
         folder = Path(text).expanduser()

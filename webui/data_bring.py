@@ -168,6 +168,8 @@ class BringPart:
         self.imports.pick(self.act, lang, [self.note, self.imports, chosen], **QUIET)
         wishes = [self.search, self.stage, self.language]
         self.sets.pick(self.import_set, [lang, *wishes], [self.note, self.imports, self.sets], **QUIET)
+        imports = [file.buttons[name].click for name in ("import", "repair", "import_drop")]
+        gr.on(imports, lambda: "", None, self.note, **QUIET)  # what was wrong of something else is said no longer
         gr.on(
             [self.search.change, self.stage.input, self.language.input], self.find, [lang, *wishes], self.sets,
             trigger_mode="always_last", **QUIET,

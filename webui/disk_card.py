@@ -49,7 +49,8 @@ class DiskCard:
         try:
             self._remove(item)
         except GalenError as error:
-            return [views.say(*error_text(error, lang)), self._table(lang)]
+            why = (views.by_name(part, workspace.runs_dir) for part in error_text(error, lang))
+            return [views.say(*why), self._table(lang)]
         self.page.catalog.read(fresh=True)
         said = views.say(t("disk.removed", lang, name=item.name, size=size(item.size)), tone="good")
         return [said, self._table(lang)]

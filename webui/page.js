@@ -61,6 +61,9 @@
   // Whether the page has `frame` and lacks `what` in it.
   galen.missing = (frame, what) => !!document.querySelector(frame)?.checkVisibility() && !document.querySelector(what);
 
+  // What is shown is about to be drawn anew: not yet what was asked for.
+  galen.busy = (what, on) => { document.querySelector(what)?.classList.toggle('waits-for-news', on); };
+
   // Scroll the column that holds `what` and nothing else, so that `what` stands beneath the column's tabs.
   galen.reveal = (what, patience = 20) => {
     const found = document.querySelector(what), box = found?.closest('.work');
@@ -175,6 +178,8 @@
   };
   new MutationObserver((changes) => {
     heard();
+    const lang = document.querySelector('.brand')?.lang;
+    if (lang && document.documentElement.lang !== lang) document.documentElement.lang = lang;
     for (const { target } of changes) {
       const inside = target.nodeType === 1 ? target : target.parentElement;
       const box = inside?.closest?.('.info-text');

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from webui.text_annotate import ANNOTATE_TEXT
@@ -196,7 +197,7 @@ TEXT: dict[str, tuple[str, str]] = {
     # -- chat
     # -- runs
     "runs.search": ("Search", "搜索"),
-    "runs.search_hint": ("name, id, model, dataset", "名称、编号、模型、数据集"),
+    "runs.search_hint": ("name, model, data …", "名称、模型、数据…"),
     "runs.all": ("All", "全部"),
     "runs.live": ("Live", "进行中"),
     "runs.finished": ("Finished", "已完成"),
@@ -206,6 +207,10 @@ TEXT: dict[str, tuple[str, str]] = {
     "runs.delete_ask": (
         "Delete “{name}” with its checkpoints and results ({size})? This cannot be undone.",
         "确定删除“{name}”及其检查点和结果（{size}）？此操作无法撤销。",
+    ),
+    "runs.delete_users": (
+        "These runs started from it: {runs}. Finished ones keep their results; others cannot go on without it.",
+        "以下运行以它为起点：{runs}。已完成的保留自己的产物，未完成的将无法继续。",
     ),
     "runs.delete_yes": ("Delete for good", "确认删除"),
     "runs.delete_no": ("Keep it", "保留"),
@@ -266,10 +271,16 @@ TEXT: dict[str, tuple[str, str]] = {
 }
 
 
+ONE = re.compile(r"(?<![\w.,–-])1 (row|pair|run|step|token|question|prompt)s\b")  # "1 rows"
+
+
 def t(key: str, lang: str, **params: Any) -> str:
     """The string `key` in `lang` ("zh" or "en") with `params` filled in. Raises KeyError for a key nobody declared."""
     english, chinese = TEXT[key]
-    return (chinese if lang == "zh" else english).format(**params)
+    if lang == "zh":
+        return chinese.format(**params)
+    said = english.format(**params)
+    return ONE.sub(r"1 \1", said) if any(str(value) == "1" for value in params.values()) else said
 
 
 def has(key: str) -> bool:

@@ -58,6 +58,7 @@ RUNS_TEXT: dict[str, tuple[str, str]] = {
         "Choose a run in the list: what it came from and what came of it is drawn here.",
         "在列表中选择一个运行，它从何而来、又产生了什么，会画在这里。",
     ),
+    "lineage.gone_run": ("{stage} of {when}", "{when} 的{stage}"),
     "lineage.gone": ("no longer here", "已不在此处"),
     "lineage.model": ("model", "模型"),
     "lineage.dataset": ("dataset", "数据集"),

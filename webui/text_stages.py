@@ -66,6 +66,7 @@ STAGES_TEXT: dict[str, tuple[str, str]] = {
     "pairs.rejected": ("rejected", "较差"),
     "pairs.calibration": ("Certainty and accuracy", "把握与正确率"),
     "pairs.bin": ("{predicted} sure, {observed} right ({n} pairs)", "把握 {predicted}，正确 {observed}（{n} 对）"),
+    "pairs.worst_one": ("The worst mis-ordered pair", "排序最错的偏好对"),
     "pairs.worst": ("The {n} worst mis-ordered pairs", "排序最错的 {n} 个偏好对"),
     "pairs.no_worst": ("No held-out pair is in the wrong order.", "留出的偏好对都排对了。"),
     "pairs.where": ("{dataset} · line {line}", "{dataset} · 第 {line} 行"),

@@ -6,8 +6,10 @@ All text that a user, a model or a file wrote goes through `esc`.
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.configs.files import fields_of, sections_of
@@ -107,11 +109,8 @@ def head(shot: Snapshot, lang: str) -> str:
 
 def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
     """Phase, bar, ETA, and the reason of the end. `deadline`: when a stop becomes a kill (epoch seconds)."""
-    at = shot.progress
+    at = _position_kept(shot)
     fresh = at is not None and shot.status is not None
-    if at is not None and not shot.state.live and at.trained is not None and at.train_total:
-        # Whatever it was writing at the end: so many steps were made.
-        at = at.model_copy(update={"step": at.trained, "total": at.train_total, "unit": "step"})
     share = _share(shot, at)
     phase = _phase(shot, at if fresh else None, lang)
     left = ""
@@ -134,6 +133,18 @@ def progress(shot: Snapshot, lang: str, deadline: float | None = None) -> str:
         f'<span class="end">{esc(right)}</span></div><div class="bar{moving}"><i style="width:{width:.1f}%"></i></div>'
         f"{_subline(shot, at, lang)}{notice(shot, lang)}</div>"
     )
+
+
+def _position_kept(shot: Snapshot) -> Progress | None:
+    """How far the run is; of one that is over how far it came, whatever it was writing at the end."""
+    at = shot.progress
+    if at is None or shot.state.live:
+        return at
+    if at.starting and shot.state is not State.SUCCEEDED:
+        return None  # it had begun nothing: a full count of rows would look like work that was done
+    if not at.train_total:
+        return at
+    return at.model_copy(update={"step": at.trained, "total": at.train_total, "unit": "step"})
 
 
 def _share(shot: Snapshot, at: Progress | None) -> float | None:
@@ -174,8 +185,7 @@ def _subline(shot: Snapshot, at: Progress | None, lang: str) -> str:
     if at is not None and at.tokens:
         parts.append(t("run.tokens", lang, n=count(at.tokens)))
     if shot.state is State.QUEUED and shot.status is not None and shot.status.waiting_for:
-        beside = shot.run.path.parent
-        names = [name_of(RunDir(beside / who)) if RUN_ID.fullmatch(who) else who for who in shot.status.waiting_for]
+        names = [by_name(who, shot.run.path.parent) for who in shot.status.waiting_for]
         parts.append(t("run.waiting_for", lang, holders=", ".join(names)))
     return f'<div class="sub">{"".join(f"<span>{esc(part)}</span>" for part in parts)}</div>' if parts else ""
 
@@ -266,13 +276,24 @@ def settings(shot: Snapshot, lang: str) -> str:
         for name, value in values.items():
             key = f"{section}.{name}"
             field = known.get(key)
+            said = by_name(shown(key, value, lang), shot.run.path.parent, with_id=True)
             same = field is not None and not field.is_required() and value == field.get_default()
             rows.append(
                 f'<div class="pair{"" if same else " changed"}" title="{esc(key)}">'
-                f"<dt>{esc(label(shot.stage, key, lang))}</dt><dd>{esc(shown(key, value, lang))}</dd></div>"
+                f"<dt>{esc(label(shot.stage, key, lang))}</dt><dd>{esc(said)}</dd></div>"
             )
         blocks.append(f"<section><h4>{esc(section_name(section, lang))}</h4><dl>{''.join(rows)}</dl></section>")
     return f'<div class="config"><p class="hint">{esc(t("run.changed_only", lang))}</p>{"".join(blocks)}</div>'
+
+
+def by_name(text: str, beside: Path, *, with_id: bool = False) -> str:
+    """`text` with runs by name instead of by id, or by both; `beside`: the folder that holds them."""
+
+    def put(found: re.Match[str]) -> str:
+        name = name_of(RunDir(beside / found[0]))
+        return f"{name} ({found[0]})" if with_id and name != found[0] else name
+
+    return RUN_ID.sub(put, text)
 
 
 def shown(key: str, value: Any, lang: str) -> str:
@@ -309,13 +330,18 @@ def result(shot: Snapshot, lang: str) -> str:
             rows.append((t("run.data_used", lang), f"{used.dataset} · {counts}"))
         rows.extend((_figure_name(key, lang), _whole_or(value)) for key, value in made.final_metrics.items())
     for point in reversed(shot.run.complete_checkpoints()):
-        key, sign = ("eval_reward", -1) if shot.stage == "ppo" else ("eval_loss", 1)  # PPO's mark is its reward's
-        score = "" if point.eval_loss is None else f" · {_figure_name(key, lang)} {figure(sign * point.eval_loss)}"
-        rows.append((t("run.step", lang, step=point.step), f"{clock(point.saved_at)}{score}"))
+        score = [] if point.eval_loss is None else [judged_by(shot.stage, point.eval_loss, lang)]
+        rows.append((t("run.step", lang, step=point.step), " · ".join([clock(point.saved_at), *score])))
     if not rows:
         return empty(t("run.no_checkpoints", lang))
     pairs = "".join(f'<div class="pair"><dt>{esc(name)}</dt><dd>{esc(value)}</dd></div>' for name, value in rows)
     return f'<div class="config wide"><section><dl>{pairs}</dl></section></div>'
+
+
+def judged_by(stage: str, eval_loss: float, lang: str) -> str:
+    """By what a checkpoint is judged: the held-out loss; PPO keeps its held-out reward there, with the other sign."""
+    key, sign = ("eval_reward", -1) if stage == "ppo" else ("eval_loss", 1)
+    return f"{_figure_name(key, lang)} {figure(sign * eval_loss)}"
 
 
 def _lora(facts: AdapterFacts, lang: str) -> str:

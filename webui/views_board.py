@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from core.rundir import RunDir
@@ -17,7 +18,7 @@ from webui.charts import name_of
 from webui.figures import count, esc
 from webui.text import t
 from webui.text_fields import label, section_name
-from webui.views import empty, shown
+from webui.views import by_name, empty, shown
 
 VIEWS = ("run", "curves", "settings", "lineage", "disk")
 SAVED_AS = ("png", "html", "csv")
@@ -52,6 +53,11 @@ element.addEventListener('change', async (e) => {
 element.addEventListener('input', (e) => {
   if (e.target.type === 'range') e.target.nextElementSibling.textContent = (+e.target.value).toFixed(2);
 });"""
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names of a list, for a sentence."""
+    return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
 
 
 def ask(**data: Any) -> str:
@@ -134,8 +140,7 @@ def overlay(curves: Sequence[RunCurve], wanted: Wanted, lang: str) -> str:
     without = [curve.name for curve in curves if not curve.points]
     if not drawing:
         return empty(t("overlay.no_points", lang))
-    names = ", ".join(without[:NAMED]) + (" …" if len(without) > NAMED else "")
-    more = f'<p class="quiet">{esc(t("overlay.some_missing", lang, names=names))}</p>' if without else ""
+    more = f'<p class="quiet">{esc(t("overlay.some_missing", lang, names=few(without)))}</p>' if without else ""
     saved = "".join(
         f'<button type="button" class="to" {_saves(kind, wanted)}>{kind.upper()}</button>' for kind in SAVED_AS
     )
@@ -172,7 +177,7 @@ def differences(
                 f'<tr class="section"><th colspan="{len(runs) + 1}">{esc(section_name(section, lang))}</th></tr>'
             )
         stage = next(run.stage for run, value in zip(runs, row.values, strict=True) if value is not ABSENT)
-        cells = "".join(f"<td>{_value(row.key, value, lang)}</td>" for value in row.values)
+        cells = "".join(f"<td>{_value(row.key, value, runs[0].path.parent, lang)}</td>" for value in row.values)
         marked = ' class="changed"' if everything and row.differs else ""
         body.append(f'<tr{marked}><th title="{esc(row.key)}">{esc(label(stage, row.key, lang))}</th>{cells}</tr>')
     return (
@@ -181,9 +186,9 @@ def differences(
     )
 
 
-def _value(key: str, value: Any, lang: str) -> str:
+def _value(key: str, value: Any, beside: Path, lang: str) -> str:
     if value is ABSENT:
         return f'<span class="quiet">{esc(t("differ.absent", lang))}</span>'
     if isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(each, Mapping) for each in value)):
         return f"<code>{esc(value)}</code>"
-    return esc(shown(key, value, lang))
+    return esc(by_name(shown(key, value, lang), beside, with_id=True))

@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 from core.errors import Problem
+from core.rundir import RunDir
 from core.runs.checkpoints import Kept, Taken
-from webui.figures import clock, count, esc, figure, size
+from webui.figures import clock, count, esc, size
 from webui.states import badge
 from webui.text import t
-from webui.views import empty, title
+from webui.views import empty, judged_by, title
 
 MOST = 100  # rows of the table
 
@@ -32,14 +33,14 @@ def disk(
     if own is None:
         first = f'<p class="quiet">{esc(t("kept.choose", lang))}</p>'
     else:
-        first = title(t("kept.of", lang, name=own.name)) + checkpoints(kept, names, live, lang)
+        first = title(t("kept.of", lang, name=own.name)) + checkpoints(kept, RunDir(own.run).stage, names, live, lang)
     return f'<div class="kept">{first}{runs(taken, chosen, held, lang)}</div>'
 
 
-def checkpoints(kept: Sequence[Kept], names: Mapping[str, str], live: bool, lang: str) -> str:
+def checkpoints(kept: Sequence[Kept], stage: str, names: Mapping[str, str], live: bool, lang: str) -> str:
     if not kept:
         return empty(t("kept.none", lang))
-    rows = "".join(_row(each, names, live, lang) for each in reversed(kept))
+    rows = "".join(_row(each, stage, names, live, lang) for each in reversed(kept))
     table = f'<table class="table disk"><tbody>{rows}</tbody></table>'
     if live:
         return f'{table}<p class="quiet">{esc(t("kept.live", lang))}</p>'
@@ -54,10 +55,10 @@ def checkpoints(kept: Sequence[Kept], names: Mapping[str, str], live: bool, lang
     )
 
 
-def _row(each: Kept, names: Mapping[str, str], live: bool, lang: str) -> str:
+def _row(each: Kept, stage: str, names: Mapping[str, str], live: bool, lang: str) -> str:
     facts = [t("kept.torn", lang)] if not each.whole else []
     facts += [clock(each.saved_at)] if each.saved_at is not None else []
-    facts += [f"{t('figure.eval_loss', lang)} {figure(each.eval_loss)}"] if each.eval_loss is not None else []
+    facts += [judged_by(stage, each.eval_loss, lang)] if each.eval_loss is not None else []
     marks = [t("kept.best", lang)] if each.best else []
     marks += [t("kept.resumes", lang)] if each.resumes else []
     more = [t("kept.delivered", lang)] if each.delivered else []

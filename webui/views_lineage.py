@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Container
 from urllib.parse import urlencode
 
+from core.jobs.summaries import created
+from core.rundir import RunDir
 from core.runs.drawing import cut
 from core.runs.lineage import Edge, Graph, Key, Node, layers
-from webui.figures import esc
+from webui.figures import clock, esc
 from webui.states import state_class, state_text
 from webui.text import has, stage_name, t
 from webui.views import empty
@@ -90,11 +92,18 @@ def _box(node: Node, at: tuple[float, float], chosen: bool, pages: Container[str
     else:
         about = [t(f"lineage.{node.kind}", lang)]
     about += [t("lineage.gone", lang)] if node.gone else []
+    title = node.title
+    if node.gone and node.kind == "run":  # its name went with it: what it was, and when it was started
+        run = RunDir(node.name)
+        title, about = (
+            t("lineage.gone_run", lang, stage=stage_name(run.stage, lang), when=clock(created(run))),
+            about[1:],
+        )
     state = f" {state_class(node.state, node.held)}" if node.state is not None else ""
     box = (
         f'<g class="node {node.kind}{state}{" chosen" if chosen else ""}{" gone" if node.gone else ""}" '
-        f'transform="translate({x:.0f} {y:.0f})"><title>{esc(node.title)} ({esc(node.name)})</title>'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6"/><text x="11" y="18">{esc(cut(node.title, LETTERS))}</text>'
+        f'transform="translate({x:.0f} {y:.0f})"><title>{esc(title)} ({esc(node.name)})</title>'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6"/><text x="11" y="18">{esc(cut(title, LETTERS))}</text>'
         f'<text class="about" x="11" y="34">{esc(" · ".join(about))}</text></g>'
     )
     link = address(node, pages)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from core.hardware import Device
 from core.jobs.store import RunSummary
+from core.records import STARTING_PHASES
 from webui.figures import clock, count, duration, esc, figure, size
 from webui.states import badge, state_class, state_text
 from webui.text import stage_name, t
@@ -44,7 +46,7 @@ def device_list(devices: Sequence[Device], holders: Mapping[str, str], names: Ma
 def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
     """The live runs with their progress, and below them the latest others; each opens its run."""
     live = in_turn([run for run in runs if run.state.live])[:LIVE_SHOWN]
-    done = [run for run in runs if not run.state.live][:RECENT_SHOWN]
+    done = by_end([run for run in runs if not run.state.live])[:RECENT_SHOWN]
     parts = [_ends(runs, lang), f"<h5>{esc(t('side.live', lang))}</h5>"]
     parts.extend(_side_run(run, lang) for run in live)
     if not live:
@@ -53,6 +55,11 @@ def side_runs(runs: Sequence[RunSummary], lang: str) -> str:
         parts.append(f"<h5>{esc(t('side.recent', lang))}</h5>")
         parts.extend(_side_run(run, lang) for run in done)
     return "".join(parts)
+
+
+def by_end(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """Those that ended last first; by when it was created where nobody could tell the end."""
+    return sorted(runs, key=lambda run: run.ended or run.created, reverse=True)
 
 
 def in_turn(runs: Sequence[RunSummary]) -> list[RunSummary]:
@@ -81,7 +88,7 @@ def in_turn(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 def _ends(runs: Sequence[RunSummary], lang: str) -> str:
     """What page.js tells of runs that end: each run's name, and how it ended, "" while it lives; and the bell."""
-    newest = sorted(runs, key=lambda run: run.ended or run.created, reverse=True)[:ENDS_TOLD]
+    newest = by_end(runs)[:ENDS_TOLD]
     watched = [*(run for run in runs if run.state.live), *(run for run in newest if not run.state.live)]
     told = {run.id: [run.name, "" if run.state.live else t(f"state.{run.state.value}", lang)] for run in watched}
     said = "".join(f"<span>{esc(t(f'ended.{name}', lang))}</span>" for name in ("on", "off", "denied"))
@@ -130,7 +137,8 @@ def run_table(
 
 def _run_row(run: RunSummary, chosen: bool, ticked: bool, lang: str) -> str:
     shown = size if run.unit == "byte" else count
-    at = f"{shown(run.step)} / {shown(run.total)}" if run.total else "–"
+    trains = run.total and run.phase not in STARTING_PHASES  # before that it counts the rows that it reads
+    at = f"{shown(run.step)} / {shown(run.total)}" if trains else "–"
     about = [stage_name(run.stage, lang), *run.devices, *([t("runs.is_imported", lang)] if run.imported else [])]
     tags = "".join(f'<em class="tag">{esc(tag)}</em>' for tag in run.tags)
     tags = f'<div class="tags">{tags}</div>' if tags else ""
@@ -185,8 +193,16 @@ def row_text(row: Mapping[str, Any], lang: str) -> str:
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
             parts.append(f"<h6>{esc(_role(key, lang))}</h6>{_turns(value, lang)}")
         else:
-            parts.append(_turn(key, value if isinstance(value, str) else str(value), lang))
+            parts.append(_turn(key, _field(key, value), lang))
     return "".join(parts)
+
+
+def _field(key: str, value: Any) -> str:
+    """Texts in a list stand below each other, choices with the letters that answers name them by."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        return value if isinstance(value, str) else str(value)
+    lettered = key == "choices" and len(value) <= len(ascii_uppercase)
+    return "\n".join(f"{ascii_uppercase[at]}. {each}" if lettered else each for at, each in enumerate(value))
 
 
 def _turns(messages: Sequence[Mapping[str, Any]], lang: str) -> str:
@@ -205,4 +221,5 @@ def _turn(role: str, content: str, lang: str) -> str:
 
 
 def brand(lang: str) -> str:
-    return f'<div class="brand">{MARK}<div><b>Galen</b><span>{esc(t("app.tagline", lang))}</span></div></div>'
+    said = esc(t("app.tagline", lang))  # page.js takes the language of the whole page from here
+    return f'<div class="brand" lang="{lang}">{MARK}<div><b>Galen</b><span>{said}</span></div></div>'

@@ -1,8 +1,9 @@
 """What people noted of a run, to be changed in place: star, tags, a few words. No gradio.
 
 `NOTES_JS` tells the page of each change, and of which run it is, by the event `pick`; a text is told when its field is
-left. Gradio changes the elements that are there, and a field that was typed in keeps its text whatever is sent: it is
-given the new text where it has become another run's, or has changed while nobody is in it.
+left, a note also after a pause in typing, and one that the page was left with when it is opened again. Gradio changes
+the elements that are there, and a field that was typed in keeps its text whatever is sent: it is given the new text
+where it has become another run's, or has changed while nobody is in it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,23 @@ from webui.text import t
 from webui.views_lists import star
 
 NOTES_JS = """
-const told = (what) => trigger('pick', {run: element.querySelector('.notes').dataset.run, ...what});
+let typed = null, pause = 0;
+const told = (what) => {
+  clearTimeout(pause); typed = null;
+  trigger('pick', {run: element.querySelector('.notes').dataset.run, ...what});
+};
+element.addEventListener('input', (e) => {
+  if (e.target.dataset.field !== 'note') return;
+  typed = {run: element.querySelector('.notes').dataset.run, note: e.target.value};
+  clearTimeout(pause); pause = setTimeout(() => told(typed), 1000);
+});
+window.addEventListener('pagehide', () => { if (typed) galen.keep('note', typed); });
+const left = () => {
+  if (!window.galen?.ready) { setTimeout(left, 200); return; }
+  const note = galen.kept('note', null);
+  if (note) { galen.keep('note', null); trigger('pick', note); }
+};
+left();
 element.addEventListener('click', (e) => {
   const star = e.target.closest('[data-star]'), tag = e.target.closest('[data-untag]');
   if (star) told({star: true});

@@ -137,7 +137,8 @@ def worst(found: Sequence[WorstPair], lang: str) -> str:
     if not found:
         return f'<p class="quiet">{esc(t("pairs.no_worst", lang))}</p>'
     items = "".join(_worst(each, lang) for each in found)
-    return f'<h4>{esc(t("pairs.worst", lang, n=len(found)))}</h4><div class="worst-pairs">{items}</div>'
+    heading = t("pairs.worst" if len(found) > 1 else "pairs.worst_one", lang, n=len(found))
+    return f'<h4>{esc(heading)}</h4><div class="worst-pairs">{items}</div>'
 
 
 def _worst(each: WorstPair, lang: str) -> str:

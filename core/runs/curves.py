@@ -135,20 +135,21 @@ def name_of(run: RunDir) -> str:
 
 # -- a table ----------------------------------------------------------------------------------------------------------
 def csv_lines(runs: Sequence[RunDir], wanted: Wanted) -> Iterator[str]:
-    """Every logged value, none left out: run, step, epoch, tokens, seconds, the figure, and the same smoothed."""
+    """Every logged value, none left out: run, name, step, epoch, tokens, seconds, the figure, and the same smoothed."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     heads = [wanted.metric, *([f"{wanted.metric} smoothed {wanted.smoothing:g}"] if wanted.smoothing else [])]
-    writer.writerow(["run", "step", "epoch", "tokens", "seconds", *heads])
+    writer.writerow(["run", "name", "step", "epoch", "tokens", "seconds", *heads])
     for run in runs:
-        rows = tail(run.metrics_file)
+        rows, name = tail(run.metrics_file), name_of(run)
         column = list(rows.columns.get(wanted.metric, ()))
         smoothed = smooth(column, wanted.smoothing) if wanted.smoothing else None
         axes = [axis_of(rows, axis) for axis in ("epoch", "tokens", "time")]
         for at, (step, value) in enumerate(column):
             places = [_between(*axis, step) for axis in axes]
             more = [smoothed[at][1]] if smoothed is not None else []
-            writer.writerow([run.id, step, *("" if place is None else place for place in places), value, *more])
+            at_step = ["" if place is None else place for place in places]
+            writer.writerow([run.id, name, step, *at_step, value, *more])
             if buffer.tell() > 1 << 16:
                 yield buffer.getvalue()
                 buffer.seek(0)

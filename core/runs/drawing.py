@@ -43,6 +43,7 @@ class Scale:
     x: tuple[float, float]
     y: tuple[float, float]
     log: bool
+    whole: bool = False  # the axis counts something
 
     def px(self, x: float) -> float:
         return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - RIGHT - LEFT)
@@ -58,7 +59,7 @@ def svg(curves: Sequence[RunCurve], wanted: Wanted, words: Mapping[str, str]) ->
     if not any(curve.points for curve in curves):
         return ""
     curves, unit = _in_units(curves, wanted)
-    scale = _scale(curves, wanted.log)
+    scale = _scale(curves, wanted)
     axis = words.get(wanted.axis, wanted.axis) + (f" ({words.get(unit, unit)})" if unit else "")
     metric = words.get("metric", wanted.metric)
     lines = "".join(_line(curve, at, scale) for at, curve in enumerate(curves))
@@ -87,10 +88,11 @@ def _in_units(curves: Sequence[RunCurve], wanted: Wanted) -> tuple[Sequence[RunC
     return [RunCurve(c.run, c.name, scaled(c.points), scaled(c.raw), c.last) for c in curves], name
 
 
-def _scale(curves: Sequence[RunCurve], log: bool) -> Scale:
+def _scale(curves: Sequence[RunCurve], wanted: Wanted) -> Scale:
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in (*curve.points, *curve.raw)]
-    return Scale(spread(xs), spread([math.log10(y) for y in ys] if log else ys, 0.05), log)
+    height = spread([math.log10(y) for y in ys] if wanted.log else ys, 0.05)
+    return Scale(spread(xs), height, wanted.log, wanted.axis in ("step", "tokens"))
 
 
 def _grid(scale: Scale) -> str:
@@ -101,7 +103,8 @@ def _grid(scale: Scale) -> str:
         f'<text class="y" x="{LEFT - 7}" y="{scale.py(y) + 4:.1f}">{short(y)}</text>'
         for y in (log_ticks if scale.log else ticks)(low, high, 6)
     ]
-    parts += [f'<text class="x" x="{scale.px(x):.1f}" y="{bottom + 15}">{short(x)}</text>' for x in ticks(*scale.x, 8)]
+    across = ticks(*scale.x, 8, whole=scale.whole)
+    parts += [f'<text class="x" x="{scale.px(x):.1f}" y="{bottom + 15}">{short(x)}</text>' for x in across]
     return "".join(parts)
 
 

@@ -9,11 +9,12 @@ from core.tails import Points
 SMOOTHING = 0.78
 
 
-def ticks(low: float, high: float, wanted: int) -> list[float]:
-    """About `wanted` round numbers within [low, high]; steps are 1, 2 or 5 times a power of ten."""
+def ticks(low: float, high: float, wanted: int, *, whole: bool = False) -> list[float]:
+    """About `wanted` round numbers, or `whole` ones, within [low, high]; steps are 1, 2 or 5 times a power of ten."""
     if high <= low:
         return [low]
     raw = (high - low) / max(1, wanted)
+    raw = max(1.0, raw) if whole else raw
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)

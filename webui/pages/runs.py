@@ -14,6 +14,7 @@ import gradio as gr
 from core.errors import GalenError
 from core.jobs import store
 from core.jobs.store import RunSummary
+from core.models.library import based_on
 from core.notes import change, read_notes
 from core.rundir import RunDir, State
 from core.runs.search import fits
@@ -27,7 +28,7 @@ from webui.messages import error_text
 from webui.page import EACH, QUIET, Page
 from webui.runs_board import Asked, Board
 from webui.text import t
-from webui.views_board import BOARD_JS
+from webui.views_board import BOARD_JS, few
 from webui.views_notes import NOTES_JS, notes
 
 FILTERS = ("all", "starred", "live", "finished", "unfinished")
@@ -113,8 +114,11 @@ class RunsPage:
             "fn": self.show, "inputs": [lang, *inputs], "outputs": [*view, self.noted], "trigger_mode": "always_last",
             **QUIET,
         }  # fmt: skip
-        changed = [self.search.input, self.filter.input, self.chosen.change, self.asked.change, lang.input]
-        gr.on(changed, **shown)
+        # The search by `change`: Gradio tells `input` of typed letters alone, of nothing that is deleted or pasted.
+        changed = [self.search.change, self.filter.input, self.chosen.change, self.asked.change, lang.input]
+        gr.on(changed, **shown).then(None, js="() => galen.busy('#runs-table', false)")
+        self.search.change(None, js="() => galen.busy('#runs-table', true)")
+        self.chosen.change(None, self.chosen, None, js="(run) => galen.shown('runs', run)")
         turned = [self.chosen, self.asked, self.note, self.confirm, self.saved]
         for pane, handler in ((self.table, self.pick), (self.bar, self.turn), (self.board, self.turn)):
             event = pane.pick(handler, [self.chosen, self.asked, lang], turned, **EACH)
@@ -173,7 +177,7 @@ class RunsPage:
             if "star" in data:
                 return [gr.skip(), self._starred(str(data["star"]), wanted), "", gr.skip(), None]
         except (GalenError, OSError) as error:
-            return [gr.skip(), gr.skip(), views.say(*error_text(error, lang)), gr.skip(), None]
+            return [gr.skip(), gr.skip(), self._why(error, lang), gr.skip(), None]
         back = wanted.seen_as("run").text() if wanted.view in ("curves", "settings") else gr.skip()
         return [str(data.get("run") or ""), back, "", closed, None]
 
@@ -204,7 +208,7 @@ class RunsPage:
             else:
                 yield [gr.skip(), wanted.clicked(data).text(), "", gr.skip(), None]
         except (GalenError, OSError) as error:
-            yield [gr.skip(), gr.skip(), views.say(*error_text(error, lang)), gr.skip(), None]
+            yield [gr.skip(), gr.skip(), self._why(error, lang), gr.skip(), None]
 
     def jot(self, event: gr.EventData, asked: str | None, lang: str) -> list[Any]:
         """What somebody notes of the run that the event names. Updates of (asked, note)."""
@@ -222,7 +226,7 @@ class RunsPage:
             elif "note" in data:
                 change(run, note=str(data["note"]))
         except (GalenError, OSError) as error:
-            return [gr.skip(), views.say(*error_text(error, lang))]
+            return [gr.skip(), self._why(error, lang)]
         self.page.catalog.read(fresh=True)
         return [Asked.of(asked).changed().text(), ""]
 
@@ -231,9 +235,13 @@ class RunsPage:
         run = self._run(chosen)
         if run is None:
             return ["", gr.update(visible=False)]
-        name = views.snapshot(run).name
+        name, runs = views.snapshot(run).name, self.page.catalog.read().runs
         asked = t("runs.delete_ask", lang, name=name, size=size(folder_size(run.path)))
-        return [views.say(asked), gr.update(visible=True)]
+        lost = based_on(self.page.workspace, run.id)
+        users = [each for each in runs if run.id in each.parents and each.id not in lost]
+        more = [t("disk.breaks", lang, runs=few([each.name for each in runs if each.id in lost]))] if lost else []
+        more += [t("runs.delete_users", lang, runs=few([each.name for each in users]))] if users else []
+        return [views.say(asked, " ".join(more)), gr.update(visible=True)]
 
     def remove(self, chosen: str | None, lang: str) -> list[Any]:
         run = self._run(chosen)
@@ -243,9 +251,12 @@ class RunsPage:
         try:
             store.delete(self.page.workspace, run)
         except (GalenError, OSError) as error:
-            return [views.say(*error_text(error, lang)), gr.update(visible=False), chosen]
+            return [self._why(error, lang), gr.update(visible=False), chosen]
         self.page.catalog.read(fresh=True)
         return [views.say(t("runs.deleted", lang, name=name), tone="calm"), gr.update(visible=False), ""]
+
+    def _why(self, error: BaseException, lang: str) -> str:
+        return views.say(*(views.by_name(part, self.page.workspace.runs_dir) for part in error_text(error, lang)))
 
     def _resume(self, run: RunDir) -> None:
         store.resume(self.page.workspace, run.id)
@@ -259,7 +270,7 @@ class RunsPage:
                 if run is not None:
                     action(run)
             except (GalenError, OSError) as error:
-                return views.say(*error_text(error, lang))
+                return self._why(error, lang)
             self.page.catalog.read(fresh=True)
             return ""
 
