@@ -152,12 +152,16 @@ def test_the_catalogue_is_searched_and_filtered(opened, ready: Workspace) -> Non
     page.wait_text("#catalogue", "No set of the catalogue fits")
 
 
-def test_what_is_no_dataset_id_is_told(opened, ready: Workspace) -> None:
+def test_what_is_no_dataset_id_is_told(opened, ready: Workspace, chat_file: Path) -> None:
     page = opened("?tab=data")
+    page.tab.set_input_files("#upload input", str(chat_file))
+    page.tab.wait_for_selector("#data-import")
     page.tab.fill("#hub-repo input", "medical")
     page.tab.click("#hub-import")
     page.wait_text("#bring-note", "'medical' is no dataset id")
     assert ready.runs() == []
+    page.tab.click("#data-import")  # and is no matter to the next who succeeds
+    page.tab.wait_for_selector("#bring-note .notice", state="detached")
 
 
 @pytest.mark.slow

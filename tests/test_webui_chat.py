@@ -238,6 +238,15 @@ def test_adapters_sit_on_their_own_base_and_whole_models_alone(place: Workspace,
     assert contestants.beside_base(tuned.id) == ["tiny", tuned.id]
 
 
+def test_a_run_that_was_deleted_is_no_base_model(place: Workspace) -> None:
+    contestants = Contestants(place, Reader(place))
+    for gone in ("ppo-20260101-000000-0a1b", "ppo-20260101-000000-0a1b:best"):
+        assert contestants.about(gone, "en") == "This run is no longer in the workspace."
+        with pytest.raises(GalenError) as refused:
+            contestants.seat(gone)
+        assert refused.value.code == "run.not_found"
+
+
 def test_models_come_first_in_the_list_then_the_newest_runs(place: Workspace) -> None:
     contestants = Contestants(place, Reader(place))
     groups = contestants.groups("en")
