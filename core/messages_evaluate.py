@@ -50,6 +50,7 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "report.open": ("nothing can be told, as every interval of a difference holds zero", ""),
     "report.not_named": ("no set was named", ""),
     "report.not_measured": ("there is no figure to compare", ""),
+    "report.too_few": ("too few rows to tell a change from chance", ""),
     "report.change_accuracy": ("accuracy on {set}, {before} → {after} ({change} points, {low} to {high})", ""),
     "report.change_safe": (
         "share of red flags passed in {set}, {before} → {after} ({change} points, {low} to {high})",

@@ -246,6 +246,9 @@ def test_few_rows_are_told_of(tmp_path: Path) -> None:
     assert (win.change_low, win.change_high, win.verdict) == (low - 0.5, high - 0.5, "better")
     [few] = [note for note in report.notes if note.code == "report.few_rows"]
     assert few.params["sets"] == "exam (12), asked (12), prose (12)"
+    items_file(run.output).write_text("".join(line for line in lines if json.loads(line)["number"] < 3))
+    told = make([run], resamples=200, seed=1).told[0].params
+    assert [each.code for each in told["general"]] == ["report.too_few"], "there are figures, and changes"
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
     "report.open": ("说不出差别，所有差值的区间都包含零", ""),
     "report.not_named": ("没有指定数据集", ""),
     "report.not_measured": ("没有可比较的指标", ""),
+    "report.too_few": ("行数太少，无法判断变化是否偶然", ""),
     "report.change_accuracy": ("{set} 的准确率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_safe": ("{set} 的红线通过率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_win": ("{set} 的胜率 {after}（比持平 {change} 个百分点，区间 {low} 至 {high}）", ""),
