@@ -82,6 +82,11 @@ EVALUATE: dict[str, tuple[str, str]] = {
         "Red flags are marked by rules that look for words, a smoke test: read the answers before you believe them.",
         "",
     ),
+    "report.learnt": (
+        "{set} is what {models} learnt from: being better on it need not mean being better. Measure on rows that no "
+        "stage was trained on.",
+        "",
+    ),
     "report.many": (
         "The intervals are those of one difference each: of twenty differences that are none, one is expected to look "
         "like one.",

@@ -80,6 +80,9 @@ def notes_on(report: TaxReport, differing: Sequence[str], same_tokens: bool, unr
     ]
     if few:
         found.append(Told(code="report.few_rows", params={"sets": ", ".join(few), "few": FEW}))
+    for block in report.blocks:
+        if block.learnt_by:
+            found.append(Told(code="report.learnt", params={"set": block.label, "models": ", ".join(block.learnt_by)}))
     if unread[1]:
         found.append(Told(code="report.unread", params={"unread": unread[1], "pairs": unread[0]}))
     if not same_tokens:
