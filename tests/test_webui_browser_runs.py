@@ -76,6 +76,7 @@ def test_runs_beside_each_other(opened: Callable[..., Page], ready: Workspace, t
     for keys, count in (("first", 1), ("Backspace", 1), ("Control+a", 1), ("Delete", 2)):
         search.press_sequentially(keys) if count == 1 and keys.islower() else search.press(keys)
         page.wait(f"(n) => {shown} === n[0]", count)
+    page.tab.wait_for_selector("#runs-table.waits-for-news", state="detached")
     # Curves.
     for run in (first, second):
         page.tab.click(f"#runs-table [data-tick='{run.id}']")

@@ -116,8 +116,9 @@ class RunsPage:
         }  # fmt: skip
         # The search by `change`: Gradio tells `input` of typed letters alone, of nothing that is deleted or pasted.
         changed = [self.search.change, self.filter.input, self.chosen.change, self.asked.change, lang.input]
-        gr.on(changed, **shown).then(None, js="() => galen.busy('#runs-table', false)")
+        # The sign that the list lags stands first: Gradio waits for one listener's answer before it calls the next.
         self.search.change(None, js="() => galen.busy('#runs-table', true)")
+        gr.on(changed, **shown).then(None, js="() => galen.busy('#runs-table', false)")
         self.chosen.change(None, self.chosen, None, js="(run) => galen.shown('runs', run)")
         turned = [self.chosen, self.asked, self.note, self.confirm, self.saved]
         for pane, handler in ((self.table, self.pick), (self.bar, self.turn), (self.board, self.turn)):
