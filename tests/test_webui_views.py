@@ -180,7 +180,7 @@ def test_rows_that_stopped_a_run_are_listed_with_their_lines(workspace: Workspac
     said = views.notice(shot, "zh")
     assert '<td class="line">41</td>' in said
     assert "没有留下回答" in said
-    assert "请调大 data.max_length" in said
+    assert "请调大“最大长度”" in said
     assert "&lt;b&gt;long" in said
     assert "显示前 1 条，共 7 条" in said
     assert "No answer" not in said
