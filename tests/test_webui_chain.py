@@ -20,6 +20,7 @@ from core.models.tiny import NAME, bring_in
 from core.records import Manifest, RootBase, Status
 from core.rundir import RunDir, State, state_of, write_json, write_record
 from core.workspace import Workspace
+from tests.jobs_tools import eventually
 from webui import views, views_chain, views_lists
 from webui.app import App
 from webui.catalog import Reader
@@ -90,6 +91,7 @@ def test_a_held_run_says_why_and_offers_what_to_do(made: Made, workspace: Worksp
     ppo = made("ppo", "queued", sft.id, after=(sft,))
     notice = views_chain.held_notice(views.snapshot(ppo), "en")
     assert "my sft &lt;failed&gt;, which failed" in notice
+    assert f'data-run="{sft.id}">Open my sft &lt;failed&gt;' in notice
     assert "data-release" not in notice, "there are no weights to start from"
     assert "without waiting" not in notice
     assert "python -m core" not in notice
@@ -144,7 +146,7 @@ def test_a_run_at_work_is_offered_and_waited_for(made: Made, workspace: Workspac
     panel = app.stages["ppo"].panel
     keys = {"model.base": sft.id, "data.train": "x", "rewards.models": reward.id}
     values = [keys.get(key, panel.form.show_one(key, panel.form.default(key))) for key in panel.form.keys]
-    _, command, *_ = panel.check("en", None, [], *values)
+    _, command, *_ = panel.check("en", None, [], False, None, *values)
     assert f"run.after={sft.id},{reward.id}" in command
     problem = page.parents.problem("ppo", f"{sft.id}:last")
     assert problem is not None
@@ -162,13 +164,14 @@ def test_the_forms_are_queued_as_a_chain(
     write_card(workspace.models_dir / "tiny", card)
     data = {stage: bring_sample(workspace, SAMPLES / stage / "en.jsonl").ref for stage in ("sft", "reward", "ppo")}
 
+    def form_of(stage: str, **filled: Any) -> list[Any]:
+        form = app.stages[stage].form
+        typed = {"model.base": "tiny", "data.train": data.get(stage), "devices.use": ["cpu:0"]}
+        typed |= {"data.rows": [data["sft"]], "data.max_length": "200", **filled}
+        return [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
+
     def act(do: str, stages: tuple[str, ...], **filled: Any) -> str:
-        values: list[Any] = []
-        for stage in STAGES:
-            form = app.stages[stage].form
-            typed = {"model.base": "tiny", "data.train": data.get(stage), "devices.use": ["cpu:0"], **filled}
-            typed |= {"data.rows": [data["sft"]], "data.max_length": "200"}
-            values += [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
+        values = [value for stage in STAGES for value in form_of(stage, **filled)]
         event: Any = SimpleNamespace(_data={"do": do, "stages": list(stages)})
         return list(app.chain.act(event, "en", *values))[-1]
 
@@ -188,16 +191,37 @@ def test_the_forms_are_queued_as_a_chain(
         assert ppo.config()["rewards"]["models"] == [f"{reward.id}: 1"]
         assert ppo.config()["run"]["after"] == [sft.id, reward.id]
         assert (evaluate.config()["models"]["chain"], evaluate.config()["run"]["after"]) == (ppo.id, [ppo.id])
+
+        panel = app.stages["ppo"].panel
+        store.kill(ppo)
+        ticked = panel.place.said(app.reader.read(fresh=True), ppo, "en")
+        assert ticked[0] == ppo.id
+        assert f"{evaluate.config()['run']['name']} goes on" in ticked[1]
+        mended = form_of("ppo", **{"data.max_length": "190"})
+        _, command, *_ = panel.check("en", None, [], True, ppo.id, *mended)
+        assert f"jobs replace --workspace {workspace.path} {ppo.id}" in command
+        assert "data.max_length=190" in command
+        assert "model.base" not in command
+        panel.launch("en", True, ppo.id, *mended)
+        new = next(run for run in workspace.runs() if run.stage == "ppo" and run.id != ppo.id)
+        assert new.config()["model"]["base"] == sft.id, "the form names the model that the whole chain began with"
+        assert new.config()["rewards"]["models"] == [f"{reward.id}: 1"]
+        assert new.config()["data"]["max_length"] == 190
+        assert (evaluate.config()["models"]["chain"], evaluate.config()["run"]["after"]) == (new.id, [new.id])
+        assert eventually(lambda: panel.place.said(app.reader.read(fresh=True), ppo, "en") == ("", "", "")), (
+            "none waits"
+        )
         assert "2 runs are queued" in act("rehearse", ("sft", "evaluate"))
         drawn = app.chain.news(app.reader.read(fresh=True), "en")[0]
         assert drawn.count("data-run") == 2
         values_of_schedule = next(r for r in workspace.runs() if r.config()["run"]["rehearsal"] and r.stage == "sft")
         assert values_of_schedule.config()["schedule"]["max_steps"] == 2
         assert "2 runs of rehearsals" in app.chain.drop(SimpleNamespace(_data={"do": "drop"}), "en")  # type: ignore[arg-type]
-        assert len(workspace.runs()) == 4
+        assert len(workspace.runs()) == 5
     finally:
         for run in workspace.runs():
-            store.kill(run)
+            if state_of(run).live:
+                store.kill(run)
         claim.release()
 
 

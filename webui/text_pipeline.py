@@ -12,6 +12,12 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
         "What it starts from is not finished: whether it fits cannot be told yet. A rehearsal of the chain can.",
         "起点尚未完成，还无法估计能否放得下；可以先预演整条流水线。",
     ),
+    "run.in_place": ("In the place of {name}: {waiting} goes on from it", "取代 {name}：{waiting} 从它接着进行"),
+    "run.in_place_starts": (
+        "It starts from {starts}, as that one did, unless the form names other runs.",
+        "与它一样从 {starts} 开始，除非表单里选了别的运行。",
+    ),
+    "pipeline.open": ("Open {name}", "打开 {name}"),
     "pipeline.strip": ("Where in the chain this run stands", "本运行在流水线中的位置"),
     "pipeline.optional": ("optional", "可选"),
     "pipeline.waits": ("Waiting", "等待中"),
@@ -49,10 +55,14 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
 
 # A button beneath offers to start without waiting, where that can work.
 _GO_ON = (
-    "Open that run and resume it, or start it anew with the button that it offers: this one starts by itself when that "
-    "has succeeded. Or stop this one."
+    "This one goes on by itself when that has succeeded. Open it: Resume goes on with it where that can help; or mend "
+    "its settings in the form beside it and press Start, which starts it “in the place of” the old one. Or stop this "
+    "one."
 )
-_GO_ON_ZH = "请打开那个运行并继续它，或用它提供的按钮重新启动：它成功之后，本运行会自行开始。也可以停止本运行。"
+_GO_ON_ZH = (
+    "那个运行成功之后，本运行会自行开始。请打开它：能接着做时点“继续”；或在旁边的表单里改好参数再点“开始”，就会“取代”旧的运行重新"
+    "启动。也可以停止本运行。"
+)
 PIPELINE_REMEDIES: dict[str, tuple[str, str]] = {
     "run.held_failed": (_GO_ON, _GO_ON_ZH),
     "run.held_stopped": (_GO_ON, _GO_ON_ZH),

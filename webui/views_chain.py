@@ -88,16 +88,21 @@ def _place(place: tuple[str, ...], found: Mapping[str, RunSummary], stage: str, 
 
 # -- a run that waits -------------------------------------------------------------------------------------------------
 def held_notice(shot: Snapshot, lang: str) -> str:
-    """What holds a waiting run, and, where it can do without, the button that has it start all the same; "" for one
-    that nothing holds."""
+    """What holds a waiting run, with buttons that open the run at fault, and, where it can do without, have it start
+    all the same; "" for one that nothing holds."""
     if shot.held is None:
         return ""
     said, remedy = held_text(shot.run, shot.held, lang)
-    go = ""
+    buttons = []
+    parent = RunDir(shot.run.path.parent / str(shot.held.params["parent"]))
+    if parent.exists():
+        label = esc(t("pipeline.open", lang, name=name_of(parent)))
+        buttons.append(f'<button type="button" class="go" data-run="{esc(parent.id)}">{label}</button>')
     if releasable(Workspace(shot.run.path.parent.parent), shot.run):
         label = esc(t("pipeline.release", lang))
-        go = f'<div><button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button></div>'
-    return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}{go}</div>'
+        buttons.append(f'<button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button>')
+    row = f"<div>{' '.join(buttons)}</div>" if buttons else ""
+    return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}{row}</div>'
 
 
 def held_text(run: RunDir, problem: Problem, lang: str) -> tuple[str, str]:
