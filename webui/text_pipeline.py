@@ -50,7 +50,17 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
     "pipeline.side_by_side": ("Side by side", "并排对话"),
     "pipeline.report": ("What it cost", "得失报告"),
     "pipeline.drop": ("Delete", "删除"),
-    "pipeline.dropped": ("{count} runs of rehearsals were deleted.", "已删除 {count} 个预演运行。"),
+    "pipeline.drop_sure": ("Really delete its runs?", "确认删除其运行？"),
+    "pipeline.drop_live": ("It is still running: stop it first.", "它还在运行，请先停止。"),
+    "pipeline.dropped": ("{count} runs of the rehearsal were deleted.", "已删除该预演的 {count} 个运行。"),
+    "pipeline.chain_of": ("Chain of {time}", "{time} 的流水线"),
+    "pipeline.through": ("The chain comes through.", "整条流水线能跑通。"),
+    "pipeline.finished": ("The chain has finished.", "整条流水线已完成。"),
+    "pipeline.stops_at": ("It stops at {stage}: {state}.", "停在{stage}：{state}。"),
+    "pipeline.rows_left_out": (
+        "Rows of {stages} were left out here. Set “{field}” to “{choice}” in that form, too, or the chain stops there.",
+        "预演时舍弃了{stages}的部分行。请在该表单里也把“{field}”设为“{choice}”，否则正式的流水线会停在那里。",
+    ),
 }
 
 # A button beneath offers to start without waiting, where that can work.
