@@ -152,7 +152,7 @@ def test_a_run_at_work_is_offered_and_waited_for(made: Made, workspace: Workspac
     panel = app.stages["ppo"].panel
     keys = {"model.base": sft.id, "data.train": "x", "rewards.models": reward.id}
     values = [keys.get(key, panel.form.show_one(key, panel.form.default(key))) for key in panel.form.keys]
-    _, command, *_ = panel.check("en", None, [], False, None, *values)
+    _, command, *_ = panel.check("en", None, [], False, "", None, *values)
     assert f"run.after={sft.id},{reward.id}" in command
     problem = page.parents.problem("ppo", f"{sft.id}:last")
     assert problem is not None
@@ -204,11 +204,15 @@ def test_the_forms_are_queued_as_a_chain(
         ticked = panel.place.said(app.reader.read(fresh=True), ppo, "en")
         assert f"{evaluate.config()['run']['name']} goes on" in ticked[1]
         mended = form_of("ppo", **{"data.max_length": "190"})
-        _, command, *_ = panel.check("en", None, [], True, ppo.id, *mended)
+        _, command, *_ = panel.check("en", None, [], True, "", ppo.id, *mended)
         assert f"jobs replace --workspace {workspace.path} {ppo.id}" in command
         assert "data.max_length=190" in command
         assert "model.base" not in command
-        panel.launch("en", True, ppo.id, *mended)
+        ruled = form_of("ppo", **{"rewards.rules": "length low=1 high=9"})
+        place, values = panel.place.read([True, ppo.id, ppo.id, *ruled])
+        followed = panel.place.config(values, place).model_dump()
+        assert followed["model"]["base"] == "tiny", "a form that was filled from the run is followed"
+        panel.launch("en", True, "", ppo.id, *mended)
         new = next(run for run in workspace.runs() if run.stage == "ppo" and run.id != ppo.id)
         assert new.config()["model"]["base"] == sft.id, "the form names the model that the whole chain began with"
         assert new.config()["rewards"]["models"] == [f"{reward.id}: 1"]
@@ -233,6 +237,11 @@ def test_the_forms_are_queued_as_a_chain(
         assert eventually(lambda: "data-sure" in news()[0])
         drawn, said = news()
         assert ("It stops at SFT: Stopped." in drawn, said) == (True, "")
+        place = app.stages["sft"].panel.place
+        found, values = place.read([True, "", values_of_schedule.id, *form_of("sft", **{"run.name": "my own"})])
+        rehearsed = place.config(values, found).model_dump(mode="json")
+        assert (rehearsed["schedule"]["max_steps"], rehearsed["run"]["name"]) == (2, "rehearsal sft")
+        assert rehearsed["run"]["rehearsal"] == drop._data["name"], "it stays a rehearsal"
         assert "2 runs of the rehearsal" in app.chain.drop(drop, "en")
         assert len(workspace.runs()) == 5
     finally:

@@ -7,7 +7,8 @@ form beneath a failed stage means that stage.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -16,7 +17,7 @@ from core.configs.files import flat
 from core.configs.stages import StageConfig
 from core.errors import GalenError
 from core.imported import is_imported
-from core.jobs import waiting
+from core.jobs import store, waiting
 from core.pipeline import again
 from core.pipeline.plan import HANDED
 from core.rundir import RunDir, State, state_of
@@ -28,6 +29,14 @@ from webui.text import t
 
 Said = tuple[str, str, str]  # the run, label and help of the tick; empty texts where there is none
 NONE: Said = ("", "", "")
+
+
+@dataclass(frozen=True)
+class Place:
+    """`run`: the one in whose place the form starts. `own`: the form was filled from that run."""
+
+    run: RunDir
+    own: bool
 
 
 class InPlace:
@@ -42,6 +51,7 @@ class InPlace:
             False, label="", visible=False, interactive=True, container=False, elem_classes=["in-place"],
             elem_id=f"{self.form.stage}-in-place",
         )  # fmt: skip
+        self.filled = gr.State("")  # the run whose settings were put into the form last
 
     # -- showing ------------------------------------------------------------------------------------------------------
     def said(self, catalog: Catalog, run: RunDir | None, lang: str) -> Said:
@@ -64,27 +74,40 @@ class InPlace:
         return gr.update(visible=bool(shown), value=bool(shown), label=label, info=literal(info) or None)
 
     # -- starting -----------------------------------------------------------------------------------------------------
-    def of(self, ticked: bool, run_id: str | None) -> RunDir | None:
-        """The run in whose place the form is to start; None for a start of its own."""
+    def inputs(self, select: gr.Dropdown) -> list[Any]:
+        """What `read` reads, with the form behind it. `select`: the shown run."""
+        return [self.tick, self.filled, select, *self.form.components]
+
+    def read(self, values: Sequence[Any]) -> tuple[Place | None, Sequence[Any]]:
+        """(place, values of the form) of `inputs`; None for a start of its own."""
+        ticked, filled, run_id, *form = values
         try:
             run = self.page.workspace.run(run_id) if ticked and run_id else None
         except GalenError:
-            return None
+            run = None
         if run is None or run.stage != self.form.stage or is_imported(run) or state_of(run).live:
-            return None
-        return run if waiting.held_by(self.page.workspace, run) else None
+            return None, form
+        return (Place(run, filled == run.id) if waiting.held_by(self.page.workspace, run) else None), form
 
-    def config(self, values: Sequence[Any], run: RunDir | None) -> StageConfig:
-        """The config of the form, in the place of `run`. Raises as `Form.resolve`."""
-        given: Mapping[str, Any] = again.given(run, self.form.read(values)) if run is not None else {}
-        config = self.form.resolve(values, self.page.workspace, given)
-        return again.as_rehearsed(run, config) if run is not None else config
-
-    def command(self, run: RunDir, config: StageConfig | None) -> str:
-        """The same from a terminal: what differs from the run's own settings."""
+    def config(self, values: Sequence[Any], place: Place | None) -> StageConfig:
+        """The config of the form, in its place. Raises as `Form.resolve`."""
         workspace = self.page.workspace
-        before = flat(run.config())
+        if place is None:
+            return self.form.resolve(values, workspace)
+        given = again.given(place.run, self.form.read(values), own=place.own)
+        return again.as_rehearsed(place.run, self.form.resolve(values, workspace, given))
+
+    def submit(self, config: StageConfig, place: Place | None) -> RunDir:
+        """Raises as `store.submit`."""
+        workspace = self.page.workspace
+        if place is None:
+            return store.submit(workspace, self.form.stage, config, wait=True)
+        return again.in_place(workspace, place.run, config)
+
+    def command(self, place: Place, config: StageConfig | None) -> str:
+        """The same from a terminal: what differs from the run's own settings."""
+        before = flat(place.run.config())
         after = flat(config.model_dump(mode="json")) if config is not None else {}
         changed = {key: value for key, value in after.items() if key in before and value != before[key]}
-        words = [*self.form.opening(workspace, "jobs", "replace"), run.id]
+        words = [*self.form.opening(self.page.workspace, "jobs", "replace"), place.run.id]
         return shlex.join([*words, *(self.form.word(key, value) for key, value in changed.items())])

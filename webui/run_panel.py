@@ -195,13 +195,14 @@ class RunPanel:
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self, preset: gr.Dropdown) -> None:
         lang, form = self.page.lang, self.form
+        placed = self.place.inputs(self.select)
         watch: dict[str, Any] = {
             "fn": self.refresh, "inputs": [self.select, lang, self.memo, *(part.asked for part in self.parts.values())],
             "outputs": self.outputs, **QUIET,
         }  # fmt: skip
         check: dict[str, Any] = {
             "fn": self.check,
-            "inputs": [lang, preset, self.marked, self.place.tick, self.select, *form.components],
+            "inputs": [lang, preset, self.marked, *placed],
             "outputs": [self.note, self.command, self.marked, *form.components], "trigger_mode": "always_last",
             **QUIET,
         }  # fmt: skip
@@ -218,8 +219,7 @@ class RunPanel:
             again = self.panes["progress"].apply(self.again, [self.select, lang], [self.note, self.select], **QUIET)
             again.then(**watch)
         outputs = [self.note, self.marked, self.select, *form.folds.values(), *form.components]
-        start = [lang, self.place.tick, self.select, *form.components]
-        self.start.click(self.launch, start, outputs, **QUIET).then(**watch)
+        self.start.click(self.launch, [lang, *placed], outputs, **QUIET).then(**watch)
         for name in ("stop", "kill", "resume"):
             event = self.buttons[name].click(getattr(self, name), [self.select, lang], [self.note], **QUIET)
             event.then(**watch)
@@ -227,8 +227,9 @@ class RunPanel:
         released.then(**watch)
         again = self.buttons[DROP].click(self.drop_rows, [self.select, lang], [self.note, self.select], **QUIET)
         again.then(**watch)
-        self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], **QUIET)
-        self.cloned.change(self.reuse, [self.cloned, lang], [preset, *form.components], **QUIET)
+        reused = [self.place.filled, preset, *form.components]
+        self.buttons["reuse"].click(self.reuse, [self.select, lang], reused, **QUIET)
+        self.cloned.change(self.reuse, [self.cloned, lang], reused, **QUIET)
         for name, part in self.parts.items():
             part.wire(self.panes[name], self.select).then(**watch)
         devices = form.component(DEVICES)
@@ -294,12 +295,10 @@ class RunPanel:
         return gr.update(choices=choices, value=live) if live else gr.update(choices=choices)
 
     # -- acting -------------------------------------------------------------------------------------------------------
-    def check(
-        self, lang: str, preset: str | None, marked: list[str], ticked: bool, run_id: str | None, *values: Any
-    ) -> list[Any]:
+    def check(self, lang: str, preset: str | None, marked: list[str], *inputs: Any) -> list[Any]:
         """While the form is edited: the command line, and messages beside fields; empty ones wait for Start."""
         problems: list[Problem] = []
-        waits, config, place = "", None, self.place.of(ticked, run_id)
+        waits, config, (place, values) = "", None, self.place.read(inputs)
         try:
             config = self.place.config(values, place)
             problems = self.page.parents.illegal(self.stage, config)
@@ -314,17 +313,12 @@ class RunPanel:
         note = "" if mended else gr.skip()
         return [note, views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
 
-    def launch(self, lang: str, ticked: bool, run_id: str | None, *values: Any) -> list[Any]:
-        """Start: submit the form as a run, or say beside the fields what is wrong with them. `ticked`: in the place of
-        the run `run_id`, where others wait for that."""
+    def launch(self, lang: str, *inputs: Any) -> list[Any]:
+        """Start: submit the form as a run, or say beside the fields what is wrong with them."""
         folds = [gr.skip()] * len(self.form.folds)
-        place, workspace = self.place.of(ticked, run_id), self.page.workspace
+        place, values = self.place.read(inputs)
         try:
-            config = self.place.config(values, place)
-            if place is not None:
-                run = again.in_place(workspace, place, config)
-            else:
-                run = store.submit(workspace, self.stage, config, wait=True)
+            run = self.place.submit(self.place.config(values, place), place)
         except GalenError as error:
             keys = self.form.marked(error.problems)
             sections = {key.split(".")[0] for key in keys}
@@ -390,6 +384,6 @@ class RunPanel:
         """The run's config into the form, under no preset and without its name. A second word of `run_id` is no id."""
         run = self._run((run_id or "").partition(" ")[0])
         if run is None:
-            return [gr.skip()] * (1 + len(self.form.keys))
+            return [gr.skip()] * (2 + len(self.form.keys))
         values = {**values_of(run), NAME: ""}
-        return ["", *self.form.fill(values)]
+        return [run.id, "", *self.form.fill(values)]

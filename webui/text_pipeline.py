@@ -14,8 +14,9 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
     ),
     "run.in_place": ("In the place of {name}: {waiting} goes on from it", "取代 {name}：{waiting} 从它接着进行"),
     "run.in_place_starts": (
-        "It starts from {starts}, as that one did, unless the form names other runs.",
-        "与它一样从 {starts} 开始，除非表单里选了别的运行。",
+        "Whatever the form names, it starts from {starts}, as that one did. The form is followed once “Use these "
+        "settings” or “Clone into form” has filled it.",
+        "不论表单写了什么，都与它一样从 {starts} 开始；先点过“用这份参数”或“克隆到表单”，才以表单为准。",
     ),
     "pipeline.open": ("Open {name}", "打开 {name}"),
     "pipeline.strip": ("Where in the chain this run stands", "本运行在流水线中的位置"),
@@ -56,7 +57,7 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
     "pipeline.chain_of": ("Chain of {time}", "{time} 的流水线"),
     "pipeline.through": ("The chain comes through.", "整条流水线能跑通。"),
     "pipeline.finished": ("The chain has finished.", "整条流水线已完成。"),
-    "pipeline.stops_at": ("It stops at {stage}: {state}.", "停在{stage}：{state}。"),
+    "pipeline.stops_at": ("It stops at {stage}: {state}.", "停在“{stage}”：{state}。"),
     "pipeline.rows_left_out": (
         "Rows of {stages} were left out here. Set “{field}” to “{choice}” in that form, too, or the chain stops there.",
         "预演时舍弃了{stages}的部分行。请在该表单里也把“{field}”设为“{choice}”，否则正式的流水线会停在那里。",

@@ -26,15 +26,16 @@ from core.workspace import Workspace
 PLACE = ("run.after", "run.rehearsal")  # where among others a run stands
 
 
-def given(run: RunDir, filled: Mapping[str, Any]) -> dict[str, Any]:
+def given(run: RunDir, filled: Mapping[str, Any], *, own: bool = False) -> dict[str, Any]:
     """The settings, by dotted key, that lie on `filled` in the place of `run`: where it stands among others, its name
-    where none is filled in, and the runs that it started from, where no run is filled in."""
+    where none is filled in, and the runs that it started from. `own`: what is filled in began as the settings of `run`,
+    so that what it starts from is what somebody means."""
     before = flat(run.config())
     found = {key: before[key] for key in PLACE if key in before}
     if not filled.get("run.name") or rehearsal_of(run):
         found["run.name"] = before.get("run.name", "")
     handed = {key: before[key] for key in HANDED if runs_in(key, before.get(key))}
-    return found | {key: value for key, value in handed.items() if not runs_in(key, filled.get(key))}
+    return found if own else found | handed
 
 
 def runs_in(key: str, value: Any) -> list[str]:
