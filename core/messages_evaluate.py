@@ -50,6 +50,7 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "report.open": ("nothing can be told, as every interval of a difference holds zero", ""),
     "report.not_named": ("no set was named", ""),
     "report.not_measured": ("there is no figure to compare", ""),
+    "report.too_few": ("too few rows to tell a change from chance", ""),
     "report.change_accuracy": ("accuracy on {set}, {before} → {after} ({change} points, {low} to {high})", ""),
     "report.change_safe": (
         "share of red flags passed in {set}, {before} → {after} ({change} points, {low} to {high})",
@@ -79,6 +80,11 @@ EVALUATE: dict[str, tuple[str, str]] = {
     ),
     "report.smoke_test": (
         "Red flags are marked by rules that look for words, a smoke test: read the answers before you believe them.",
+        "",
+    ),
+    "report.learnt": (
+        "{set} is what {models} learnt from: being better on it need not mean being better. Measure on rows that no "
+        "stage was trained on.",
         "",
     ),
     "report.many": (

@@ -60,6 +60,10 @@ PPO: dict[str, tuple[str, str]] = {
         "Lower data.max_length or rollout.max_new_tokens.",
     ),
     # -- prompts
+    "ppo.long_prompts": (
+        "About {count} of {rows} prompts have more than {max_length} tokens.",
+        "Raise data.max_length, or set data.bad_rows=drop to learn without them.",
+    ),
     "ppo.unusable_prompts": (
         "{count} prompt(s) of {ref} cannot be used: they have more than {max_length} tokens, or the chat template "
         "refuses them.",

@@ -278,6 +278,11 @@ TRAINING: dict[str, tuple[str, str]] = {
         "Checkpoints and output take up to {need} of disk; {free} are free.",
         "Keep fewer checkpoints (saving.limit), or free some space.",
     ),
+    "fit.no_room": (
+        "About {count} of {rows} rows have no room for an answer: their questions alone have more than {max_length} "
+        "tokens.",
+        "Raise data.max_length, or set data.bad_rows=drop to train without them.",
+    ),
     "fit.over_context": (
         "{length} tokens are more than the {context} that the model reads at once.",
         "Lower the length.",

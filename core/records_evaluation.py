@@ -40,7 +40,8 @@ class Judged(Record):
     """One model of the comparison. `text` is what the config calls it, `root` the base at the bottom of its chain.
 
     `identity` is the same for the same weights, `tokenizer` for the same tokenizer; `adapters` of them are merged into
-    the root. `template` is the chat template's name, "" where there is none.
+    the root. `template` is the chat template's name, "" where there is none. `learnt`: the SHA-256 of every dataset
+    that it, or a run beneath it, was trained on.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Judged(Record):
     adapters: int = 0
     tokenizer: str = ""
     template: str = ""
+    learnt: list[str] = []
 
 
 class Asking(Record):

@@ -50,7 +50,8 @@ Figures = dict[str, Figure]  # by measure
 class Block(Record):
     """One set: a dataset, what it stands for, which measures some model has, and the categories of its rows.
 
-    label: what it is called, the dataset's name; with the version where two of them are called alike.
+    label: what it is called, the dataset's name; with the version where two of them are called alike. learnt_by: names
+    of the models that were trained on these very rows.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Block(Record):
     role: Role = ""
     measures: list[str] = []
     categories: list[str] = []
+    learnt_by: list[str] = []
 
 
 class Line(Record):

@@ -300,6 +300,22 @@ def test_what_is_longer_than_the_context_is_said(workspace: Workspace, tiny_mode
 
 
 # -- after a failure --------------------------------------------------------------------------------------------------
+def test_rows_without_room_for_an_answer_are_said(workspace: Workspace, tiny_model: Path, tmp_path: Path) -> None:
+    """Before the run finds them: of several turns the earlier ones can go, one question cannot."""
+    long = {"conversations": [{"from": "human", "value": "ba " * 200}, {"from": "gpt", "value": "bo"}]}
+    rows = [*conversations(20), *conversations(20, turns=60), *[long] * 10]
+    ref = import_file(workspace, write_jsonl(tmp_path / "long.jsonl", rows)).ref
+
+    def noted(stage: str, length: int, **more: object) -> list[tuple]:
+        notes = fit_of(workspace, tiny_model, ref, [cpu(64)], stage, data__max_length=length, **more).notes
+        wanted = ("fit.no_room", "ppo.long_prompts")
+        return [(note.code, note.params["count"], note.params["rows"]) for note in notes if note.code in wanted]
+
+    assert noted("sft", 128) == [("fit.no_room", 10, 50)]
+    assert noted("sft", 1024) == []
+    assert noted("ppo", 128, rewards__rules=["length low=1 high=9"]) == [("ppo.long_prompts", 30, 50)]
+
+
 def test_a_run_that_died_of_memory_is_told_what_is_smaller(workspace: Workspace, tiny_model: Path, rows: str) -> None:
     config = resolve(
         "sft",

@@ -212,7 +212,7 @@ def test_a_handful_of_rows_proves_nothing(tmp_path: Path) -> None:
     accuracy, length = report.lines[1].figures[0]["accuracy"], report.lines[1].figures[1]["tokens"]
     assert (accuracy.value, accuracy.low, accuracy.high) == (1, *wilson(1.0, 4))
     assert length.low is None
-    assert told(report)[0].count("there is no figure to compare") == 2
+    assert told(report)[0].count("too few rows to tell a change from chance") == 2
     assert "n=4<br>+5" in as_markdown(report)
     assert "Of fewer than ten rows only accuracy and red flags have an interval" in as_markdown(report)
 
@@ -232,6 +232,16 @@ def test_verdicts_that_could_not_be_read_are_told_of(tmp_path: Path) -> None:
     )
     [note] = [note for note in make([run], resamples=200, seed=1).notes if note.code == "report.unread"]
     assert note.params == {"unread": 1, "pairs": ROWS}
+
+
+def test_who_was_trained_on_a_set_is_told(tmp_path: Path, report: TaxReport) -> None:
+    assert all(note.code != "report.learnt" for note in report.notes)
+    models = [MODELS[0], MODELS[1].model_copy(update={"learnt": ["y", "elsewhere"]})]
+    [note] = [
+        note for note in make([comparison(tmp_path / "again", models)], resamples=50, seed=1).notes
+        if note.code == "report.learnt"
+    ]  # fmt: skip
+    assert note.params == {"set": "prose", "models": MODELS[1].name}
 
 
 def test_few_rows_are_told_of(tmp_path: Path) -> None:
@@ -354,6 +364,9 @@ def test_a_comparison_ends_with_its_report(workspace: Workspace, tmp_path: Path,
     write_text(context.run.config_json, context.config.model_dump_json())
     recipe.main(context)
     run, found = context.run, found_by(context.run)
+    tuned = next(run for run in workspace.runs() if run.stage == "sft").manifest()
+    assert tuned is not None
+    assert [model.learnt for model in found.models] == [[], [used.sha256 for used in tuned.data]]
     assert [model.name for model in found.models] == [tiny_model.name, "tuned"]
     assert [(exam.kind, exam.role) for exam in found.exams] == [("messages", "domain"), ("text", "general")]
     assert [(source.role, source.asked) for source in found.sources] == [("domain", 8)]

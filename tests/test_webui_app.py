@@ -330,7 +330,8 @@ def test_a_page_of_two_hundred_runs_and_a_run_of_many_rows(workspace: Workspace,
     app = App(workspace, "en")
     app.build()
     values = [None] * sum(len(listener.inputs) for listener in app.page.listeners)
-    app.pulse("en", None, *values)
+    assert not app.timer.active, "a tick before the kept forms are restored would fill in what nobody chose"
+    assert app.pulse("en", None, *values)[1]["active"]
     panel = app.stages["sft"].panel
     memo = panel.refresh(run.id, "en", None)[0]
     assert isinstance(memo, Memo)

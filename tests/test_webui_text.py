@@ -63,6 +63,8 @@ def test_settings_are_named_as_their_fields_are(lang: str) -> None:
         "Set “Target layers: all-linear”, or “Use template: off”."
     )
     assert by_label("请用 tuning.method=lora 或 full。", "zh") == "请用“微调方式：LoRA”或 full。"
+    said = code_text("ppo.unusable_prompts", {"count": 3, "ref": "a@1", "max_length": 96}, "en")[1]
+    assert f"“{label('ppo', 'data.max_length', 'en')}”" in said
     kept = "Run `python -m core sft model.base=x`, see /data/model.base or model.base/x."
     assert by_label(kept, lang) == kept
     late = Result(outcome="failed", code="gone", reason="Memory.", remedy="Lower data.max_length.", ended_at=0)

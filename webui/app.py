@@ -83,7 +83,9 @@ class App:
             self.kept_lang = gr.Textbox("", visible=False)
             self.front = gr.Textbox("", visible=False)  # the browser fills it with the tab in front
             self.seen = gr.State(Seen())
-            self.timer = gr.Timer(LIVE_SECONDS)
+            # Begun by the first pulse, once the kept forms are restored: before that every picker looks empty, and a
+            # tick would fill in what nobody chose.
+            self.timer = gr.Timer(LIVE_SECONDS, active=False)
             self._wire(blocks)
         spare_the_browser(blocks)
         spare_the_server()
@@ -343,7 +345,7 @@ class App:
         mark = (catalog.mark, lang)
         news = self.page.tell_all(catalog, lang, values) if stale or mark != seen.mark else seen.sent[3:]
         interval = LIVE_SECONDS if catalog.live else IDLE_SECONDS
-        wanted = [gr.update(value=interval), gauges, side, *news]
+        wanted = [gr.update(value=interval, active=True), gauges, side, *news]
         if wanted == seen.sent and not stale:
             return gr.skip()
         return [seen, *seen.tell(mark, wanted, stale)]

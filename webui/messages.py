@@ -67,7 +67,8 @@ def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
         remedy = remedy.replace(NEAREST if chinese else NEAREST_EN, "").strip()
     params = _params_zh(code, params) if chinese else params
     plain = sentence(code, params)
-    shown = (said, remedy) if code in BY_KEY else (by_label(said, lang), by_label(remedy, lang))
+    stage = code.partition(".")[0]  # where it is one: the same setting may have another name there
+    shown = (said, remedy) if code in BY_KEY else (by_label(said, lang, stage), by_label(remedy, lang, stage))
     return _filled(shown[0], params, plain[0]), _filled(shown[1], params, plain[1])
 
 
@@ -90,7 +91,7 @@ def _params_zh(code: str, params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-def by_label(text: str, lang: str) -> str:
+def by_label(text: str, lang: str, stage: str = "") -> str:
     """`text` with `section.key` and `section.key=value` as the form shows them; commands, in backquotes, stay."""
 
     chinese = lang == "zh"
@@ -99,7 +100,7 @@ def by_label(text: str, lang: str) -> str:
         key, value = found["key"], found["value"]
         if key not in FIELDS:
             return found[0]
-        shown = label("", key, lang)
+        shown = label(stage, key, lang)
         if value is not None:
             named = TICKS[value][chinese] if value in TICKS else choice_label(key, value, lang)
             shown += f"{'：' if chinese else ': '}{named}"
@@ -150,5 +151,6 @@ def result_text(result: Result, lang: str) -> tuple[str, str]:
     """Why a run ended: its code in the reader's language, or the sentences that the run itself wrote."""
     if result.code and lang == "zh" and result.code in MESSAGES_ZH:
         return code_text(result.code, result.params, lang)
-    own = by_label(REMEDIES.get(result.code, ("", ""))[0], lang)
-    return result.reason, _filled(own, result.params, "") or by_label(result.remedy, lang)
+    stage = result.code.partition(".")[0]
+    own = by_label(REMEDIES.get(result.code, ("", ""))[0], lang, stage)
+    return result.reason, _filled(own, result.params, "") or by_label(result.remedy, lang, stage)

@@ -39,6 +39,7 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
     "report.open": ("说不出差别，所有差值的区间都包含零", ""),
     "report.not_named": ("没有指定数据集", ""),
     "report.not_measured": ("没有可比较的指标", ""),
+    "report.too_few": ("行数太少，无法判断变化是否偶然", ""),
     "report.change_accuracy": ("{set} 的准确率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_safe": ("{set} 的红线通过率 {before} → {after}（{change} 个百分点，区间 {low} 至 {high}）", ""),
     "report.change_win": ("{set} 的胜率 {after}（比持平 {change} 个百分点，区间 {low} 至 {high}）", ""),
@@ -58,5 +59,9 @@ EVALUATE_ZH: dict[str, tuple[str, str]] = {
         "请在同一个运行中测量所有模型。",
     ),
     "report.smoke_test": ("红线问题按词语规则判定，只是冒烟测试：请读过回答再下结论。", ""),
+    "report.learnt": (
+        "{models} 正是用 {set} 训练的：在它上面变好不等于真的变好。请用任何阶段都没有训练过的行来测量。",
+        "",
+    ),
     "report.many": ("每个区间只针对一个差值：二十个本无差别的差值中，预计会有一个看起来有差别。", ""),
 }

@@ -50,6 +50,10 @@ PPO_ZH: dict[str, tuple[str, str]] = {
         "请调低 data.max_length 或 rollout.max_new_tokens。",
     ),
     # 提示
+    "ppo.long_prompts": (
+        "{rows} 条提示中约有 {count} 条超过 {max_length} 个词元。",
+        "请调大 data.max_length，或设 data.bad_rows=drop 以跳过它们。",
+    ),
     "ppo.unusable_prompts": (
         "{ref} 中有 {count} 条提示无法使用：超过 {max_length} 个词元，或被对话模板拒绝。",
         "请调高 data.max_length，缩短它们，或设 data.bad_rows=drop 以跳过它们。",

@@ -233,6 +233,10 @@ TRAINING_ZH: dict[str, tuple[str, str]] = {
         "检查点和输出最多占用磁盘 {need}；现在空闲 {free}。",
         "少保留一些检查点（saving.limit），或腾出空间。",
     ),
+    "fit.no_room": (
+        "{rows} 行中约有 {count} 行仅问题就超过 {max_length} 个词元，没有回答的位置。",
+        "请调大 data.max_length，或设 data.bad_rows=drop 以跳过它们。",
+    ),
     "fit.over_context": ("{length} 个词元超过了模型一次能读的 {context} 个。", "请减小长度。"),
     "fit.rung_batch": ("批大小改为 1；用梯度累积保持每步的行数不变。", ""),
     "fit.rung_length": ("最多 512 个词元：更长的行会被截断，更长的文档分成更多块。", ""),

@@ -29,6 +29,7 @@ from core.models.library import list_models
 from core.models.parents import Parent, resolve_parent
 from core.models.runs import find_run
 from core.records_evaluation import Judged
+from core.rundir import RunDir
 from core.training.batching import Pack, Rows
 from core.training.fastpath import FusedCausalLM
 from core.workspace import Workspace
@@ -56,8 +57,23 @@ def find(workspace: Workspace, text: str) -> Contender:
         root=shown_name(workspace, parent.root.source),
         identity=parent.backbone_id,
         adapters=len(parent.chain),
+        learnt=learnt(workspace, parent.run),
     )
     return Contender(judged, parent)
+
+
+def learnt(workspace: Workspace, run_id: str | None) -> list[str]:
+    """The SHA-256 of the datasets that a run and those beneath it were trained on, as far as they are still here."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    while run_id and run_id not in seen:
+        seen.add(run_id)
+        manifest = RunDir(workspace.runs_dir / run_id).manifest()
+        if manifest is None:
+            break
+        found |= dict.fromkeys(used.sha256 for used in manifest.data)
+        run_id = (manifest.parent or "").partition(":")[0]
+    return list(found)
 
 
 def shown_name(workspace: Workspace, text: str) -> str:

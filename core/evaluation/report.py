@@ -45,7 +45,7 @@ from core.rundir import RunDir, read_jsonl, read_record
 
 Key = tuple[Any, ...]  # names a row of a dataset, the same in every run
 Rows = dict[Key, Item]
-Name = tuple[str, ...]  # of a set: the dataset, the hash of its rows, and how its questions are put
+Name = tuple[str, str, str]  # of a set: the dataset, the hash of its rows, and how its questions are put
 RATIOS = {"perplexity": ("nats", "labels"), "bits_per_byte": ("text_nats", "bytes")}
 MEANS = {
     "accuracy": "correct",
@@ -90,6 +90,8 @@ def make(runs: Sequence[RunDir], *, resamples: int, seed: int) -> TaxReport:
         lines=[Line(name=model.name, run=model.run, stage=model.stage) for model in found.models],
     )  # fmt: skip
     same_tokens = len({model.tokenizer for model in found.models if model.tokenizer}) < 2
+    for (_, sha256, _), each in found.sets.items():
+        each.block.learnt_by = [model.name for model in found.models if sha256 in model.learnt]
     for each in sorted(found.sets.values(), key=lambda each: ("domain", "general", "").index(each.block.role)):
         add(report, each, Measuring(resamples, seed, same_tokens))
     for block, label in zip(report.blocks, labels([block.dataset for block in report.blocks]), strict=True):

@@ -37,15 +37,15 @@ def on_side(blocks: Sequence[Block], line: Line, base: Line, places: Sequence[in
     if not places:
         return [Told(code="report.not_named")]
     found: dict[str, list[Told]] = {"better": [], "worse": [], "changed": []}
-    compared = False
+    compared = sure = False
     for place in places:
         for measure, figure in line.figures[place].items():
-            compared = compared or figure.change_low is not None
+            compared, sure = compared or figure.change is not None, sure or figure.change_low is not None
             if figure.verdict in found and measure not in SECOND:
                 under = base.figures[place].get(measure)
                 found[figure.verdict].append(change(blocks[place].label, measure, figure, under))
-    if not compared:
-        return [Told(code="report.not_measured")]
+    if not sure:
+        return [Told(code="report.too_few" if compared else "report.not_measured")]
     said = [
         Told(code=code, params={"changes": found[verdict]})
         for verdict, code in (("better", "report.gained"), ("worse", "report.lost"))
@@ -80,6 +80,9 @@ def notes_on(report: TaxReport, differing: Sequence[str], same_tokens: bool, unr
     ]
     if few:
         found.append(Told(code="report.few_rows", params={"sets": ", ".join(few), "few": FEW}))
+    for block in report.blocks:
+        if block.learnt_by:
+            found.append(Told(code="report.learnt", params={"set": block.label, "models": ", ".join(block.learnt_by)}))
     if unread[1]:
         found.append(Told(code="report.unread", params={"unread": unread[1], "pairs": unread[0]}))
     if not same_tokens:

@@ -97,7 +97,10 @@ def policy_work(config: PPOConfig, workspace: Workspace, place: Place) -> Work:
 def _prompts(config: PPOConfig, workspace: Workspace, parent: Parent) -> tuple[Lengths, list[Problem]]:
     found = lengths_of(workspace, config.data.train, parent.tokenizer)
     if len(found.tokens):
-        return found, [Problem("fit.sampled_file", {"file": config.data.train})] if found.sampled else []
+        notes = [Problem("fit.sampled_file", {"file": config.data.train})] if found.sampled else []
+        if long := found.beyond(found.asked, limit := config.data.max_length):
+            notes.append(Problem("ppo.long_prompts", {"count": long, "rows": found.rows, "max_length": limit}))
+        return found, notes
     full = np.full(1, config.data.max_length, dtype=np.int64)
     return replace(found, tokens=full, asked=full), [Problem("fit.rows_unknown", {"file": config.data.train})]
 

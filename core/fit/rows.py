@@ -35,6 +35,7 @@ GROUPS = 4  # row groups of 2000 whose lengths are read, spread over the dataset
 PROBED = 48  # rows that are tokenised
 TURN_TOKENS = 5  # that a template puts round a turn, and OPENING_TOKENS before the first
 OPENING_TOKENS = 8
+ONE_EXCHANGE = 3  # turns: a system message, a question, its answer
 HEAD_BYTES = 1 << 20  # of a file
 TOKENS_A_BYTE = 0.28  # of UTF-8, in both languages, where no tokenizer can be asked
 TOKENS_A_CHAR = {"zh": 0.75, "mixed": 0.5}
@@ -45,12 +46,14 @@ OTHER_LANGUAGE = 0.28
 class Lengths:
     """`tokens` [n] of a sample of the rows, uncut; `rows` of the whole dataset; None: not known without reading it all.
 
-    `asked` [n] of them stand before the row's last answer. `learnt`: share of the tokens that an assistant says.
+    `asked` [n] of them stand before the row's last answer; `kept` [n] of those cannot be left out to make room for it:
+    of several turns the earlier ones can. `learnt`: share of the tokens that an assistant says.
     `sampled`: it is a file, seen from its beginning only.
     """
 
     tokens: Numbers
     asked: Numbers
+    kept: Numbers
     rows: int | None
     learnt: float
     kind: Kind | None
@@ -59,6 +62,10 @@ class Lengths:
     @property
     def mean(self) -> float:
         return float(self.tokens.mean())
+
+    def beyond(self, counts: Numbers, limit: int) -> int:
+        """About how many rows of the dataset have more than `limit` of `counts`, `asked` or `kept`; 0 for a file."""
+        return round(float((counts > limit).mean()) * (self.rows or 0)) if len(counts) and not self.sampled else 0
 
 
 def lengths_of(workspace: Workspace, text: str, tokenizer: Path) -> Lengths:
@@ -82,7 +89,8 @@ def _of_dataset(workspace: Workspace, dataset: Dataset, tokenizer: Path) -> Leng
     learnt = float(answered.sum() * ratio / tokens.sum()) if len(tokens) else 1.0
     answers = np.maximum(1, turns // 2) if dataset.card.kind == "messages" else 1  # of a pair, both are answers to it
     asked = np.maximum(2, np.round(tokens - answered * ratio / answers)).astype(np.int64)
-    return Lengths(tokens, asked, len(dataset), min(1.0, learnt), dataset.card.kind)
+    kept = np.where(turns <= ONE_EXCHANGE, asked, 0)
+    return Lengths(tokens, asked, kept, len(dataset), min(1.0, learnt), dataset.card.kind)
 
 
 @lru_cache(maxsize=32)
@@ -175,10 +183,10 @@ def _of_file(path: Path, size: int, changed: int, tokenizer: str) -> Lengths:
     lines = [line for line in (head if whole else head[: head.rfind(b"\n") + 1]).splitlines() if line.strip()]
     if b"\0" in head[:4096] or head[:2] == b"\x1f\x8b" or not lines or path.suffix.lower() == ".parquet":
         none = np.array([], dtype=np.int64)
-        return Lengths(none, none, None, 1.0, None, sampled=True)
+        return Lengths(none, none, none, None, 1.0, None, sampled=True)
     bytes_ = np.array([len(line) for line in lines], dtype=np.int64)
     texts = [line.decode("utf-8", "replace")[:20_000] for line in lines[:: max(1, len(lines) // PROBED)]]
     ratio = _tokens_in(tokenizer, texts) / max(1, sum(len(text.encode()) for text in texts))
     tokens = np.maximum(2, np.round(bytes_ * (ratio or TOKENS_A_BYTE))).astype(np.int64)
     rows = len(lines) if whole else round(size / (bytes_.mean() + 1))
-    return Lengths(tokens, tokens, rows, 0.7, None, sampled=True)
+    return Lengths(tokens, tokens, np.zeros_like(tokens), rows, 0.7, None, sampled=True)

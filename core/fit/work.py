@@ -183,6 +183,9 @@ def _rows(config: TrainingConfig, workspace: Workspace, parent: Parent) -> Rows:
     whole = np.minimum(found.tokens, longest)
     if isinstance(config, PretrainConfig):
         return _blocks(config, found, count, cut, notes)
+    limit = config.data.max_length
+    if crowded := found.beyond(found.kept, limit - 1):
+        notes.append(Problem("fit.no_room", {"count": crowded, "rows": found.rows, "max_length": limit}))
     if isinstance(config, DPOConfig):
         return _sides(config, found, count, notes)
     if isinstance(config, SFTConfig):
