@@ -7,7 +7,8 @@ from __future__ import annotations
 
 _GO_ON = (
     "This run starts when that one has succeeded: mend what was wrong, or name a changed setting, and `python -m core "
-    "jobs resume {parent} [KEY=VALUE]`. Or start this one without waiting, if it needs nothing of that one (`python -m "
+    "jobs resume {parent} [KEY=VALUE]`; or start it anew in its place: `python -m core jobs replace {parent} "
+    "[KEY=VALUE]`. Or start this one without waiting, if it needs nothing of that one (`python -m "
     "core jobs release {run}`), or cancel it (`python -m core jobs stop {run}`)."
 )
 

@@ -97,15 +97,18 @@ def test_a_failed_run_holds_the_rest_and_lets_it_go(workspace: Workspace, capsys
     store.delete(workspace, second)
 
 
-def test_what_waited_for_a_failed_run_is_led_to_the_one_in_its_place(workspace: Workspace) -> None:
+def test_what_waited_for_a_failed_run_is_led_to_the_one_in_its_place(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = after(workspace, fails="crash", pause_in="loading")
     second = after(workspace, first)
     third = after(workspace, second, first)
     in_phase(first, "loading")
     go(first)
     assert reaches(first) is State.FAILED
-    mended = DrillConfig.model_validate({"devices": {"use": "cpu:0"}, "drill": {"pause_in": "loading"}})
-    new = store.replace(workspace, first, mended)
+    capsys.readouterr()
+    assert main(["jobs", "replace", first.id, "drill.fails=", "--workspace", str(workspace.path)]) == 0
+    new = workspace.run(capsys.readouterr().out.split()[0])
     assert (second.config()["run"]["after"], third.config()["run"]["after"]) == ([new.id], [second.id, new.id])
     assert eventually(lambda: waits(second, new.id))
     assert store.summary(second).held is None

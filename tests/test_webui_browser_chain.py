@@ -51,8 +51,29 @@ def test_a_chain_is_queued_from_the_forms(opened, ready: Workspace, taken: None)
     page.wait_text("#dpo-head .held", "was stopped")
     if SHOTS:
         page.tab.screenshot(path=str(Path(SHOTS) / "held.png"))
-    assert page.tab.locator("#dpo-head .held .go").count() == 0  # it could not do without
+    assert page.tab.locator("#dpo-head .held [data-release]").count() == 0  # it could not do without
     assert state_of(dpo) is State.QUEUED
+
+    page.reload()
+    page.wait("() => document.querySelector('#chain details').open")
+    ticked = "els => els.filter((box) => box.checked).map((box) => box.value).join()"
+    assert page.tab.eval_on_selector_all("#chain input", ticked) == "sft,dpo", "the browser has kept the ticks"
+    page.tab.click("label:has-text('中文')")
+    page.wait_text("#chain", "整条流水线")
+    assert page.tab.eval_on_selector_all("#chain input", ticked) == "sft,dpo"
+    page.tab.click("label:has-text('English')")
+    page.wait_text("#rehearsal", "It stops at SFT: Stopped.")
+
+    page.tab.click("#dpo-head .held [data-run]")
+    page.wait_text("#sft-in-place", f"In the place of {sft.config()['run']['name']}")
+    page.wait_text("#sft-start", "Start")
+    page.wait("() => document.querySelector('#sft-in-place input').checked")
+    page.tab.click("#sft-start")
+    page.wait_text("#dpo-progress, #sft-note", "Started")
+    new = next(run for run in ready.runs() if run.stage == "sft" and run.id != sft.id)
+    assert dpo.config()["model"]["base"] == new.id
+    page.tab.wait_for_selector("#sft-in-place", state="hidden")
+    page.wait("([run]) => document.querySelector(`#rehearsal [data-run='${run}']`)", new.id)
 
     page.open("?tab=chat&panes=tiny,tiny")
     page.tab.wait_for_selector("#chat-heads")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from core.data.bring.samples import SAMPLES, bring_sample
@@ -20,7 +21,8 @@ from core.models.tiny import NAME, bring_in
 from core.records import Manifest, RootBase, Status
 from core.rundir import RunDir, State, state_of, write_json, write_record
 from core.workspace import Workspace
-from webui import views, views_chain, views_lists
+from tests.jobs_tools import eventually
+from webui import views, views_chain, views_listed, views_lists
 from webui.app import App
 from webui.catalog import Reader
 from webui.chain_part import STAGES, USUAL
@@ -34,9 +36,14 @@ class Made:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.locks: list[int] = []
+        self.count = 0
 
     def __call__(self, stage: str, state: str, base: str, *, after: tuple[RunDir, ...] = (), **config: Any) -> RunDir:
         run = RunDir.create(self.workspace.runs_dir, stage)
+        self.count += 1  # each in a second of its own, so that their order is told by their names
+        run = RunDir(
+            run.path.rename(run.path.with_name(run.id.replace(run.when, f"{run.when[:9]}0000{self.count:02d}")))
+        )
         own = {"name": f"my {stage} <{state}>", "after": [each.id for each in after]}
         write_json(run.config_json, {"model": {"base": base}, "run": own, **config})
         if state == "queued":
@@ -90,6 +97,7 @@ def test_a_held_run_says_why_and_offers_what_to_do(made: Made, workspace: Worksp
     ppo = made("ppo", "queued", sft.id, after=(sft,))
     notice = views_chain.held_notice(views.snapshot(ppo), "en")
     assert "my sft &lt;failed&gt;, which failed" in notice
+    assert f'data-run="{sft.id}">Open my sft &lt;failed&gt;' in notice
     assert "data-release" not in notice, "there are no weights to start from"
     assert "without waiting" not in notice
     assert "python -m core" not in notice
@@ -144,7 +152,7 @@ def test_a_run_at_work_is_offered_and_waited_for(made: Made, workspace: Workspac
     panel = app.stages["ppo"].panel
     keys = {"model.base": sft.id, "data.train": "x", "rewards.models": reward.id}
     values = [keys.get(key, panel.form.show_one(key, panel.form.default(key))) for key in panel.form.keys]
-    _, command, *_ = panel.check("en", None, [], *values)
+    _, command, *_ = panel.check("en", None, [], False, "", None, *values)
     assert f"run.after={sft.id},{reward.id}" in command
     problem = page.parents.problem("ppo", f"{sft.id}:last")
     assert problem is not None
@@ -162,13 +170,14 @@ def test_the_forms_are_queued_as_a_chain(
     write_card(workspace.models_dir / "tiny", card)
     data = {stage: bring_sample(workspace, SAMPLES / stage / "en.jsonl").ref for stage in ("sft", "reward", "ppo")}
 
+    def form_of(stage: str, **filled: Any) -> list[Any]:
+        form = app.stages[stage].form
+        typed = {"model.base": "tiny", "data.train": data.get(stage), "devices.use": ["cpu:0"]}
+        typed |= {"data.rows": [data["sft"]], "data.max_length": "200", **filled}
+        return [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
+
     def act(do: str, stages: tuple[str, ...], **filled: Any) -> str:
-        values: list[Any] = []
-        for stage in STAGES:
-            form = app.stages[stage].form
-            typed = {"model.base": "tiny", "data.train": data.get(stage), "devices.use": ["cpu:0"], **filled}
-            typed |= {"data.rows": [data["sft"]], "data.max_length": "200"}
-            values += [typed.get(key, form.show_one(key, form.default(key))) for key in form.keys]
+        values = [value for stage in STAGES for value in form_of(stage, **filled)]
         event: Any = SimpleNamespace(_data={"do": do, "stages": list(stages)})
         return list(app.chain.act(event, "en", *values))[-1]
 
@@ -188,17 +197,87 @@ def test_the_forms_are_queued_as_a_chain(
         assert ppo.config()["rewards"]["models"] == [f"{reward.id}: 1"]
         assert ppo.config()["run"]["after"] == [sft.id, reward.id]
         assert (evaluate.config()["models"]["chain"], evaluate.config()["run"]["after"]) == (ppo.id, [ppo.id])
+
+        panel = app.stages["ppo"].panel
+        store.kill(ppo)
+        assert eventually(lambda: panel.place.said(app.reader.read(fresh=True), ppo, "en")[0] == ppo.id)
+        ticked = panel.place.said(app.reader.read(fresh=True), ppo, "en")
+        assert f"{evaluate.config()['run']['name']} goes on" in ticked[1]
+        mended = form_of("ppo", **{"data.max_length": "190"})
+        _, command, *_ = panel.check("en", None, [], True, "", ppo.id, *mended)
+        assert f"jobs replace --workspace {workspace.path} {ppo.id}" in command
+        assert "data.max_length=190" in command
+        assert "model.base" not in command
+        ruled = form_of("ppo", **{"rewards.rules": "length low=1 high=9"})
+        place, values = panel.place.read([True, ppo.id, ppo.id, *ruled])
+        followed = panel.place.config(values, place).model_dump()
+        assert followed["model"]["base"] == "tiny", "a form that was filled from the run is followed"
+        panel.launch("en", True, "", ppo.id, *mended)
+        new = next(run for run in workspace.runs() if run.stage == "ppo" and run.id != ppo.id)
+        assert new.config()["model"]["base"] == sft.id, "the form names the model that the whole chain began with"
+        assert new.config()["rewards"]["models"] == [f"{reward.id}: 1"]
+        assert new.config()["data"]["max_length"] == 190
+        assert (evaluate.config()["models"]["chain"], evaluate.config()["run"]["after"]) == (new.id, [new.id])
+        assert eventually(lambda: panel.place.said(app.reader.read(fresh=True), ppo, "en") == ("", "", "")), (
+            "none waits"
+        )
         assert "2 runs are queued" in act("rehearse", ("sft", "evaluate"))
-        drawn = app.chain.news(app.reader.read(fresh=True), "en")[0]
-        assert drawn.count("data-run") == 2
+        note = views.say("2 runs are queued.", tone="good")
+
+        def news() -> list[Any]:
+            return app.chain.news(app.reader.read(fresh=True), "en", note, *["stop"] * len(STAGES))
+
+        drawn, said = news()
+        assert (drawn.count("data-run"), "data-do" in drawn, said) == (2, False, gr.skip())
         values_of_schedule = next(r for r in workspace.runs() if r.config()["run"]["rehearsal"] and r.stage == "sft")
         assert values_of_schedule.config()["schedule"]["max_steps"] == 2
-        assert "2 runs of rehearsals" in app.chain.drop(SimpleNamespace(_data={"do": "drop"}), "en")  # type: ignore[arg-type]
-        assert len(workspace.runs()) == 4
+        drop: Any = SimpleNamespace(_data={"do": "drop", "name": values_of_schedule.config()["run"]["rehearsal"]})
+        assert "still running" in app.chain.drop(drop, "en")
+        store.kill(values_of_schedule)
+        assert eventually(lambda: "data-sure" in news()[0])
+        drawn, said = news()
+        assert ("It stops at SFT: Stopped." in drawn, said) == (True, "")
+        place = app.stages["sft"].panel.place
+        found, values = place.read([True, "", values_of_schedule.id, *form_of("sft", **{"run.name": "my own"})])
+        rehearsed = place.config(values, found).model_dump(mode="json")
+        assert (rehearsed["schedule"]["max_steps"], rehearsed["run"]["name"]) == (2, "rehearsal sft")
+        assert rehearsed["run"]["rehearsal"] == drop._data["name"], "it stays a rehearsal"
+        assert "2 runs of the rehearsal" in app.chain.drop(drop, "en")
+        assert len(workspace.runs()) == 5
     finally:
         for run in workspace.runs():
-            store.kill(run)
+            if state_of(run).live:
+                store.kill(run)
         claim.release()
+
+
+def test_the_newest_chain_is_listed_and_what_was_started_again_stands_in_its_place(
+    made: Made, workspace: Workspace
+) -> None:
+    def listed(*strict: str) -> tuple[list[str], str]:
+        found = views_listed.newest(workspace, store.summaries(workspace))
+        assert found is not None
+        return [run.id for run in found.runs], views_listed.listing(found, "?tab=chat", strict, "en")
+
+    alone = made("sft", "succeeded", "tiny")
+    assert views_listed.newest(workspace, store.summaries(workspace)) is None
+    made("ppo", "failed", alone.id)
+    reward, new = made("reward", "succeeded", alone.id), made("ppo", "succeeded", alone.id)
+    ids, drawn = listed()
+    assert (ids, "The chain has finished." in drawn) == ([alone.id, reward.id, new.id], True)
+    assert "Side by side" in drawn
+    assert "data-do" not in drawn, "what was trained is deleted in the Runs tab"
+
+    tried = {"run": {"name": "rehearsal sft", "after": [], "rehearsal": "rehearsal 1"}}
+    first = made("sft", "failed", "tiny", **tried)
+    drawn = listed()[1]
+    assert ("It stops at SFT: Failed." in drawn, "The chain" in drawn) == (True, False)
+    again = made("sft", "succeeded", "tiny", **tried, data={"bad_rows": "drop"})
+    ids, drawn = listed("sft", "ppo")
+    assert (ids, "The chain comes through." in drawn) == ([again.id], True)
+    assert "Set “Unusable rows” to “Drop”" in drawn
+    assert "Unusable" not in listed("ppo")[1], "the form leaves them out, too"
+    assert first.exists()
 
 
 def test_an_address_names_who_is_asked(app: App) -> None:

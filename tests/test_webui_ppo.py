@@ -178,9 +178,9 @@ def test_a_form_without_rewards_waits_for_start_to_be_told(workspace: Workspace,
     form = page.form
     values = {**{key: form.show_one(key, form.default(key)) for key in form.keys}, "model.base": str(tiny_model)}
     values["data.train"] = "d"
-    _, _, marked, *_ = page.panel.check("en", None, [], *values.values())
+    _, _, marked, *_ = page.panel.check("en", None, [], False, "", None, *values.values())
     assert "rewards.models" not in marked
-    note, marked, *_ = page.panel.launch("en", *values.values())
+    note, marked, *_ = page.panel.launch("en", False, "", None, *values.values())
     assert "rewards.models" in marked or "notice bad" in note
 
 

@@ -186,7 +186,8 @@ def test_a_clone_fills_the_form_of_its_stage(workspace: Workspace) -> None:
     sent = dict(zip(app.stages, app._cloned(run.id), strict=True))
     assert [name for name, value in sent.items() if value != gr.skip()] == ["reward"]
     page = app.stages["reward"]
-    preset, *values = page.panel.reuse(sent["reward"], "en")
+    filled, preset, *values = page.panel.reuse(sent["reward"], "en")
+    assert filled == run.id
     form = {key: value["value"] for key, value in zip(page.form.keys, values, strict=True)}
     assert (form["lora.rank"], form["run.seed"], form["run.name"], preset) == ("32", "7", "", "")
     assert sent["reward"] != app._cloned(run.id)[list(app.stages).index("reward")]  # a second click counts, too

@@ -160,8 +160,8 @@ def test_start_refuses_an_impossible_base_beside_its_field(app: App, known: Work
     write_text(broken.config_json, "{}")
     page = page_of(app, "sft")
     values = chosen(page, "chat", **{"model.base": broken.id})
-    checked = page.panel.check("en", None, [], *values)
-    started = page.panel.launch("en", *values)
+    checked = page.panel.check("en", None, [], False, "", None, *values)
+    started = page.panel.launch("en", False, "", None, *values)
     at = page.form.keys.index("model.base")
     for marked in (checked[3 + at], started[3 + len(page.form.folds) + at]):
         assert "has-error" in marked["elem_classes"]

@@ -15,7 +15,7 @@ from core.errors import ConfigError, GalenError, Problem
 from core.pipeline import rehearsal
 from core.pipeline.plan import Step, Wanted, plan, queue
 from core.rundir import RunDir
-from webui import views, views_chain, views_rows
+from webui import views, views_listed, views_rows
 from webui.catalog import Catalog
 from webui.confine import confine
 from webui.figures import esc
@@ -23,6 +23,7 @@ from webui.forms import Form
 from webui.messages import error_text
 from webui.page import QUIET, Page
 from webui.text import stage_name, t
+from webui.views_listed import BAD_ROWS
 
 STAGES = ("pretrain", "sft", "reward", "ppo", "dpo", "evaluate")  # whose forms make a chain
 USUAL = ("sft", "reward", "ppo", "evaluate")  # chosen at first
@@ -31,11 +32,29 @@ BUTTONS = (
     ("rehearse", "pipeline.rehearse", "pipeline.rehearse_help"),
     ("tiny", "pipeline.tiny", "pipeline.tiny_help"),
 )
+# A click on a run opens it; a button that asks first is told on the second click.
 DO_JS = """element.addEventListener('click', (e) => {
   const run = e.target.closest('[data-run]'); if (run) { trigger('pick', {run: run.dataset.run}); return; }
   const button = e.target.closest('[data-do]'); if (!button || button.disabled) return;
+  const { do: act, name, sure } = button.dataset;
+  if (sure && button.textContent !== sure) { button.textContent = sure; return; }
   const stages = [...element.querySelectorAll('input:checked')].map((box) => box.value);
-  trigger('act', {do: button.dataset.do, stages}); });"""
+  trigger('act', {do: act, name, stages}); });"""
+# The browser keeps the ticks, and whether the part is open; drawn anew, it gets them back.
+KEEP_JS = """const boxes = () => [...element.querySelectorAll('input')], fold = () => element.querySelector('details');
+const ticked = () => boxes().filter((box) => box.checked).map((box) => box.value);
+const keep = () => galen.keep('chain', {stages: ticked(), open: fold().open});
+const restore = () => {
+  const kept = galen.kept('chain', null);
+  if (!kept || !fold()) return;
+  boxes().forEach((box) => { box.checked = kept.stages.includes(box.value); });
+  fold().open = kept.open;
+};
+element.addEventListener('change', keep);
+element.addEventListener('toggle', keep, true);
+new MutationObserver(restore).observe(element, { childList: true, subtree: true });
+restore();
+"""
 
 
 class WithForm(Protocol):
@@ -50,7 +69,7 @@ class ChainPart:
 
     def build(self) -> None:
         self.pane = self.page.labels.html(
-            controls, js_on_load=DO_JS, elem_id="chain", elem_classes=["bare", "chain-part"]
+            controls, js_on_load=KEEP_JS + DO_JS, elem_id="chain", elem_classes=["bare", "chain-part"]
         )
         self.note = self.page.labels.passing("chain-note")
         self.state = gr.HTML("", js_on_load=DO_JS, elem_id="rehearsal", elem_classes=["bare", "chain-part"])
@@ -60,18 +79,30 @@ class ChainPart:
         inputs = [component for form in self.forms.values() for component in form.components]
         self.pane.act(self.act, [self.page.lang, *inputs], self.note, **QUIET)
         self.state.act(self.drop, self.page.lang, self.note, **QUIET)
-        self.page.on_catalog(self.news, [], [self.state])
+        told = [self.state, self.note]
+        rows = [form.component(BAD_ROWS) for form in self.forms.values() if BAD_ROWS in form.keys]
+        self.page.on_catalog(self.news, [self.note, *rows], told)
+        gr.on([each.change for each in rows], self.look, [self.page.lang, self.note, *rows], told, **QUIET)
 
-    def news(self, catalog: Catalog, lang: str) -> list[str]:
-        """How the newest rehearsal stands."""
-        name = next((run.rehearsal for run in catalog.runs if run.rehearsal), "")
-        if not name:
-            return [""]
-        runs = [RunDir(self.page.workspace.runs_dir / run.id) for run in catalog.runs if run.rehearsal == name]
-        order = rehearsal.in_order(runs)
-        found = {run.id: run for run in catalog.runs}
-        chat = rehearsal.outcome(self.page.workspace, order).chat
-        return [views_chain.rehearsal(name, [found[run.id] for run in order], chat, lang)]
+    # -- showing ------------------------------------------------------------------------------------------------------
+    def news(self, catalog: Catalog, lang: str, note: str, *rows: str) -> list[Any]:
+        """Updates of (list, note): how the newest chain or rehearsal stands. `rows`: what the forms that have a say in
+        it do with unusable rows. That runs were queued is said until one of them has ended."""
+        found = views_listed.newest(self.page.workspace, catalog.runs)
+        if found is None:
+            return ["", gr.skip()]
+        chat = rehearsal.outcome(self.page.workspace, [self._dir(run.id) for run in found.runs]).chat
+        asked = [stage for stage, form in self.forms.items() if BAD_ROWS in form.keys]
+        strict = [stage for stage, value in zip(asked, rows, strict=True) if value != "drop"]
+        begun = all(run.state.live and run.held is None for run in found.runs)
+        gone = "notice good" in (note or "") and not begun
+        return [views_listed.listing(found, chat, strict, lang), "" if gone else gr.skip()]
+
+    def look(self, lang: str, note: str, *rows: str) -> list[Any]:
+        return self.news(self.page.catalog.read(), lang, note, *rows)
+
+    def _dir(self, run_id: str) -> RunDir:
+        return RunDir(self.page.workspace.runs_dir / run_id)
 
     # -- acting -------------------------------------------------------------------------------------------------------
     def act(self, event: gr.EventData, lang: str, *values: Any) -> Iterator[str]:
@@ -111,9 +142,13 @@ class ChainPart:
         return plan(self.page.workspace, wanted)
 
     def drop(self, event: gr.EventData, lang: str) -> str:
-        """Remove the runs of every rehearsal."""
+        """Remove the runs of the rehearsal whose button was clicked, unless some are at work."""
+        name = str((event._data or {}).get("name") or "")
+        runs = [run for run in self.page.catalog.read(fresh=True).runs if name and run.rehearsal == name]
+        if not views_listed.Listed(runs, name).settled:
+            return views.say(t("pipeline.drop_live", lang))
         try:
-            gone = rehearsal.remove(self.page.workspace)
+            gone = rehearsal.remove(self.page.workspace, name) if runs else []
         except GalenError as error:
             return _complaint(error, lang)
         self.page.catalog.read(fresh=True)

@@ -45,6 +45,8 @@ from webui.messages import problem_text
 from webui.text import t
 from webui.text_fields import choice_label, help_text, label, section_name
 
+NOTHING: Mapping[str, Any] = {}
+
 
 class Form:
     """The widgets of one stage. Place fields and sections in any order; `keys` and `components` run in parallel."""
@@ -163,9 +165,10 @@ class Form:
                 found[key] = text
         return found
 
-    def resolve(self, values: Sequence[Any], workspace: Workspace) -> StageConfig:
-        """The config of the form. Raises ConfigError with every wrong field, paths outside the roots among them."""
-        read = self.read(values)
+    def resolve(self, values: Sequence[Any], workspace: Workspace, given: Mapping[str, Any] = NOTHING) -> StageConfig:
+        """The config of the form, beneath what is `given` by dotted key. Raises ConfigError with every wrong field,
+        paths outside the roots among them."""
+        read = {**self.read(values), **given}
         problems = confine(read, workspace)
         try:
             config = resolve(self.stage, values=read, workspace=workspace)
@@ -235,8 +238,7 @@ class Form:
         """`python -m core STAGE …` with what differs from the defaults or the preset; wrong values as typed."""
         read = self.read(values)
         under: dict[str, Any] = {}
-        place = [] if workspace.path == Path("workspace").resolve() else ["--workspace", str(workspace.path)]
-        words = ["python", "-m", "core", self.stage, *place]
+        words = self.opening(workspace, self.stage)
         if preset:
             try:
                 under = flat(find_preset(self.stage, preset, workspace).read())
@@ -246,9 +248,19 @@ class Form:
         for key, value in read.items():
             usual = self.show_one(key, under.get(key, self.default(key)))
             if self.show_one(key, value) != usual and value != usual:
-                listed = key in LISTED and get_origin(inner(self.known[key].annotation)[0]) is list
-                words.append(f"{key}={_word(lines_of(value) if listed else value)}")
+                words.append(self.word(key, value))
         return shlex.join(words)
+
+    @staticmethod
+    def opening(workspace: Workspace, *command: str) -> list[str]:
+        """The words that a command on this workspace begins with."""
+        place = [] if workspace.path == Path("workspace").resolve() else ["--workspace", str(workspace.path)]
+        return ["python", "-m", "core", *command, *place]
+
+    def word(self, key: str, value: Any) -> str:
+        """A setting as `key=value`."""
+        listed = key in LISTED and get_origin(inner(self.known[key].annotation)[0]) is list
+        return f"{key}={_word(lines_of(value) if listed else value)}"
 
     def keep_js(self) -> str:
         """JavaScript that keeps the widgets' values in the browser, as the object that `restore` reads."""

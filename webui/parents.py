@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core.configs.sections import weighted
+from core.configs.stages import PPOConfig, StageConfig
 from core.errors import GalenError, Problem
 from core.models import tiny
 from core.models.awaited import Awaited, check_start
@@ -58,6 +60,18 @@ class Parents:
         """The offer as a legal one, where all that is wrong with it is that its run has not finished."""
         unfinished = offer.reason is not None and offer.reason.code == "parent.unfinished"
         return replace(offer, legal=True) if unfinished and self.problem(stage, offer.value) is None else offer
+
+    def illegal(self, stage: str, config: StageConfig) -> list[Problem]:
+        """What Start would say of the models and runs that a config chooses."""
+        found = []
+        if isinstance(config, PPOConfig):
+            names = [weighted(line)[0] for line in config.rewards.models]
+            found += [self.problem("score", name, key="rewards.models") for name in names]
+        base = getattr(getattr(config, "model", None), "base", None)
+        if isinstance(base, str) and base:
+            go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
+            found.append(self.problem(stage, base, go_on=go_on))
+        return [problem for problem in found if problem is not None]
 
     def problem(self, stage: str, text: str, *, go_on: bool = False, key: str = "model.base") -> Problem | None:
         """Why `stage` cannot start from what `text` names, as far as it can be told without reading weights.

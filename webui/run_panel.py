@@ -12,12 +12,10 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from core.configs.files import flat, resolve
-from core.configs.sections import weighted
-from core.configs.stages import PPOConfig, StageConfig
 from core.errors import ConfigError, GalenError, Problem
 from core.imported import is_imported
 from core.jobs import store
+from core.pipeline import again
 from core.rundir import RunDir, State
 from core.runs.clone import values_of
 from core.tails import tail
@@ -27,6 +25,7 @@ from webui.field_shapes import DEVICES, NAME
 from webui.figures import esc
 from webui.fit_pane import FitPane
 from webui.forms import Form
+from webui.in_place import NONE, InPlace
 from webui.messages import error_text
 from webui.page import IDLE_SECONDS, LIVE_SECONDS, QUIET, Page
 from webui.text import t
@@ -136,6 +135,7 @@ class RunPanel:
         self.fit = fit
         self.nothing = nothing
         self.parts = dict(parts or {})
+        self.place = InPlace(page, form)
         self.panes: dict[str, gr.HTML] = {}
         self.buttons: dict[str, gr.Button] = {}
 
@@ -149,6 +149,7 @@ class RunPanel:
             with gr.Column(elem_classes=["device-picker"]):
                 # Every device is a choice from the start: Gradio refuses values that were not there when it was built.
                 self.form.place(DEVICES, choices=self.page.device_choices(labels.lang))
+            self.place.build()
             self.command = gr.HTML("", elem_classes=["bare"])
             if self.fit is not None:
                 self.fit.build()
@@ -194,12 +195,14 @@ class RunPanel:
     # -- wiring -------------------------------------------------------------------------------------------------------
     def wire(self, preset: gr.Dropdown) -> None:
         lang, form = self.page.lang, self.form
+        placed = self.place.inputs(self.select)
         watch: dict[str, Any] = {
             "fn": self.refresh, "inputs": [self.select, lang, self.memo, *(part.asked for part in self.parts.values())],
             "outputs": self.outputs, **QUIET,
         }  # fmt: skip
         check: dict[str, Any] = {
-            "fn": self.check, "inputs": [lang, preset, self.marked, *form.components],
+            "fn": self.check,
+            "inputs": [lang, preset, self.marked, *placed],
             "outputs": [self.note, self.command, self.marked, *form.components], "trigger_mode": "always_last",
             **QUIET,
         }  # fmt: skip
@@ -209,13 +212,14 @@ class RunPanel:
         self.front.change(
             **watch, trigger_mode="once"
         )  # two "always_last" of one trigger would start each other for ever
-        edited = gr.on([self.front.change, *(each.change for each in [preset, *form.components])], **check)
+        edits = [preset, self.place.tick, *form.components]
+        edited = gr.on([self.front.change, *(each.change for each in edits)], **check)
         if self.fit is not None:
             self.fit.wire(edited)
             again = self.panes["progress"].apply(self.again, [self.select, lang], [self.note, self.select], **QUIET)
             again.then(**watch)
         outputs = [self.note, self.marked, self.select, *form.folds.values(), *form.components]
-        self.start.click(self.launch, [lang, *form.components], outputs, **QUIET).then(**watch)
+        self.start.click(self.launch, [lang, *placed], outputs, **QUIET).then(**watch)
         for name in ("stop", "kill", "resume"):
             event = self.buttons[name].click(getattr(self, name), [self.select, lang], [self.note], **QUIET)
             event.then(**watch)
@@ -223,8 +227,9 @@ class RunPanel:
         released.then(**watch)
         again = self.buttons[DROP].click(self.drop_rows, [self.select, lang], [self.note, self.select], **QUIET)
         again.then(**watch)
-        self.buttons["reuse"].click(self.reuse, [self.select, lang], [preset, *form.components], **QUIET)
-        self.cloned.change(self.reuse, [self.cloned, lang], [preset, *form.components], **QUIET)
+        reused = [self.place.filled, preset, *form.components]
+        self.buttons["reuse"].click(self.reuse, [self.select, lang], reused, **QUIET)
+        self.cloned.change(self.reuse, [self.cloned, lang], reused, **QUIET)
         for name, part in self.parts.items():
             part.wire(self.panes[name], self.select).then(**watch)
         devices = form.component(DEVICES)
@@ -232,7 +237,8 @@ class RunPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.memo, *self.panes.values(), *self.buttons.values(), self.timer, self.form.component(DEVICES)]
+        shown = [*self.panes.values(), *self.buttons.values(), self.place.tick]
+        return [self.memo, *shown, self.timer, self.form.component(DEVICES)]
 
     # -- watching -----------------------------------------------------------------------------------------------------
     def refresh(self, run_id: str | None, lang: str, memo: Memo | None, *asked: Any) -> list[Any] | Any:
@@ -240,8 +246,10 @@ class RunPanel:
         memo = memo or Memo()
         run = self._run(run_id)
         devices = self.page.device_choices(lang)
-        strip = views_chain.strip(self.page.catalog.read().runs, run_id, self.stage, lang)
-        stamp = (run_id, lang, devices, asked, strip, run and views.stamp(run))
+        catalog = self.page.catalog.read()
+        strip = views_chain.strip(catalog.runs, run_id, self.stage, lang)
+        place = self.place.said(catalog, run, lang)
+        stamp = (run_id, lang, devices, asked, strip, place, run and views.stamp(run))
         if stamp == memo.stamp:
             return gr.skip()
         if run is None:
@@ -264,9 +272,11 @@ class RunPanel:
         sent = memo.sent or {}
         updates = [wanted[name] if sent.get(name) != wanted[name] else gr.skip() for name in self.shown]
         updates += [gr.update(visible=shows[name]) if sent.get(name) != shows[name] else gr.skip() for name in BUTTONS]
+        updates.append(self.place.update(place) if sent.get("place", NONE) != place else gr.skip())
         updates.append(gr.update(value=interval) if sent.get("interval") != interval else gr.skip())
         updates.append(gr.update(choices=devices) if sent.get("devices") != devices else gr.skip())
-        return [Memo(stamp, {**wanted, **shows, "interval": interval, "devices": devices}), *updates]
+        now = {**wanted, **shows, "place": place, "interval": interval, "devices": devices}
+        return [Memo(stamp, now), *updates]
 
     def _run(self, run_id: str | None) -> RunDir | None:
         try:
@@ -285,42 +295,30 @@ class RunPanel:
         return gr.update(choices=choices, value=live) if live else gr.update(choices=choices)
 
     # -- acting -------------------------------------------------------------------------------------------------------
-    def check(self, lang: str, preset: str | None, marked: list[str], *values: Any) -> list[Any]:
+    def check(self, lang: str, preset: str | None, marked: list[str], *inputs: Any) -> list[Any]:
         """While the form is edited: the command line, and messages beside fields; empty ones wait for Start."""
         problems: list[Problem] = []
-        waits = ""
+        waits, config, (place, values) = "", None, self.place.read(inputs)
         try:
-            config = self.form.resolve(values, self.page.workspace)
-            problems = self._illegal_start(config)
+            config = self.place.config(values, place)
+            problems = self.page.parents.illegal(self.stage, config)
             after = store.waiting_for_live(self.page.workspace, config).run.after
             waits = f" run.after={','.join(after)}" if after else ""
         except ConfigError as error:
             problems = [problem for problem in error.problems if problem.code not in WAITS]
         words = self.form.command(values, preset, self.page.workspace) + waits
+        words = self.place.command(place, config) if place is not None else words
         keys = self.form.marked(problems)
         mended = marked and not keys  # what Start complained of is mended: it is not said any longer
         note = "" if mended else gr.skip()
         return [note, views.command(words, lang), keys, *self.form.mark(problems, lang, marked)]
 
-    def _illegal_start(self, config: StageConfig) -> list[Problem]:
-        """What Start would say of the models and runs that are chosen."""
-        parents = self.page.parents
-        found = []
-        if isinstance(config, PPOConfig):
-            names = [weighted(line)[0] for line in config.rewards.models]
-            found += [parents.problem("score", name, key="rewards.models") for name in names]
-        base = getattr(getattr(config, "model", None), "base", None)
-        if isinstance(base, str) and base:
-            go_on = getattr(getattr(config, "lora", None), "start", "new") == "continue"
-            found.append(parents.problem(self.stage, base, go_on=go_on))
-        return [problem for problem in found if problem is not None]
-
-    def launch(self, lang: str, *values: Any) -> list[Any]:
+    def launch(self, lang: str, *inputs: Any) -> list[Any]:
         """Start: submit the form as a run, or say beside the fields what is wrong with them."""
         folds = [gr.skip()] * len(self.form.folds)
+        place, values = self.place.read(inputs)
         try:
-            config = self.form.resolve(values, self.page.workspace)
-            run = store.submit(self.page.workspace, self.stage, config, wait=True)
+            run = self.place.submit(self.place.config(values, place), place)
         except GalenError as error:
             keys = self.form.marked(error.problems)
             sections = {key.split(".")[0] for key in keys}
@@ -377,10 +375,8 @@ class RunPanel:
         run = self._run(run_id)
         if run is None:
             return views.say(t("run.gone", lang)), gr.skip()
-        values = {**flat(run.config()), **changes}
         try:
-            config = resolve(self.stage, values=values, workspace=self.page.workspace)
-            return self._started(store.replace(self.page.workspace, run, config), lang)
+            return self._started(again.once_more(self.page.workspace, run, changes), lang)
         except GalenError as error:
             return views.say(*error_text(error, lang)) + views_rows.problem_list(error.problems, lang), gr.skip()
 
@@ -388,6 +384,6 @@ class RunPanel:
         """The run's config into the form, under no preset and without its name. A second word of `run_id` is no id."""
         run = self._run((run_id or "").partition(" ")[0])
         if run is None:
-            return [gr.skip()] * (1 + len(self.form.keys))
+            return [gr.skip()] * (2 + len(self.form.keys))
         values = {**values_of(run), NAME: ""}
-        return ["", *self.form.fill(values)]
+        return [run.id, "", *self.form.fill(values)]

@@ -66,6 +66,10 @@ JUDGE: dict[str, tuple[str, str]] = {
         "No prompts were asked. Choose a dataset of prompts and start again; the answers stand side by side here.",
         "没有提问。选择一个提示数据集后重新开始，回答会并排显示在这里。",
     ),
+    "judge.no_answers_yet": (
+        "Once prompts were asked, the answers stand side by side here.",
+        "提问之后，回答会并排显示在这里。",
+    ),
     "judge.reference": ("In the data", "数据中的回答"),
     "judge.tokens": ("{n} tokens", "{n} 词元"),
     "judge.end_length": ("cut off at the limit", "达到上限被截断"),

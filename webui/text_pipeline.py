@@ -12,6 +12,13 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
         "What it starts from is not finished: whether it fits cannot be told yet. A rehearsal of the chain can.",
         "起点尚未完成，还无法估计能否放得下；可以先预演整条流水线。",
     ),
+    "run.in_place": ("In the place of {name}: {waiting} goes on from it", "取代 {name}：{waiting} 从它接着进行"),
+    "run.in_place_starts": (
+        "Whatever the form names, it starts from {starts}, as that one did. The form is followed once “Use these "
+        "settings” or “Clone into form” has filled it.",
+        "不论表单写了什么，都与它一样从 {starts} 开始；先点过“用这份参数”或“克隆到表单”，才以表单为准。",
+    ),
+    "pipeline.open": ("Open {name}", "打开 {name}"),
     "pipeline.strip": ("Where in the chain this run stands", "本运行在流水线中的位置"),
     "pipeline.optional": ("optional", "可选"),
     "pipeline.waits": ("Waiting", "等待中"),
@@ -44,15 +51,29 @@ PIPELINE_TEXT: dict[str, tuple[str, str]] = {
     "pipeline.side_by_side": ("Side by side", "并排对话"),
     "pipeline.report": ("What it cost", "得失报告"),
     "pipeline.drop": ("Delete", "删除"),
-    "pipeline.dropped": ("{count} runs of rehearsals were deleted.", "已删除 {count} 个预演运行。"),
+    "pipeline.drop_sure": ("Really delete its runs?", "确认删除其运行？"),
+    "pipeline.drop_live": ("It is still running: stop it first.", "它还在运行，请先停止。"),
+    "pipeline.dropped": ("{count} runs of the rehearsal were deleted.", "已删除该预演的 {count} 个运行。"),
+    "pipeline.chain_of": ("Chain of {time}", "{time} 的流水线"),
+    "pipeline.through": ("The chain comes through.", "整条流水线能跑通。"),
+    "pipeline.finished": ("The chain has finished.", "整条流水线已完成。"),
+    "pipeline.stops_at": ("It stops at {stage}: {state}.", "停在“{stage}”：{state}。"),
+    "pipeline.rows_left_out": (
+        "Rows of {stages} were left out here. Set “{field}” to “{choice}” in that form, too, or the chain stops there.",
+        "预演时舍弃了{stages}的部分行。请在该表单里也把“{field}”设为“{choice}”，否则正式的流水线会停在那里。",
+    ),
 }
 
 # A button beneath offers to start without waiting, where that can work.
 _GO_ON = (
-    "Open that run and resume it, or start it anew with the button that it offers: this one starts by itself when that "
-    "has succeeded. Or stop this one."
+    "This one goes on by itself when that has succeeded. Open it: Resume goes on with it where that can help; or mend "
+    "its settings in the form beside it and press Start, which starts it “in the place of” the old one. Or stop this "
+    "one."
 )
-_GO_ON_ZH = "请打开那个运行并继续它，或用它提供的按钮重新启动：它成功之后，本运行会自行开始。也可以停止本运行。"
+_GO_ON_ZH = (
+    "那个运行成功之后，本运行会自行开始。请打开它：能接着做时点“继续”；或在旁边的表单里改好参数再点“开始”，就会“取代”旧的运行重新"
+    "启动。也可以停止本运行。"
+)
 PIPELINE_REMEDIES: dict[str, tuple[str, str]] = {
     "run.held_failed": (_GO_ON, _GO_ON_ZH),
     "run.held_stopped": (_GO_ON, _GO_ON_ZH),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 _GO_ON = (
-    "它成功之后本运行才会开始：排除问题，或写明改动的设置，再执行 `python -m core jobs resume {parent} [KEY=VALUE]`。"
+    "它成功之后本运行才会开始：排除问题，或写明改动的设置，再执行 `python -m core jobs resume {parent} [KEY=VALUE]`；"
+    "或取代它重新启动：`python -m core jobs replace {parent} [KEY=VALUE]`。"
     "若本运行不需要它的产物，也可以不再等待、直接启动（`python -m core jobs release {run}`），或取消它（`python -m "
     "core jobs stop {run}`）。"
 )

@@ -1,4 +1,4 @@
-"""Where in the chain a run stands, what holds one that waits, and how a rehearsal went. No gradio."""
+"""Where in the chain a run stands, and what holds one that waits. No gradio."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.jobs.store import RunSummary, releasable
 from core.rundir import RunDir, State
 from core.runs.curves import name_of
 from core.workspace import Workspace
-from webui.figures import duration, esc
+from webui.figures import esc
 from webui.messages import code_text, result_text
 from webui.states import state_class, state_text
 from webui.text import stage_name, t
@@ -41,8 +41,11 @@ def strip(runs: Sequence[RunSummary], shown: str | None, stage: str, lang: str) 
     return f'<nav class="chain" aria-label="{esc(t("pipeline.strip", lang))}">{places}</nav>'
 
 
-def relatives(runs: Sequence[RunSummary], own: RunSummary) -> dict[str, RunSummary]:
-    """By stage: `own`; else what it comes from, the nearest first; else what has come of it, the newest first."""
+def relatives(runs: Sequence[RunSummary], own: RunSummary, *, beside: bool = False) -> dict[str, RunSummary]:
+    """By stage: `own`; else what it comes from, the nearest first; else what has come of it, the newest first.
+
+    `beside`: else what has come of those that it comes from.
+    """
     by_id = {run.id: run for run in runs}
     above = [by_id[name] for name in _closure(own.id, {run.id: run.parents for run in runs}) if name in by_id]
     children: dict[str, list[str]] = {}
@@ -50,8 +53,9 @@ def relatives(runs: Sequence[RunSummary], own: RunSummary) -> dict[str, RunSumma
         for parent in run.parents:
             children.setdefault(parent, []).append(run.id)
     below = set(_closure(own.id, children))
+    around = {name for run in above for name in _closure(run.id, children)} if beside else set()
     found: dict[str, RunSummary] = {}
-    for run in (own, *above, *(run for run in runs if run.id in below)):
+    for run in (own, *above, *(run for names in (below, around) for run in runs if run.id in names)):
         found.setdefault(run.stage, run)
     return found
 
@@ -88,16 +92,21 @@ def _place(place: tuple[str, ...], found: Mapping[str, RunSummary], stage: str, 
 
 # -- a run that waits -------------------------------------------------------------------------------------------------
 def held_notice(shot: Snapshot, lang: str) -> str:
-    """What holds a waiting run, and, where it can do without, the button that has it start all the same; "" for one
-    that nothing holds."""
+    """What holds a waiting run, with buttons that open the run at fault, and, where it can do without, have it start
+    all the same; "" for one that nothing holds."""
     if shot.held is None:
         return ""
     said, remedy = held_text(shot.run, shot.held, lang)
-    go = ""
+    buttons = []
+    parent = RunDir(shot.run.path.parent / str(shot.held.params["parent"]))
+    if parent.exists():
+        label = esc(t("pipeline.open", lang, name=name_of(parent)))
+        buttons.append(f'<button type="button" class="go" data-run="{esc(parent.id)}">{label}</button>')
     if releasable(Workspace(shot.run.path.parent.parent), shot.run):
         label = esc(t("pipeline.release", lang))
-        go = f'<div><button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button></div>'
-    return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}{go}</div>'
+        buttons.append(f'<button type="button" class="go" data-release="{esc(shot.run.id)}">{label}</button>')
+    row = f"<div>{' '.join(buttons)}</div>" if buttons else ""
+    return f'<div class="notice bad held" role="status"><b>{esc(said)}</b> {esc(remedy)}{row}</div>'
 
 
 def held_text(run: RunDir, problem: Problem, lang: str) -> tuple[str, str]:
@@ -106,29 +115,3 @@ def held_text(run: RunDir, problem: Problem, lang: str) -> tuple[str, str]:
     why = explain(parent) if parent.exists() else None
     params = {**problem.params, "parent": name_of(parent), "why": result_text(why, lang)[0] if why is not None else ""}
     return code_text(problem.code, params, lang)
-
-
-# -- a rehearsal ------------------------------------------------------------------------------------------------------
-def rehearsal(name: str, runs: Sequence[RunSummary], chat: str, lang: str) -> str:
-    """Its stages with their ends, and where it leads: `chat` is an address, "" while nothing was tuned."""
-    rows = "".join(
-        f'<button type="button" class="side-run {state_class(run.state, run.held)}" data-run="{esc(run.id)}">'
-        f'<span class="name">{esc(stage_name(run.stage, lang))}</span>'
-        f'<span class="sub">{esc(_told(run, lang))}</span></button>'
-        for run in runs
-    )
-    over = not any(run.state.live for run in runs)
-    links = [f'<a href="{esc(chat)}">{esc(t("pipeline.side_by_side", lang))}</a>'] if chat and over else []
-    measured = next((run for run in reversed(runs) if run.stage == "evaluate"), None)
-    if measured is not None and measured.state is State.SUCCEEDED:
-        report = esc(t("pipeline.report", lang))
-        links.append(f'<button type="button" class="link" data-run="{esc(measured.id)}">{report}</button>')
-    links.append(f'<button type="button" class="link" data-do="drop">{esc(t("pipeline.drop", lang))}</button>')
-    return f'<h5>{esc(name)}</h5>{rows}<p class="links">{" · ".join(links)}</p>'
-
-
-def _told(run: RunSummary, lang: str) -> str:
-    facts = [state_text(run.state, run.held, lang)]
-    facts += [duration(run.duration, lang)] if run.duration is not None else []
-    facts += [result_text(run.why, lang)[0]] if run.why is not None else []
-    return " · ".join(facts)

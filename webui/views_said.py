@@ -125,9 +125,11 @@ def browser(run: RunDir, live: bool, asked: Asked, lang: str) -> str:
     """The inner tab "Answers" of a comparison."""
     asked = asked.of(run.id)
     found = read_record(evaluation_file(run.output), Evaluation)
-    if found is not None and found.prompts and not found.sources:  # of an earlier Galen
+    if found is None:
+        return empty(t("judge.no_answers_yet", lang))
+    if found.prompts and not found.sources:  # of an earlier Galen
         found.sources = [Source(name=found.prompts, asked=found.asked)]
-    if found is None or not found.sources:
+    if not found.sources:
         return empty(t("judge.no_prompts", lang))
     if asked.source >= len(found.sources) or asked.model >= len(found.models):
         asked = Asked(run=run.id)

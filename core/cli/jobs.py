@@ -1,4 +1,4 @@
-"""`python -m core jobs list|show|log|stop|resume|release|submit|kill|delete`: the runs of a workspace."""
+"""`python -m core jobs list|show|log|stop|resume|replace|release|submit|kill|delete`: the runs of a workspace."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.configs.stages import STAGES
 from core.errors import InputError, RunError
 from core.jobs import hosts, store
 from core.jobs.summaries import RunSummary, summaries, summary
+from core.pipeline import again
 from core.rundir import RunDir, State, state_of
 from core.workspace import Workspace
 
@@ -57,6 +58,9 @@ def add(subparsers: Any) -> None:
         "settings", nargs="*", metavar="KEY=VALUE", help="settings that change: what only watches and saves the run may"
     )
     resume.add_argument("--follow", action="store_true", help="follow it")
+    anew = command("replace", replace_run, "start a run once more; what waits for it goes on from the new one", runs="")
+    anew.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings that are others")
+    anew.add_argument("--follow", action="store_true", help="follow it")
     submit = command("submit", submit_file, "start a run from a config file")
     submit.add_argument("config", metavar="CONFIG.yaml", type=Path)
     submit.add_argument("--stage", help="the stage (default: the one that the settings belong to)")
@@ -217,6 +221,11 @@ def _each(args: argparse.Namespace, act: Callable[[RunDir], None]) -> int:
 def resume_run(args: argparse.Namespace) -> int:
     workspace = Workspace(args.workspace)
     return _started(args, store.resume(workspace, find(workspace, args.run).id, args.settings))
+
+
+def replace_run(args: argparse.Namespace) -> int:
+    workspace = Workspace(args.workspace)
+    return _started(args, again.once_more(workspace, find(workspace, args.run), words=args.settings))
 
 
 def submit_file(args: argparse.Namespace) -> int:

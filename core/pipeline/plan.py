@@ -43,6 +43,7 @@ STARTS_FROM: dict[str, tuple[str, ...]] = {
     "predict": WRITES,
     "evaluate": WRITES,
 }
+HANDED = ("model.base", "rewards.models", "models.chain")  # the settings that `handed` gives
 STEP = re.compile(r"\{([\w-]+)\}")
 
 
