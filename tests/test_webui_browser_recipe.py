@@ -145,6 +145,8 @@ def test_what_is_missing_is_told_when_somebody_tries(at, workspace: Workspace, d
     page.tab.click("#recipe-start")
     page.wait_text("#recipe-note", "1 setting(s) need attention")
     page.wait_text('[data-step="1"].open .rec-error', "This is empty")
+    page.tab.wait_for_timeout(500)  # and it stays: the dataset is chosen still
+    assert "1 setting(s) need attention" in page.text("#recipe-note")
     assert len(list_datasets(workspace)) == 1
 
 

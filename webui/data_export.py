@@ -92,6 +92,7 @@ class ExportPart:
         """Updates of (note, stop, write): the rows written so far, then the link."""
         dataset = self.page.dataset(ref)
         if dataset is None:
+            yield [gr.skip()] * 3
             return
         workspace = self.page.workspace
 

@@ -262,6 +262,7 @@ class FilePart:
             return
         item = self.intake.get(shown)
         if item is None:
+            yield [gr.skip()] * 3
             return
         if item.work is not None and not item.run:
             for _ in item.work.follow():

@@ -66,9 +66,9 @@ class RecipeRun:
     def launch(self, draft: Draft | None, lang: str, request: gr.Request) -> Iterator[list[Any]]:
         """Updates of (note, halt, pane, awaited, chosen) while the recipe is made, or submitted."""
         config = check_draft(draft, self.page.workspace)[0] if draft is not None else None
-        if config is None:
-            return  # what is wrong stands beside the fields already
-        if does_nothing(config.recipe):
+        if config is None:  # what is wrong stands beside the fields already
+            yield [gr.skip()] * (2 + FOLLOWED)  # of a generator that yields nothing Gradio empties all outputs
+        elif does_nothing(config.recipe):
             yield [views.say(t("recipe.does_nothing", lang), tone="calm"), *[gr.skip()] * (1 + FOLLOWED)]
         elif rows_of(self.page, config.recipe) > INLINE_ROWS:
             yield self._submit(config, lang)

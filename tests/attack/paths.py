@@ -47,6 +47,7 @@ from webui.recipe_draft import Draft, DraftStep, Mixed, check_draft
 
 REFUSED = "is outside the folders that Galen may read"
 PATHS = {*NAMING, *WRITTEN}
+OWN_START = (False, "", None)  # what stands before the form's values: in no other run's place
 NO_PATHS = ("-" * 5000, "a\0b")  # nothing can be called so: refused in words of ours
 KINDS = {"text": "pretrain", "chat": "sft", "pairs": "reward", "prompts": "ppo", "choice": "evaluate"}  # whose samples
 MODELS = "model"  # where a field names a model or a run
@@ -147,7 +148,9 @@ class Attack:
         app, data = self.app, self.app.data
         for stage, page in app.stages.items():
             launch = page.panel.launch
-            yield self._of_form(f"the tab {stage}", page.form, lambda *values, launch=launch: launch("en", *values))
+            yield self._of_form(
+                f"the tab {stage}", page.form, lambda *values, launch=launch: launch("en", *OWN_START, *values)
+            )
             if stage in app.chain.forms:
                 yield Door(f"the chain's {stage}", stage, page.form.keys, self._chain(stage))
         yield Door(
