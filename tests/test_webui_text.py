@@ -71,6 +71,15 @@ def test_settings_are_named_as_their_fields_are(lang: str) -> None:
     assert result_text(late, lang) == ("Memory.", by_label("Lower data.max_length.", lang))
 
 
+def test_where_nothing_is_near_nobody_asks_whether_it_was_meant() -> None:
+    for code in (code for code, (english, _) in REMEDIES.items() if "{nearest}" in english):
+        params = dict.fromkeys(placeholders("".join(MESSAGES[code])), "")
+        ended = Result(outcome="failed", code=code, params=params, reason="r", remedy="", ended_at=0)
+        for _, remedy in (result_text(ended, "en"), code_text(code, params, "en")):
+            assert remedy
+            assert "Did you mean" not in remedy
+
+
 def test_every_setting_has_label_and_help_in_both_languages() -> None:
     for name in OWN_STAGES:
         config = STAGES[name].config

@@ -59,17 +59,26 @@ BY_KEY = ("config.not_key_value", "pipeline.bad_word")  # they are about words w
 def code_text(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
     """(sentence, remedy) of a code of `core.messages`: the page's own where it has one, with settings by the names that
     its fields have. English where Chinese is missing, never nothing."""
-    chinese = lang == "zh" and code in MESSAGES_ZH
+    said, remedy = _blank(code, params, lang)
+    params = _params_zh(code, params) if _in_chinese(code, lang) else params
+    plain = sentence(code, params)
+    return _filled(said, params, plain[0]), _filled(remedy, params, plain[1])
+
+
+def _in_chinese(code: str, lang: str) -> bool:
+    return lang == "zh" and code in MESSAGES_ZH
+
+
+def _blank(code: str, params: dict[str, Any], lang: str) -> tuple[str, str]:
+    """The same with its blanks left open."""
+    chinese = _in_chinese(code, lang)
     said, remedy = (MESSAGES_ZH if chinese else MESSAGES).get(code, (code, ""))
     said = SENTENCES.get(code, (said, said))[chinese]
     remedy = REMEDIES.get(code, (remedy, remedy))[chinese]
     if params.get("nearest") == "":
         remedy = remedy.replace(NEAREST if chinese else NEAREST_EN, "").strip()
-    params = _params_zh(code, params) if chinese else params
-    plain = sentence(code, params)
     stage = code.partition(".")[0]  # where it is one: the same setting may have another name there
-    shown = (said, remedy) if code in BY_KEY else (by_label(said, lang, stage), by_label(remedy, lang, stage))
-    return _filled(shown[0], params, plain[0]), _filled(shown[1], params, plain[1])
+    return (said, remedy) if code in BY_KEY else (by_label(said, lang, stage), by_label(remedy, lang, stage))
 
 
 def _filled(text: str, params: dict[str, Any], otherwise: str) -> str:
@@ -93,7 +102,6 @@ def _params_zh(code: str, params: dict[str, Any]) -> dict[str, Any]:
 
 def by_label(text: str, lang: str, stage: str = "") -> str:
     """`text` with `section.key` and `section.key=value` as the form shows them; commands, in backquotes, stay."""
-
     chinese = lang == "zh"
 
     def put(found: re.Match[str]) -> str:
@@ -137,11 +145,11 @@ def problem_text(problem: Problem, lang: str) -> str:
 
 
 def error_text(error: BaseException, lang: str) -> tuple[str, str]:
-    """(sentence, remedy) of any exception. What Galen did not raise itself, and no full disk is, is logged with its
-    traceback."""
+    """(sentence, remedy) of any exception. What neither Galen has raised nor a full disk, or the like, is logged with
+    its traceback."""
     if isinstance(error, GalenError | OSError):
         code, params = classify(error)
-        if code != UNKNOWN:
+        if code != UNKNOWN or isinstance(error, GalenError):
             return code_text(code, params, lang)
     logging.getLogger(__name__).error("in the page", exc_info=error)
     return t("page.unexpected", lang, kind=type(error).__name__), ""
@@ -151,6 +159,6 @@ def result_text(result: Result, lang: str) -> tuple[str, str]:
     """Why a run ended: its code in the reader's language, or the sentences that the run itself wrote."""
     if result.code and lang == "zh" and result.code in MESSAGES_ZH:
         return code_text(result.code, result.params, lang)
+    own = _blank(result.code, result.params, lang)[1] if result.code in REMEDIES else ""
     stage = result.code.partition(".")[0]
-    own = by_label(REMEDIES.get(result.code, ("", ""))[0], lang, stage)
     return result.reason, _filled(own, result.params, "") or by_label(result.remedy, lang, stage)
