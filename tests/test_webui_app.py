@@ -333,6 +333,11 @@ def test_a_page_of_two_hundred_runs_and_a_run_of_many_rows(workspace: Workspace,
     assert not app.timer.active, "a tick before the kept forms are restored would fill in what nobody chose"
     assert app.pulse("en", None, *values)[1]["active"]
     panel = app.stages["sft"].panel
-    memo = panel.refresh(run.id, "en", None)[0]
-    assert isinstance(memo, Memo)
-    assert isinstance(panel.refresh(run.id, "en", memo), dict)  # an idle tick: one gr.skip() for everything
+    told = panel.refresh(run.id, "en", None)
+    for _ in range(3):  # the free memory, in whole gigabytes, may be another at the next tick
+        assert isinstance(told, list)
+        assert isinstance(told[0], Memo)
+        told = panel.refresh(run.id, "en", told[0])
+        if isinstance(told, dict):
+            break
+    assert isinstance(told, dict)  # an idle tick: one gr.skip() for everything
